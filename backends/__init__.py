@@ -1,0 +1,63 @@
+"""The engines. `load` is the one place that knows their names; no engine knows another."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import cast
+
+from backends.base import Backend
+from framework.errors import UserError, near
+
+# Our name for an engine, and the module that must be there for it.
+BACKENDS = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow"}
+
+
+def installed() -> tuple[str, ...]:
+    """The backends whose engine can be imported here, without importing it."""
+    return tuple(name for name, module in BACKENDS.items() if importlib.util.find_spec(module) is not None)
+
+
+def choose(name: str | None = None) -> str:
+    """A backend's name, checked: the one asked for, else the one Keras already runs on here, else the first installed.
+
+    Raises:
+        UserError: an unknown name, or an engine that is not installed.
+    """
+    if name is None and "keras" in sys.modules:
+        name = str(sys.modules["keras"].config.backend())
+    if name is not None and name not in BACKENDS:
+        raise UserError(f"backend = {name!r}: {near(name, BACKENDS)}")
+    here = installed()
+    if name is None and here:
+        return here[0]
+    if name not in here:
+        wanted = name or "jax"
+        others = f" (installed: {', '.join(here)})" if here else ""
+        raise UserError(f'backend {wanted!r} is not installed{others}: pip install -c constraints.txt -e ".[{wanted}]"')
+    return name
+
+
+def load(name: str) -> Backend:
+    """Import a backend; one process has one, because Keras fixes its engine when it is first imported.
+
+    Args:
+        name: `jax`, `torch` or `tensorflow`.
+
+    Raises:
+        UserError: an unknown name, an engine that is not installed, or Keras already imported with another one.
+    """
+    name = choose(name)
+    if "keras" in sys.modules:
+        running = sys.modules["keras"].config.backend()
+        if running != name:
+            raise UserError(f"backend = {name!r}: Keras already runs on {running!r} in this process; start another one")
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend = cast(Backend, importlib.import_module(f"backends.{name}").BACKEND)
+    from framework import kernels
+
+    kernels.install(backend.kernels)
+    return backend

@@ -1,0 +1,19 @@
+"""JAX: on CPU, GPU and TPU."""
+
+from __future__ import annotations
+
+import jax
+import keras
+
+from backends.base import Backend
+from backends.jax.devices import configure
+from backends.jax.kernels import KERNELS
+from backends.jax.trainer import compile
+
+BACKEND = Backend(
+    name="jax",
+    configure=configure,
+    compile=compile,
+    kernels=KERNELS,
+    versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
+)

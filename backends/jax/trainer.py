@@ -1,0 +1,115 @@
+"""A spec compiled with JAX: one jitted update whose state is donated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from backends.base import Device
+from backends.state import StateNames
+from framework import evaluation
+from framework.protocols import Array, Batch, EvalBatch
+from framework.spec import DistillSpec
+from framework.task import Task, mode
+
+Tree = Any
+
+
+class JaxTrainer:
+    """See `framework.protocols.Trainer`; the state lives in `_carry`, the models' own variables only say its shapes."""
+
+    def __init__(self, task: Task, device: jax.Device, jit: bool) -> None:
+        self.task, self.device = task, device
+        self.names = StateNames(task)
+        self.steps_done = 0
+        self._frozen = self._put([[np.asarray(v) for v in teacher.variables] for teacher in task.teachers])
+        self._carry = self._put(self.names.initial())
+        compile_ = jax.jit if jit else lambda function, **_: function
+        self._update = compile_(self._update_of, donate_argnums=0)
+        self._sums = compile_(self._sums_of)
+        self._probe = compile_(self._gradients)
+
+    def step(self, batch: Batch) -> Mapping[str, Any]:
+        inputs = self._put(self.task.inputs(batch, self.steps_done))
+        self._carry, metrics = self._update(self._carry, self._frozen, inputs)
+        self.steps_done += 1
+        return metrics
+
+    def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
+        inputs = (self._put(self.task.eval_inputs(batch)) for batch in batches)
+        return evaluation.means([self._sums(self._carry, self._frozen, each) for each in inputs])
+
+    def probe(self, batch: Batch) -> dict[str, Array]:
+        inputs = self._put(self.task.inputs(batch, self.steps_done))
+        (loss, (_, logits, views, teachers)), grads = self._probe(self._carry, self._frozen, inputs)
+        return self.names.probed(_host(loss), _host(views), _host(logits), _host(teachers), _host(grads))
+
+    def state(self) -> dict[str, Array]:
+        return self.names.flat(_host(self._carry), self.steps_done)
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        carry, self.steps_done = self.names.nested(state)
+        self._carry = self._put(carry)
+
+    def _update_of(self, carry: Tree, frozen: Tree, inputs: Tree) -> tuple[Tree, dict[str, jax.Array]]:
+        (loss, (buffers, *_)), grads = self._gradients(carry, frozen, inputs)
+        params, moments, norm = self.task.optimizer.update(
+            carry["params"], grads, carry["moments"], self.task.decayed, self.task.scalars(inputs)
+        )
+        return {"params": params, "buffers": buffers, "moments": moments}, {"loss": loss, "grad_norm": norm}
+
+    def _gradients(self, carry: Tree, frozen: Tree, inputs: Tree) -> tuple[tuple[jax.Array, Tree], Tree]:
+        student_view, teacher_view = self.task.views(inputs)
+        teachers = self._teach(frozen, teacher_view)
+
+        def loss_of(params: Tree) -> tuple[jax.Array, Tree]:
+            student = self.task.student
+            logits, buffers = student.stateless_call(params, carry["buffers"], student_view, **mode(student, True))
+            return self.task.loss(logits, teachers, inputs), (buffers, logits, (student_view, teacher_view), teachers)
+
+        return jax.value_and_grad(loss_of, has_aux=True)(carry["params"])
+
+    def _teach(self, frozen: Tree, view: jax.Array) -> list[jax.Array]:
+        views = self.task.teacher_views(view)
+        return [
+            jax.lax.stop_gradient(_frozen_call(teacher, values, each))
+            for teacher, values, each in zip(self.task.teachers, frozen, views, strict=True)
+        ]
+
+    def _sums_of(self, carry: Tree, frozen: Tree, inputs: Tree) -> dict[str, jax.Array]:
+        view, student = inputs["view.student"], self.task.student
+        logits, _ = student.stateless_call(carry["params"], carry["buffers"], view, **mode(student, False))
+        return self.task.eval_sums(logits, self._teach(frozen, view), inputs)
+
+    def _put(self, tree: Tree) -> Tree:
+        return jax.device_put(tree, self.device)
+
+
+def _frozen_call(teacher: Any, values: Sequence[jax.Array], view: jax.Array) -> jax.Array:
+    """A teacher's logits with the values of all its variables given, in the order of `teacher.variables`."""
+    by_id = {id(variable): value for variable, value in zip(teacher.variables, values, strict=True)}
+    trainable = [by_id[id(variable)] for variable in teacher.trainable_variables]
+    others = [by_id[id(variable)] for variable in teacher.non_trainable_variables]
+    return teacher.stateless_call(trainable, others, view, **mode(teacher, False))[0]
+
+
+def _host(tree: Tree) -> Tree:
+    """Copies in numpy: on a CPU `np.asarray` would alias a buffer that the next step donates."""
+    return jax.tree.map(lambda leaf: np.array(leaf), tree)
+
+
+def compile(
+    spec: DistillSpec,
+    student: Any,
+    teachers: Sequence[Any],
+    *,
+    total_steps: int,
+    device: Device | None = None,
+    jit: bool | None = None,
+) -> JaxTrainer:
+    """Make a trainer; see `backends.base.Compile`. It compiles unless `jit` is False."""
+    handle = device.handle if device else jax.local_devices()[0]
+    return JaxTrainer(Task(spec, student, teachers, total_steps), handle, jit is not False)

@@ -1,0 +1,19 @@
+"""TensorFlow: on CPU, GPU and TPU."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from backends.base import Backend
+from backends.tensorflow.devices import configure
+from backends.tensorflow.kernels import KERNELS
+from backends.tensorflow.trainer import compile
+
+BACKEND = Backend(
+    name="tensorflow",
+    configure=configure,
+    compile=compile,
+    kernels=KERNELS,
+    versions=lambda: {"tensorflow": tf.__version__, "keras": keras.__version__},
+)

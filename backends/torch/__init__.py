@@ -1,0 +1,20 @@
+"""PyTorch: on CPU and CUDA."""
+
+from __future__ import annotations
+
+import keras
+import torch
+
+from backends.base import Backend
+from backends.torch.devices import configure
+from backends.torch.kernels import KERNELS
+from backends.torch.optimizer import adamw_update
+from backends.torch.trainer import compile
+
+BACKEND = Backend(
+    name="torch",
+    configure=configure,
+    compile=compile,
+    kernels={**KERNELS, "adamw_update": adamw_update},
+    versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
+)

@@ -1,0 +1,30 @@
+"""Accelerators, threads and precision under PyTorch."""
+
+from __future__ import annotations
+
+import torch
+
+from backends import precision as policy
+from backends.base import Device
+from backends.devices import match
+from framework.spec import Precision
+
+
+def configure(device: str | None, threads: int | None, precision: Precision) -> Device:
+    """Choose the device for the process: an accelerator where there is one.
+
+    Args:
+        device: `cpu`, `gpu` or `gpu:1`; None takes the best.
+        threads: CPU threads; None takes all cores.
+        precision: of the models to be built.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    policy.apply(precision)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = match(device, [*(f"gpu:{index}" for index in range(count)), "cpu:0"])
+    kind, _, number = name.partition(":")
+    if kind == "cpu":
+        return Device(kind, name, "cpu", torch.get_num_threads(), torch.device("cpu"))
+    return Device(kind, name, torch.cuda.get_device_name(int(number)), None, torch.device("cuda", int(number)))

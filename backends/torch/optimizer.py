@@ -1,0 +1,66 @@
+"""The optimizer's update over all parameters at once: on a small net a loop over them costs a tenth of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+
+from framework.optimizers.adamw import stored_decay
+from framework.optimizers.base import Scalars, widened
+from framework.spec import OptimizerSpec
+
+Tensor: TypeAlias = torch.Tensor
+
+
+def adamw_update(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    moments: dict[str, list[Tensor]],
+    decayed: Sequence[bool],
+    scalars: Scalars,
+    spec: OptimizerSpec,
+) -> tuple[Sequence[Tensor], dict[str, list[Tensor]], Tensor]:
+    """See `framework.optimizers.adamw.adamw_update`; parameters and moments are updated in place."""
+    stored, params = list(params), widened(params)
+    grads = [grad.to(param.dtype) for grad, param in zip(grads, params, strict=True)]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    if spec.clip_norm is not None:
+        # On the host the scalar costs nothing; on an accelerator it must stay there.
+        grads = torch._foreach_mul(
+            grads, torch.where(norm < spec.clip_norm, torch.ones_like(norm), spec.clip_norm / norm)
+        )
+    first = _first_moments(params, grads, moments["m"], spec)
+    second = moments["v"]
+    torch._foreach_mul_(second, spec.b2)
+    torch._foreach_addcmul_(second, grads, grads, 1 - spec.b2)
+    roots = torch._foreach_div(second, scalars["correction2"])
+    torch._foreach_sqrt_(roots)
+    torch._foreach_add_(roots, spec.epsilon)
+    changes = torch._foreach_div(first, scalars["correction1"])
+    torch._foreach_div_(changes, roots)
+    torch._foreach_mul_(changes, spec.lr)
+    kernels = [index for index, decays in enumerate(decayed) if decays]
+    if kernels and spec.weight_decay:
+        torch._foreach_add_([changes[i] for i in kernels], [params[i] for i in kernels], alpha=spec.weight_decay)
+    torch._foreach_mul_(changes, scalars["factor"])
+    torch._foreach_sub_(params, changes)
+    if params[0] is not stored[0]:
+        torch._foreach_copy_(stored, params)
+    return stored, moments, norm
+
+
+def _first_moments(
+    params: Sequence[Tensor], grads: Sequence[Tensor], stored: list[Tensor], spec: OptimizerSpec
+) -> Sequence[Tensor]:
+    """The new first moments as the update uses them; what is stored of them may be rounded."""
+    if spec.moment_dtype == "float32":
+        torch._foreach_mul_(stored, spec.b1)
+        torch._foreach_add_(stored, grads, alpha=1 - spec.b1)
+        return stored
+    first = [m.to(param.dtype) for m, param in zip(stored, params, strict=True)]
+    torch._foreach_mul_(first, stored_decay(spec))
+    torch._foreach_add_(first, grads, alpha=1 - spec.b1)
+    torch._foreach_copy_(stored, first)
+    return first

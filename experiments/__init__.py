@@ -1,0 +1,23 @@
+"""What people run: `python -m experiments` lists the commands; `experiments.distill` is the same from Python."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+# Sacred's import of pkg_resources warns each time; setuptools is pinned below its removal.
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+
+if TYPE_CHECKING:
+    from experiments.inprocess import distill
+
+__all__ = ["distill"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that reading a run's numbers does not wait for the data layer.
+    if name == "distill":
+        from experiments.inprocess import distill
+
+        return distill
+    raise AttributeError(f"module 'experiments' has no attribute {name!r}")

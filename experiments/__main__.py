@@ -1,0 +1,20 @@
+"""`python -m experiments` lists the commands."""
+
+COMMANDS = {
+    "run": "distil a teacher into a student",
+    "teacher": "train or fine-tune a teacher and store it",
+    "runs": "list, show, compare and plot what was run",
+    "db": "the embedded database: serve, status, stop, replay",
+    "parity": "compare the backends on one spec, step by step",
+}
+
+
+def main() -> None:
+    """Print the commands."""
+    print("python -m experiments.COMMAND --help\n")
+    for name, summary in COMMANDS.items():
+        print(f"  experiments.{name:10s}{summary}")
+
+
+if __name__ == "__main__":
+    main()

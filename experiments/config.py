@@ -1,0 +1,204 @@
+"""From the words of a command line to a checked spec and its run options.
+
+The short forms people write are normalised here, before Sacred sees them: `data=X` is `data.name=X`, `teacher.x=y`
+speaks of the only teacher, `duration.total_epochs=3` takes the place of any other duration, `teaching=labels` has no
+teacher.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import backends
+from experiments import teachers
+from experiments.options import RunOptions
+from experiments.recipes import DEFAULT, RECIPES
+from framework.errors import UserError, near
+from framework.spec import DistillSpec, DurationSpec, ModelSpec, TeacherSpec
+from framework.validation import build, plain
+
+Config = dict[str, Any]
+_OPTION_NAMES = [field.name for field in dataclasses.fields(RunOptions)]
+_DURATIONS = [field.name for field in dataclasses.fields(DurationSpec)]
+_NAMED = ("data", "student", "teacher", "optimizer", "schedule")
+
+
+def defaults(recipe: str | None = DEFAULT) -> Config:
+    """The complete config of a recipe with the run options, as plain values."""
+    base = DistillSpec().to_dict() | plain(RunOptions())
+    return base if recipe is None else apply(base, RECIPES[recipe])
+
+
+def recipe_spec(name: str) -> DistillSpec:
+    """The spec of a recipe.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise UserError(f"no recipe {name!r}: {near(name, RECIPES)}")
+    return split(defaults(name))[0]
+
+
+def read(words: Sequence[str], recipe: str = DEFAULT) -> tuple[Config, list[str], Config]:
+    """Read the words after `with`.
+
+    Args:
+        words: `key=value` and names of recipes.
+        recipe: what is taken where no recipe is named.
+
+    Returns:
+        The complete config, the recipes named, and the other words as nested values.
+
+    Raises:
+        UserError: an unknown key or recipe, another type, a value out of range.
+    """
+    named = [word for word in words if "=" not in word]
+    for name in named:
+        if name not in RECIPES:
+            raise UserError(f"no recipe {name!r}: {near(name, RECIPES)}; values are written key=value")
+    config = defaults(None if named else recipe)
+    for name in named:
+        config = apply(config, RECIPES[name])
+    changes: Config = {}
+    for word in words:
+        if "=" in word:
+            _put(changes, *_pair(word))
+    config = apply(config, changes)
+    split(config)
+    return config, named, changes
+
+
+def split(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions]:
+    """The checked spec and run options of a complete config.
+
+    Raises:
+        UserError: as in `DistillSpec.from_dict`.
+    """
+    known = [field.name for field in dataclasses.fields(DistillSpec)]
+    for key in config:
+        if key not in known and key not in _OPTION_NAMES:
+            raise UserError(f"unknown key {key!r}: {near(key, [*known, *_OPTION_NAMES, 'teacher'])}")
+    spec = DistillSpec.from_dict({key: config[key] for key in config if key in known})
+    return spec, build(RunOptions, {key: config[key] for key in config if key in _OPTION_NAMES})
+
+
+def check_early(spec: DistillSpec, options: RunOptions) -> None:
+    """Refuse at once what can be seen without data: before a run is written down. It loads the backend.
+
+    Raises:
+        UserError: an unknown or missing backend, teacher, student, distance, optimizer, schedule or augmentation.
+    """
+    backends.load(backends.choose(options.backend))
+    for teacher in spec.teachers:
+        teachers.check_name(teacher.name)
+    _check_functions(spec)
+
+
+def _check_functions(spec: DistillSpec) -> None:
+    # These import Keras, which needs the backend to be loaded.
+    from framework import losses, optimizers, schedules, views
+    from framework.models.catalog import MODELS
+    from framework.named import find
+
+    find(spec.loss.distance, losses.DISTANCES, "loss.distance")
+    optimizers.make(spec.optimizer)
+    find(spec.schedule.name, schedules.SCHEDULES, "schedule.name")
+    for name in spec.views.augmentations:
+        find(name, views.AUGMENTATIONS, "views.augmentations")
+    if spec.student.name not in MODELS and ":" not in spec.student.name and not spec.student.name.endswith(".keras"):
+        raise UserError(f"student.name = {spec.student.name!r}: {near(spec.student.name, MODELS)}")
+
+
+def normalise(changes: Mapping[str, Any], config: Mapping[str, Any]) -> Config:
+    """Write the short forms out; `config` is what the changes are made to."""
+    result = copy.deepcopy(dict(changes))
+    for key in _NAMED:
+        if isinstance(result.get(key), str):
+            result[key] = {"name": result[key]}
+    if isinstance(result.get("duration"), Mapping):
+        # The three exclude each other: what is written takes the place of what was there.
+        result["duration"] = dict.fromkeys(_DURATIONS) | result["duration"]
+    if result.get("teaching") == "labels":
+        result.setdefault("teachers", [])
+        loss = result.setdefault("loss", {})
+        if isinstance(loss, dict):
+            loss.setdefault("task_weight", 1.0)
+    if isinstance(result.get("teachers"), (list, tuple)):
+        result["teachers"] = [_teacher(each) for each in result["teachers"]]
+    if "teacher" in result:
+        result["teachers"] = _only_teacher(result.pop("teacher"), result.get("teachers", config["teachers"]))
+    return result
+
+
+def merge(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
+    """The config with the changes: dicts are merged key by key, all else is replaced."""
+    result = copy.deepcopy(dict(config))
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            result[key] = merge(old, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def apply(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
+    """The config with changes made to it, short forms written out; another student drops the former's options."""
+    changes = normalise(changes, config)
+    student = changes.get("student")
+    if isinstance(student, Mapping) and student.get("name", config["student"]["name"]) != config["student"]["name"]:
+        config = {**config, "student": plain(ModelSpec())}
+    return merge(config, changes)
+
+
+def _teacher(value: Any) -> Any:
+    """A teacher with all its keys, from a name or some of them; what is wrong is left for the spec to say."""
+    value = {"name": value} if isinstance(value, str) else value
+    return plain(TeacherSpec()) | dict(value) if isinstance(value, Mapping) else value
+
+
+def _only_teacher(change: Any, teachers: Any) -> Any:
+    if not isinstance(teachers, list) or not all(isinstance(each, Mapping) for each in teachers):
+        raise UserError(f"teachers = {teachers!r}: expected a list of names, or of keys and values")
+    if len(teachers) > 1:
+        raise UserError(
+            f"teacher speaks of the only teacher, and there are {len(teachers)}: write teachers=[...] whole"
+        )
+    if not isinstance(change, Mapping):
+        raise UserError(f"teacher = {change!r}: expected a name, or teacher.key=value")
+    before = teachers[0] if teachers else plain(TeacherSpec())
+    # Another teacher is not the one before with another name: its options and weights are its own.
+    other = change.get("name", before.get("name")) != before.get("name")
+    return [merge(plain(TeacherSpec()) if other else before, change)]
+
+
+def _pair(word: str) -> tuple[str, Any]:
+    key, _, text = word.partition("=")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what looks like Python and is a path, say
+            value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        value = {"true": True, "false": False, "none": None, "null": None}.get(text.lower(), text)
+    return key.strip(), plain(value)
+
+
+def _put(changes: Config, key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    place = changes
+    for part in path:
+        inner = place.setdefault(part, {})
+        if isinstance(inner, str) and part in _NAMED:
+            inner = place[part] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise UserError(f"{key!r} and {part}={inner!r} contradict each other")
+        place = inner
+    if isinstance(place.get(last), dict) and isinstance(value, str) and last in _NAMED:
+        place[last]["name"] = value
+    else:
+        place[last] = value

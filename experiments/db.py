@@ -1,0 +1,177 @@
+"""The database of runs: `python -m experiments.db serve|status|stop|replay`.
+
+Runs start and stop the embedded server by themselves; `serve` keeps it up for other tools, `replay` brings journaled
+runs into a database (again).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from experiments.tracking.embedded import EmbeddedServer, find_mongod
+from experiments.tracking.journal import JOURNAL, default_root, is_alive, run_folders
+from experiments.tracking.mongod import DEFAULT_NAME, VARIABLE, DatabaseError, open_database
+from experiments.tracking.publisher import replay
+from experiments.tracking.recorder import reason
+from experiments.tracking.scrub import scrub_text
+from framework.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes on the command line are one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with 2."""
+        self.exit(2, f"error: {scrub_text(message)} (see {self.prog} --help)\n")
+
+
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the database is."""
+    parser.add_argument(
+        "-m",
+        "--mongo_db",
+        "--uri",
+        dest="uri",
+        metavar="ADDRESS",
+        help=f"host:port:db or a mongodb:// URI; otherwise {VARIABLE}, otherwise the embedded server",
+    )
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="the folder of journals and of the embedded server (default: EXPERIMENTS_DIR, or .experiments here)",
+    )
+
+
+def guarded(call: Callable[[], int]) -> int:
+    """Run a command; faults become one line on stderr and an exit code: 1 a fault, 2 the user's mistake, 130 Ctrl-C."""
+    try:
+        return call()
+    except UserError as error:
+        print(f"error: {scrub_text(str(error))}", file=sys.stderr)
+        return 2
+    except (DatabaseError, OSError) as error:
+        print(f"error: {reason(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def serve(root: Path) -> int:
+    """Keep the embedded server up until Ctrl-C or SIGTERM."""
+    os.environ.pop(VARIABLE, None)  # it is the embedded server that is served
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with open_database(None, False, root, required=True) as destination:
+        server = EmbeddedServer(root)
+        print(f"serving {destination.describe()}\n{server.uri}/{DEFAULT_NAME}\nCtrl-C ends it", flush=True)
+        while not stopped.wait(1.0):
+            if not server.state()["running"] and not destination.revive():
+                print("error: the server has ended", file=sys.stderr)
+                return 1
+    return 0
+
+
+def status(root: Path) -> int:
+    """Say whether the embedded server runs, where, and what is in it."""
+    server = EmbeddedServer(root)
+    state = server.state()
+    if state["running"]:
+        print(f"running: pid {state.get('pid')}, {server.uri}/{DEFAULT_NAME}, {'in use' if state['used'] else 'idle'}")
+    else:
+        print(f"not running ({'it starts with the next run' if find_mongod() else 'there is no mongod here'})")
+    folders = run_folders(root)
+    size = (
+        sum(path.stat().st_size for path in server.folder.rglob("*") if path.is_file()) if server.folder.exists() else 0
+    )
+    alive = sum(map(is_alive, folders))
+    print(f"{root}: {len(folders)} journaled runs, {alive} running; database {size / 1e6:.0f} MB")
+    return 0
+
+
+def stop(root: Path, now: bool) -> int:
+    """Stop the embedded server; one that is in use only when asked twice."""
+    server = EmbeddedServer(root)
+    state = server.state()
+    if not state["running"]:
+        print("not running")
+        return 0
+    if state["used"] and not now:
+        raise UserError(
+            "it is in use and stops by itself after its last run; --now stops it at once (no run loses anything)"
+        )
+    if not server.stop():
+        print("error: it doesn't stop", file=sys.stderr)
+        return 1
+    print("stopped")
+    return 0
+
+
+def replay_all(root: Path, uri: str | None, uids: Sequence[str], force: bool) -> int:
+    """Bring journaled runs into the database; how many, and which couldn't be."""
+    folders = run_folders(root)
+    chosen = [folder for folder in folders if not uids or any(folder.name.startswith(uid) for uid in uids)]
+    for uid in uids:
+        if not any(folder.name.startswith(uid) for folder in folders):
+            raise UserError(f"no journaled run {uid!r} in {root / 'runs'}; {len(folders)} are there")
+    counts: Counter[str] = Counter()
+    with open_database(uri, False, root, required=True) as destination:
+        assert destination.database is not None
+        for folder in chosen:
+            try:
+                counts[replay(folder, destination.database, force)] += 1
+            except OSError as error:
+                counts["failed"] += 1
+                print(f"error: {folder / JOURNAL}: {error.strerror}", file=sys.stderr)
+        print(
+            f"{counts['written']} written, {counts['present']} already there, {counts['running']} still running, "
+            f"{counts['failed']} failed, in {destination.describe()}"
+        )
+    return 1 if counts["failed"] else 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(prog="python -m experiments.db", description=(__doc__ or "").split("\n", 2)[2].strip())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|status|stop|replay")
+    for name, text in (
+        ("serve", "keep the embedded server up until Ctrl-C"),
+        ("status", "say whether the embedded server runs, and where"),
+        ("stop", "stop the embedded server"),
+        ("replay", "bring journaled runs into a database; doing it twice changes nothing"),
+    ):
+        add_address(commands.add_parser(name, help=text, description=text))
+    commands.choices["stop"].add_argument("--now", action="store_true", help="even while runs use it")
+    commands.choices["replay"].add_argument("uids", nargs="*", metavar="UID", help="only these runs (beginnings do)")
+    commands.choices["replay"].add_argument("--force", action="store_true", help="write again what is already there")
+    found = parser.parse_args(arguments)
+    if found.uri and found.command != "replay":
+        parser.error(f"{found.command} is about the embedded server and takes no address")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 0 done, 1 a fault, 2 the user's mistake."""
+    found = parse(arguments)
+    root = (found.dir or default_root()).absolute()
+    commands: dict[str, Callable[[], int]] = {
+        "serve": lambda: serve(root),
+        "status": lambda: status(root),
+        "stop": lambda: stop(root, found.now),
+        "replay": lambda: replay_all(root, found.uri, found.uids, found.force),
+    }
+    return guarded(commands[found.command])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Worker processes: a few at a time, watched, and ended with whoever started them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.parity.measure import Result
+from framework.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+POLL_S = 0.1
+GRACE_S = 5.0
+
+
+class WorkerFault(RuntimeError):
+    """A worker ended by a fault of the program; the message has its last words."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One backend in one precision.
+
+    Attributes:
+        backend, precision: which.
+        settings: what `worker` takes besides its files.
+        folder: an own folder for its files.
+    """
+
+    backend: str
+    precision: str
+    settings: dict[str, Any]
+    folder: Path
+
+    @property
+    def done(self) -> int:
+        """Steps done so far."""
+        try:
+            return int((self.folder / "progress").read_text() or 0)
+        except FileNotFoundError:
+            return 0
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the worker; its words go to a file."""
+        self.folder.mkdir()
+        files = {name: str(self.folder / name) for name in ("result.npz", "progress")}
+        job = {**self.settings, "backend": self.backend, "result": files["result.npz"], "progress": files["progress"]}
+        path = self.folder / "job.json"
+        path.write_text(json.dumps(job))
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": _path(), "KERAS_BACKEND": self.backend}
+        command = [sys.executable, "-m", "experiments.parity.worker", str(path)]
+        with (self.folder / "words").open("wb") as words:
+            return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
+
+    def result(self, code: int) -> Result:
+        """The arrays of a worker that ended with this exit code.
+
+        Raises:
+            UserError: the worker found a mistake of the user's.
+            WorkerFault: it ended otherwise.
+        """
+        lines = (self.folder / "words").read_text(errors="replace").strip().splitlines()
+        if code == 2 and lines:
+            raise UserError(lines[-1])
+        if code:
+            last = "\n".join(lines[-12:])
+            raise WorkerFault(f"{self.backend} in {self.precision} ended with {code}:\n{last}")
+        with np.load(self.folder / "result.npz") as arrays:
+            return dict(arrays)
+
+
+def _path() -> str:
+    """The module path with the project in front, wherever the command was started."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def run(jobs: Sequence[Job], at_a_time: int, watch: Callable[[Job, int, bool], None]) -> dict[tuple[str, str], Result]:
+    """Run jobs to their end.
+
+    Args:
+        jobs: in the order of their start.
+        at_a_time: processes, at least 1.
+        watch: called now and then with a job, its steps done and whether it has ended.
+
+    Returns:
+        The results by (backend, precision).
+
+    Raises:
+        UserError, WorkerFault: of the first job that fails; all others are ended, as they are on Ctrl-C.
+    """
+    waiting, running, results = list(jobs), list[tuple[Job, subprocess.Popen[bytes]]](), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_a_time:
+                running.append((waiting[0], waiting.pop(0).start()))
+            time.sleep(POLL_S)
+            for job, process in list(running):
+                code = process.poll()
+                watch(job, job.done, code is not None)
+                if code is not None:
+                    running.remove((job, process))
+                    results[job.backend, job.precision] = job.result(code)
+    finally:
+        end([process for _, process in running])
+    return results
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes, kindly at first."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

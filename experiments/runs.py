@@ -1,0 +1,271 @@
+"""Questions to the runs in the database: `python -m experiments.runs list|show|best|compare|groups|curves`.
+
+    python -m experiments.runs list --where config.backend=jax --sort -accuracy --last 20
+    python -m experiments.runs compare 3 7
+    python -m experiments.runs curves 3 7 --metric 'train.*' --plot curves.png
+
+A run is named by its number, its uid, or a beginning of the uid. A field is named whole (`result.test.student.kl`) or
+by its end (`student.kl`, `backend`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.db import Parser, add_address, guarded
+from experiments.tracking.journal import default_root
+from framework.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.tracking.publisher import Mongo
+
+_LISTED = (
+    "id",
+    "start_time",
+    "status",
+    "duration_s",
+    "config.backend",
+    "config.data.name",
+    "config.teaching",
+    "config.seed",
+    "result.steps",
+    "result.test.student.accuracy",
+    "result.test.student.agreement@1",
+    "result.test.student.kl",
+    "result.test.teacher.accuracy",
+)
+SILENT_S = 120.0
+_SHORT = (("result.test.", "test "), ("result.", ""), ("config.", ""))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    common = Parser(add_help=False)
+    add_address(common)
+    form = common.add_mutually_exclusive_group()
+    for name in ("json", "csv"):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name.upper()}")
+    common.set_defaults(form="table")
+    filters = Parser(add_help=False)
+    filters.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="also != > >= < <= and ~ (regex); repeatable",
+    )
+    title, _, text = (__doc__ or "").partition("\n\n")
+    parser = Parser(
+        prog="python -m experiments.runs",
+        description=title,
+        epilog=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list|show|best|compare|groups|curves")
+
+    def command(name: str, text: str, *parents: Parser) -> Parser:
+        return commands.add_parser(name, help=text, description=text, parents=[common, *parents])
+
+    listed = command("list", "the runs, and means over seeds where runs differ in nothing else", filters)
+    listed.add_argument("--sort", metavar="[-]FIELD", help="- for the largest first (default: the latest last)")
+    listed.add_argument("--last", type=_positive, metavar="N", help="only the latest N")
+    listed.add_argument("--columns", metavar="FIELD,...", help="these fields instead of the usual ones")
+    command("show", "all of one run").add_argument("run", metavar="ID")
+    best = command("best", "the best runs", filters)
+    best.add_argument("--by", metavar="[-|+]FIELD", help="- largest, + smallest first (default: the test accuracy)")
+    best.add_argument("--count", type=_positive, default=10, metavar="N")
+    command("compare", "what differs in the configs, beside the results").add_argument("runs", nargs="+", metavar="ID")
+    groups = command("groups", "means and spreads over seeds, by spec and backend", filters)
+    groups.add_argument("--by", action="append", metavar="FIELD", help="repeatable (default: the test accuracy)")
+    curves = command("curves", "metrics over steps")
+    curves.add_argument("runs", nargs="+", metavar="ID")
+    curves.add_argument(
+        "--metric", action="append", metavar="NAME", help="a name or pattern; repeatable (default: all)"
+    )
+    curves.add_argument("--plot", type=Path, metavar="FILE", help="draw them into a .png, .svg or .pdf file")
+    return parser.parse_args(_signed(sys.argv[1:] if arguments is None else arguments))
+
+
+def _signed(arguments: Sequence[str]) -> list[str]:
+    """Let `--sort -FIELD` be written with a blank: argparse would take -FIELD for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in ("--sort", "--by") and argument.startswith("-") and not argument.startswith("--"):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def answer(database: Mongo, found: argparse.Namespace) -> None:
+    """Print what a command asks for."""
+    from experiments.tracking import fields, queries, tables
+
+    if found.command == "list":
+        _list(database, found)
+    elif found.command == "best":
+        frame = queries.best(database, found.by or queries.ACCURACY, found.where, found.count)
+        sorted_by = fields.resolve((found.by or queries.ACCURACY).lstrip("+-"), frame.columns) if len(frame) else "id"
+        tables.show_frame(_usual(frame, found.form, sorted_by), found.form)
+    elif found.command == "show":
+        _show(database, found)
+    elif found.command == "compare":
+        tables.show_frame(queries.compare(database, found.runs), found.form, index=True)
+    elif found.command == "groups":
+        tables.show_frame(queries.by_fingerprint(database, found.by or [queries.ACCURACY], found.where), found.form)
+    else:
+        _curves(queries.curves(database, found.runs, found.metric), found)
+
+
+def _list(database: Mongo, found: argparse.Namespace) -> None:
+    from experiments.tracking import fields, queries, tables
+
+    frame = queries.list_runs(database, found.where, found.sort, found.last)
+    if found.columns and len(frame):
+        shown = frame[[fields.resolve(name.strip(), frame.columns) for name in found.columns.split(",")]]
+    else:
+        shown = _usual(frame, found.form)
+    if found.form == "table" and not len(frame):
+        print("no runs meet the conditions" if found.where else "there are no runs yet")
+        return
+    tables.show_frame(shown, found.form)
+    if found.form == "table" and queries.ACCURACY in frame:
+        groups = queries.by_fingerprint(database, where=found.where)
+        same = groups[groups.groupby("fingerprint_no_seed")["runs"].transform("sum") > 1]
+        same = same[same["ids"].map(lambda ids: bool(set(ids) & set(frame["id"])))]
+        if len(same):
+            print("\nthe same spec, over seeds and backends:")
+            tables.show_frame(_renamed(same), found.form)
+
+
+def _show(database: Mongo, found: argparse.Namespace) -> None:
+    from experiments.tracking import queries, tables
+
+    tables.show_frame(queries.show(database, found.run), found.form)
+    tail = queries.find_run(database, found.run).get("captured_out", "") if found.form == "table" else ""
+    if tail:
+        print("\noutput (its end):\n" + "\n".join(tail.splitlines()[-20:]))
+
+
+def _curves(frame: pd.DataFrame, found: argparse.Namespace) -> None:
+    from experiments.tracking import tables
+
+    if found.plot is not None:
+        plot(frame, found.plot)
+        print(found.plot)
+    elif found.form != "table":
+        tables.show_frame(frame, found.form)
+    elif len(frame):
+        one = frame["run"].nunique() == 1
+        wide = frame.pivot(index="step", columns=["metric"] if one else ["metric", "run"], values="value")
+        if not one:
+            wide.columns = [f"{metric} [{run}]" for metric, run in wide.columns]
+        tables.show_frame(wide, found.form, index=True)
+    else:
+        print("these runs have no metrics")
+
+
+def plot(frame: pd.DataFrame, path: Path) -> None:
+    """Draw curves, one panel a metric, one line a run.
+
+    Args:
+        frame: what `queries.curves` returned.
+        path: the picture; its suffix says in which format.
+
+    Raises:
+        UserError: matplotlib isn't installed, or can't write this format.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError('--plot needs matplotlib: python -m pip install -e ".[plots]"') from None
+    if not len(frame):
+        raise UserError("these runs have no metrics to draw")
+    names = list(frame["metric"].unique())
+    figure = Figure(figsize=(7, 2.6 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), squeeze=False, sharex=True)[:, 0]
+    for panel, name in zip(panels, names, strict=True):
+        for run, points in frame[frame["metric"] == name].groupby("run"):
+            panel.plot(points["step"], points["value"], label=str(run), linewidth=1)
+        panel.set_ylabel(name)
+        panel.grid(alpha=0.3)
+    panels[0].legend(title="run")
+    panels[-1].set_xlabel("step")
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _usual(frame: pd.DataFrame, form: str, *wanted: str) -> pd.DataFrame:
+    """A table shows a few columns under short names; JSON and CSV have all of them under their own."""
+    if form != "table":
+        return frame
+    if len(frame):
+        frame = frame.assign(
+            status=[_liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)]
+        )
+    return _renamed(frame[[name for name in dict.fromkeys((*_LISTED, *wanted)) if name in frame]])
+
+
+def _liveness(status: str, heartbeat: Any) -> str:
+    """A run that says RUNNING but hasn't been heard of for a while may be dead; `db replay` finds out."""
+    from datetime import UTC, datetime
+
+    if status != "RUNNING" or not isinstance(heartbeat, datetime):
+        return status
+    silent = (datetime.now(UTC).replace(tzinfo=None) - heartbeat).total_seconds()
+    return status if not silent > SILENT_S else f"RUNNING? (silent for {silent / 60:.0f} min)"
+
+
+def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
+    names: dict[Any, str] = {}
+    for name in frame.columns:
+        prefix, short = next(((prefix, short) for prefix, short in _SHORT if name.startswith(prefix)), ("", ""))
+        names[name] = short + name[len(prefix) :]
+    return frame.rename(columns=names)
+
+
+def run(found: argparse.Namespace) -> int:
+    """Answer a parsed command line."""
+    from experiments.tracking.mongod import open_database
+
+    with open_database(found.uri, False, (found.dir or default_root()).absolute(), required=True) as destination:
+        assert destination.database is not None
+        answer(destination.database, found)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer one question; the exit code: 0 done, 1 a fault, 2 the user's mistake."""
+    found = parse(arguments)
+    try:
+        return guarded(lambda: run(found))
+    finally:
+        _end_of_pipe()
+
+
+def _end_of_pipe() -> None:
+    """`... | head` closes the pipe early: say nothing about it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

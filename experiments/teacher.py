@@ -1,0 +1,42 @@
+"""Train or fine-tune a teacher on labels, and store it: `python -m experiments.teacher with digits_teacher`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.config import Config
+from experiments.distilling import Distillation
+from experiments.launch import Program
+from experiments.recipes import DEFAULT_TEACHER
+from framework.errors import UserError
+from framework.protocols import Outcome
+from framework.store import CARD
+
+
+def check(config: Config) -> None:
+    """Refuse a config that has a teacher: this command makes one."""
+    if config["teachers"]:
+        raise UserError("this command trains on labels: add teaching=labels, or distil with experiments.run")
+
+
+def finish(ready: Distillation, outcome: Outcome, folder: Path) -> Sequence[str]:
+    """Say where the teacher is and how it is used."""
+    del ready, outcome
+    stored = folder / "student"
+    card = json.loads((stored / CARD).read_text())
+    return [f"stored in {stored}, SHA-256 {card['sha256'][:16]}...: use it as teacher={stored}"]
+
+
+PROGRAM = Program(
+    module="experiments.teacher",
+    summary="Train or fine-tune (student.weights=FOLDER) a model on labels, and store it as a teacher.",
+    recipe=DEFAULT_TEACHER,
+    check=check,
+    finish=finish,
+)
+
+if __name__ == "__main__":
+    sys.exit(PROGRAM.main())

@@ -1,0 +1,217 @@
+"""From journal records to MongoDB's documents: a pure function of the journal, the same live and in a replay.
+
+`runs`: Sacred's layout with a few more fields (`uid`, `fingerprint`, `fingerprint_no_seed`, `environment`, `files`).
+`metric_chunks`: every point, 2,000 a document. `metrics`: Sacred's layout with a thinned preview of each metric.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+
+from experiments.tracking.values import bson_safe
+
+CHUNK = 2000
+PREVIEW = 1000
+LAYOUT = "PatientTeachers-1"
+MAX_TRACE_LINES = 200
+_LIFTED = ("fingerprint", "fingerprint_no_seed")
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since 1970 as the naive UTC time that Sacred stores."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+def object_id(text: str) -> ObjectId:
+    """An ObjectId that depends on the text alone (other Sacred tools expect this type)."""
+    return ObjectId(hashlib.sha256(text.encode()).digest()[:12])
+
+
+class RunDocument:
+    """A run's document in `runs`, folded from records.
+
+    Attributes:
+        fields: the document without `_id`.
+        changed: the top-level fields that changed since they were last written.
+        artifacts: name -> the latest record of a file that may be uploaded.
+        ended: whether an end was recorded.
+        last_time: when the last record was written, in seconds since 1970.
+    """
+
+    def __init__(self, uid: str) -> None:
+        self.fields: dict[str, Any] = {
+            "uid": uid,
+            "format": LAYOUT,
+            "status": "RUNNING",
+            "command": "",
+            "experiment": {"name": "", "base_dir": "", "sources": [], "dependencies": [], "repositories": []},
+            "host": {},
+            "meta": {},
+            "config": {},
+            "resources": [],
+            "artifacts": [],
+            "files": [],
+            "captured_out": "",
+            "info": {},
+            "heartbeat": None,
+            "result": None,
+        }
+        self.changed = set(self.fields)
+        self.artifacts: dict[str, dict[str, Any]] = {}
+        self.ended = False
+        self.last_time = 0.0
+        self._metric_names: set[str] = set()
+
+    def set(self, **fields: Any) -> None:
+        """Take over top-level fields (plain values or datetimes)."""
+        for name, value in fields.items():
+            value = value if isinstance(value, datetime) else bson_safe(value)
+            if self.fields.get(name, self) != value:
+                self.fields[name] = value
+                self.changed.add(name)
+
+    def fold(self, record: dict[str, Any]) -> None:
+        """Take one record in; unknown types are passed over, so that newer journals can be read."""
+        self.last_time = record["time"]
+        fold = getattr(self, f"_fold_{record['type']}", None)
+        if fold is not None:
+            fold(record)
+
+    def add_metric(self, name: str, document_id: ObjectId) -> None:
+        """List a metric where Sacred's tools look for it."""
+        if name in self._metric_names:
+            return
+        self._metric_names.add(name)
+        listed = [*self.fields["info"].get("metrics", []), {"name": name, "id": str(document_id)}]
+        self.set(info={**self.fields["info"], "metrics": listed})
+
+    def _fold_journal(self, record: dict[str, Any]) -> None:
+        if "start_time" not in self.fields:
+            self.set(start_time=moment(record["time"]), host={"hostname": record.get("host", "")})
+
+    def _fold_run(self, record: dict[str, Any]) -> None:
+        """Sacred's own start: experiment, command, host, config, meta."""
+        names = ("experiment", "command", "host", "config", "meta")
+        self.set(start_time=moment(record["time"]), **{name: record[name] for name in names if name in record})
+
+    def _fold_started(self, record: dict[str, Any]) -> None:
+        environment, spec = record.get("environment") or {}, record.get("spec") or {}
+        lifted = {name: environment.get(name, spec.get(name)) for name in _LIFTED}
+        self.set(environment=environment, spec=spec, **{name: value for name, value in lifted.items() if value})
+        if not self.fields["config"]:
+            extra = {name: environment[name] for name in ("backend", "device") if name in environment}
+            self.set(config={**spec, **extra})
+
+    def _fold_fields(self, record: dict[str, Any]) -> None:
+        self.set(**{name: value for name, value in record["fields"].items() if name not in ("_id", "uid")})
+
+    def _fold_info(self, record: dict[str, Any]) -> None:
+        self.set(info={**record["info"], "metrics": self.fields["info"].get("metrics", [])})
+
+    def _fold_resource(self, record: dict[str, Any]) -> None:
+        self.set(resources=[*self.fields["resources"], [record["path"], record["md5"]]])
+
+    def _fold_artifact(self, record: dict[str, Any]) -> None:
+        kept = ("name", "path", "size", "sha256", "stored", "missing", "metadata")
+        entry = {name: record[name] for name in kept if name in record}
+        others = [file for file in self.fields["files"] if file["name"] != record["name"]]
+        self.set(files=[*others, entry])
+        if record.get("stored"):
+            self.artifacts[record["name"]] = record
+
+    def _fold_ended(self, record: dict[str, Any]) -> None:
+        self.ended = True
+        self.set(status=record["status"], stop_time=moment(record["time"]))
+        if record.get("result") is not None:
+            self.set(result=record["result"])
+        if record.get("fail_trace"):
+            self.set(fail_trace=record["fail_trace"][-MAX_TRACE_LINES:])
+
+
+class Preview:
+    """At most `PREVIEW` points of a series, evenly thinned, and always its last one."""
+
+    def __init__(self) -> None:
+        self._stride = 1
+        self._count = 0
+        self._points: list[tuple[int, float, float]] = []
+        self._last: tuple[int, float, float] | None = None
+
+    def add(self, step: int, value: float, time: float) -> None:
+        """Take a point in."""
+        self._last = (step, value, time)
+        if self._count % self._stride == 0:
+            self._points.append(self._last)
+            if len(self._points) >= PREVIEW:
+                self._points = self._points[::2]
+                self._stride *= 2
+        self._count += 1
+
+    def points(self) -> list[tuple[int, float, float]]:
+        """(step, value, time) in the order of arrival."""
+        if self._last is not None and self._points[-1] != self._last:
+            return [*self._points, self._last]
+        return self._points
+
+
+class Series:
+    """One metric of one run: the chunk that is being filled, the full ones that are not written yet, the preview."""
+
+    def __init__(self, uid: str, name: str) -> None:
+        self.uid, self.name = uid, name
+        self.preview = Preview()
+        self.dirty = False
+        self.preview_id = object_id(f"{uid}:{name}")
+        self._full: list[dict[str, Any]] = []
+        self._index = 0
+        self._steps: list[int] = []
+        self._values: list[float] = []
+        self._times: list[float] = []
+
+    def add(self, step: int, value: float, time: float) -> None:
+        """Take a point in."""
+        self._steps.append(step)
+        self._values.append(value)
+        self._times.append(time)
+        self.preview.add(step, value, time)
+        self.dirty = True
+        if len(self._steps) == CHUNK:
+            self._full.append(self._chunk())
+            self._index += 1
+            self._steps, self._values, self._times = [], [], []
+
+    def chunks(self) -> list[dict[str, Any]]:
+        """The documents to be written, the one that is being filled included."""
+        return self._full + ([self._chunk()] if self._steps else [])
+
+    def written(self) -> None:
+        """All that `chunks` gave is in the database."""
+        self._full = []
+        self.dirty = False
+
+    def preview_document(self, run_id: Any) -> dict[str, Any]:
+        """The metric in Sacred's own layout."""
+        points = self.preview.points()
+        return {
+            "_id": self.preview_id,
+            "run_id": run_id,
+            "name": self.name,
+            "steps": [point[0] for point in points],
+            "values": [point[1] for point in points],
+            "timestamps": [moment(point[2]) for point in points],
+        }
+
+    def _chunk(self) -> dict[str, Any]:
+        return {
+            "_id": f"{self.uid}:{self.name}:{self._index}",
+            "uid": self.uid,
+            "name": self.name,
+            "chunk": self._index,
+            "steps": self._steps,
+            "values": self._values,
+            "times": self._times,
+        }

@@ -1,0 +1,138 @@
+"""A run's files: what is copied into its folder, what is uploaded to GridFS once, and the captured output."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gridfs
+
+from experiments.tracking.values import bson_safe
+
+if TYPE_CHECKING:
+    from experiments.tracking.publisher import Mongo
+
+MAX_STORED = 16 * 2**20
+MAX_SOURCE = 2**20
+OUTPUT = "output.txt"
+OUTPUT_TAIL = 64 * 1024
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """A file's hash in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def keep(path: Path, folder: Path, name: str) -> dict[str, Any]:
+    """Describe an artifact, and copy a small one into the run's folder: it stays there whatever happens to the file.
+
+    Args:
+        path: the file.
+        folder: the run's folder.
+        name: what the artifact is called.
+
+    Returns:
+        A record's fields: name, path, size in bytes, sha256, and whether it is to be stored in the database too.
+    """
+    path = path.absolute()
+    if not path.is_file():
+        return {"name": name, "path": str(path), "missing": True}
+    size = path.stat().st_size
+    record: dict[str, Any] = {
+        "name": name,
+        "path": str(path),
+        "size": size,
+        "sha256": digest(path),
+        "stored": size <= MAX_STORED,
+    }
+    if record["stored"] and not path.is_relative_to(folder):
+        copy = folder / "artifacts" / f"{record['sha256'][:12]}-{Path(name).name}"
+        copy.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(path, copy)
+        record["copy"] = str(copy.relative_to(folder))
+    elif record["stored"]:
+        record["copy"] = str(path.relative_to(folder))
+    return record
+
+
+def output_tail(folder: Path) -> str:
+    """The last part of the captured output; the file has all of it."""
+    path = folder / OUTPUT
+    if not path.exists():
+        return ""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - OUTPUT_TAIL))
+        text = file.read().decode("utf-8", "replace")
+    return text if size <= OUTPUT_TAIL else f"[... {size - OUTPUT_TAIL} bytes before this are in {path}]\n{text}"
+
+
+class Uploads:
+    """What one run has in GridFS; each file is uploaded once, by content."""
+
+    def __init__(self, database: Mongo, folder: Path) -> None:
+        self._store = gridfs.GridFS(database)
+        self._folder = folder
+        self._known: dict[tuple[str, str], Any] = {}
+
+    def artifacts(self, number: int, records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Upload the artifacts that the database lacks; an older version under the same name goes.
+
+        Returns:
+            Sacred's form: name and GridFS id of each that is stored.
+        """
+        return [
+            {"name": name, "file_id": file_id}
+            for name, record in records.items()
+            if (file_id := self._artifact(f"artifact://runs/{number}/{name}", record)) is not None
+        ]
+
+    def sources(self, base_dir: str, sources: Iterable[tuple[str, str]]) -> list[list[Any]]:
+        """Upload source files that no run has uploaded yet; changed and large ones are left out.
+
+        Args:
+            base_dir: the folder that names are relative to.
+            sources: Sacred's pairs of name and MD5.
+
+        Returns:
+            Sacred's form: pairs of name and GridFS id.
+        """
+        stored = []
+        for name, md5 in sources:
+            path = Path(base_dir) / name
+            filename, metadata = f"source://{name}", {"md5": md5}
+            file_id = self._find(filename, metadata)
+            if file_id is None and path.is_file() and path.stat().st_size <= MAX_SOURCE and digest(path, "md5") == md5:
+                file_id = self._store.put(path.read_bytes(), filename=filename, metadata=metadata)
+            if file_id is not None:
+                stored.append([name, file_id])
+        return stored
+
+    def _artifact(self, filename: str, record: dict[str, Any]) -> Any:
+        sha256 = record["sha256"]
+        if (filename, sha256) not in self._known:
+            file_id = self._find(filename, {"sha256": sha256}) or self._put(filename, record)
+            if file_id is None:
+                return None
+            for version in self._store.find({"filename": filename, "_id": {"$ne": file_id}}):
+                self._store.delete(version._id)
+            self._known[filename, sha256] = file_id
+        return self._known[filename, sha256]
+
+    def _find(self, filename: str, metadata: dict[str, Any]) -> Any:
+        wanted = {"filename": filename, **{f"metadata.{name}": value for name, value in metadata.items()}}
+        found = self._store.find_one(wanted)
+        return None if found is None else found._id
+
+    def _put(self, filename: str, record: dict[str, Any]) -> Any:
+        source = self._folder / record["copy"]
+        if not source.is_file() or digest(source) != record["sha256"]:
+            return None
+        metadata = {**bson_safe(record.get("metadata") or {}), "sha256": record["sha256"]}
+        kind = record.get("content_type") or mimetypes.guess_type(record["name"])[0]
+        return self._store.put(source.read_bytes(), filename=filename, metadata=metadata, content_type=kind)

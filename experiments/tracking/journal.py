@@ -1,0 +1,202 @@
+"""The journal: an append-only file of JSON lines in the run's folder, written before anything else is.
+
+One record a line, each with a `type` and a `time` (seconds since 1970, UTC). NaN and infinities are written as Python's
+json module writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.tracking import locks
+from framework.errors import UserError
+
+JOURNAL = "journal.jsonl"
+RUNS = "runs"
+FORMAT = 1
+SYNC_EVERY_S = 5.0
+MAX_PENDING = 32 * 2**20
+_READ_SIZE = 2**20
+_SILENT_S = 3600.0
+
+
+def default_root() -> Path:
+    """The folder of runs and the embedded server: EXPERIMENTS_DIR, or `.experiments` in the current folder."""
+    return Path(os.environ.get("EXPERIMENTS_DIR") or ".experiments").absolute()
+
+
+def new_uid() -> str:
+    """A run's stable name: UTC time to the millisecond, then random digits; names sort by time."""
+    now = datetime.now(UTC)
+    return f"{now:%Y%m%d-%H%M%S}{now.microsecond // 1000:03d}-{secrets.token_hex(4)}"
+
+
+def new_run_folder(root: Path) -> Path:
+    """Make the folder of a new run, `root/runs/<uid>`, private to its user.
+
+    Raises:
+        UserError: the folder can't be made.
+    """
+    folder = root.absolute() / RUNS / new_uid()
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise UserError(
+            f"the run's folder {folder} can't be made: {error.strerror}; EXPERIMENTS_DIR moves it"
+        ) from None
+    return folder
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The folders of all journaled runs, oldest first."""
+    return sorted(path.parent for path in (root / RUNS).glob(f"*/{JOURNAL}"))
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the process that writes this journal still lives: it holds a lock on the file."""
+    path = folder / JOURNAL
+    if not locks.AVAILABLE:
+        return time.time() - path.stat().st_mtime < _SILENT_S
+    return locks.is_locked(path)
+
+
+class Journal:
+    """The writing side. Thread-safe; holds a lock on the file for as long as it is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self._mutex = threading.RLock()
+        self._pending: list[bytes] = []
+        self._warned = False
+        self._synced = 0.0
+        self._descriptor: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        if not locks.wait_lock(self._descriptor, shared=False, timeout=2.0):
+            os.close(self._descriptor)
+            raise UserError(f"{self.path} is being written by another process")
+        self._mend()
+        identity = {"format": FORMAT, "uid": folder.name, "pid": os.getpid(), "host": platform.node()}
+        self.append("journal", identity, sync=True)
+
+    def _mend(self) -> None:
+        """Close a torn last line, so that the next record starts on a line of its own."""
+        assert self._descriptor is not None
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")
+
+    def append(self, kind: str, fields: dict[str, Any], at: float | None = None, sync: bool = False) -> None:
+        """Write one record down.
+
+        Args:
+            kind: the record's type.
+            fields: plain values.
+            at: the record's time in seconds since 1970; now by default.
+            sync: wait until it is on the disk; otherwise the disk is waited for at most every few seconds.
+        """
+        record = {"type": kind, "time": time.time() if at is None else at, **fields}
+        with self._mutex:
+            self._pending.append(json.dumps(record).encode() + b"\n")
+            self._write()
+            if sync or time.monotonic() - self._synced > SYNC_EVERY_S:
+                self._sync()
+
+    def size(self) -> int:
+        """How many bytes the file has; 0 once it is closed."""
+        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
+
+    def _write(self) -> None:
+        """Write what is pending; a full disk keeps it in memory (to a bound) instead of ending the run."""
+        if self._descriptor is None:
+            return
+        try:
+            while self._pending:
+                written = os.write(self._descriptor, self._pending[0])
+                if written < len(self._pending[0]):
+                    self._pending[0] = b"\n" + self._pending[0]  # the torn half becomes a line that readers skip
+                    continue
+                del self._pending[0]
+        except OSError as error:
+            self._warn(error)
+            while sum(map(len, self._pending)) > MAX_PENDING:
+                del self._pending[0]
+
+    def _sync(self) -> None:
+        self._synced = time.monotonic()
+        if self._descriptor is not None:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            print(f"warning: the journal {self.path} can't be written: {error.strerror}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Bring everything to the disk and let go of the file."""
+        with self._mutex:
+            if self._descriptor is None:
+                return
+            self._write()
+            self._sync()
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class JournalReader:
+    """The reading side: complete lines from a byte offset on; it can go on where it stopped.
+
+    Attributes:
+        offset: the byte behind the last line that was read.
+        damaged: how many lines were no records.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        self.offset = 0
+        self.damaged = 0
+
+    def read(self, max_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
+        """The next records, about `max_bytes` of them. At the end, `offset` stays where it is; a torn line waits."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            data = file.read(max_bytes)
+            data += file.readline()
+        data = data[: data.rfind(b"\n") + 1]
+        self.offset += len(data)
+        return list(self._records(data))
+
+    def _records(self, data: bytes) -> Iterator[dict[str, Any]]:
+        for line in data.split(b"\n"):
+            try:
+                record = json.loads(line)
+            except ValueError:
+                self.damaged += bool(line.strip())
+                continue
+            if isinstance(record, dict) and "type" in record and "time" in record:
+                yield record
+            else:
+                self.damaged += 1
+
+
+def read_journal(folder: Path) -> list[dict[str, Any]]:
+    """All records of a run, a torn last line and damaged lines left out."""
+    reader = JournalReader(folder)
+    records: list[dict[str, Any]] = []
+    before = -1
+    while reader.offset != before:
+        before = reader.offset
+        records += reader.read()
+    return records

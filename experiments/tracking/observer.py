@@ -1,0 +1,132 @@
+"""Sacred's events, written to the journal: the run becomes a proper Sacred run, and no outage disables the observer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sacred.observers import RunObserver
+
+from experiments.tracking.files import OUTPUT, digest
+from experiments.tracking.recorder import Tracker
+from experiments.tracking.scrub import scrub_text
+from experiments.tracking.values import plain
+from framework.errors import UserError
+
+INFO_LIMIT = 2**20
+
+
+class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
+    """Hands Sacred's events to a tracker. One observer serves one run.
+
+    Sacred's config, host, experiment (git, sources, dependencies), meta and results are stored as plain values without
+    credentials. The whole captured output goes to a file of the run's folder, its tail to the database.
+    """
+
+    priority = 30
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._info = "{}"
+        self._captured = ""
+        self._taken = 0
+
+    def queued_event(self, **_: Any) -> None:
+        """Nothing would ever run a queued run."""
+        raise UserError("-q queues a run that nothing will run; leave it out")
+
+    def started_event(
+        self,
+        ex_info: Mapping[str, Any],
+        command: str,
+        host_info: Mapping[str, Any],
+        start_time: datetime,
+        config: Mapping[str, Any],
+        meta_info: Mapping[str, Any],
+        _id: Any,
+    ) -> int | str:
+        """Write the run's start down; returns Sacred's number, or the uid while no database answers."""
+        self._tracker.record(
+            "run",
+            at=_seconds(start_time),
+            sync=True,
+            experiment={**ex_info, "repositories": _once(ex_info.get("repositories", []))},
+            command=command,
+            host=host_info,
+            config=config,
+            meta=meta_info,
+        )
+        return self._tracker.publish() or self._tracker.uid
+
+    def heartbeat_event(self, info: Mapping[str, Any], captured_out: str, beat_time: datetime, result: Any) -> None:
+        """Keep the captured output and `info`; the tracker beats by itself."""
+        self._output(captured_out, captured_out.rfind("\n") + 1)
+        text = str(plain(info))
+        if text != self._info:
+            self._info = text
+            kept = info if len(text) <= INFO_LIMIT else {"left_out": f"{len(text)} characters"}
+            self._tracker.record("info", info=kept)
+
+    def completed_event(self, stop_time: datetime, result: Any) -> None:
+        """The main function returned."""
+        self._ended(stop_time, "COMPLETED", result=result)
+
+    def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
+        """Ctrl-C (INTERRUPTED), or a SacredInterrupt with a STATUS of its own (PREEMPTED)."""
+        self._ended(interrupt_time, status)
+
+    def failed_event(self, fail_time: datetime, fail_trace: list[str]) -> None:
+        """An exception ended the run."""
+        self._ended(fail_time, "FAILED", fail_trace=list(fail_trace))
+
+    def resource_event(self, filename: str) -> None:
+        """A file that was read: its path and MD5."""
+        self._tracker.record("resource", path=str(filename), md5=digest(Path(filename), "md5"))
+
+    def artifact_event(
+        self,
+        name: str,
+        filename: str,
+        metadata: Mapping[str, Any] | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """A file that was made."""
+        self._tracker.artifact(Path(filename), name, metadata, content_type)
+
+    def log_metrics(self, metrics_by_name: Mapping[str, Mapping[str, Any]], info: dict[str, Any]) -> None:
+        """Scalars that were given to Sacred itself (`_run.log_scalar`)."""
+        for name, series in metrics_by_name.items():
+            for step, value, time in zip(series["steps"], series["values"], series["timestamps"], strict=True):
+                self._tracker.metrics(step, {name: value}, at=_seconds(time))
+
+    def _ended(self, at: datetime, status: str, **rest: Any) -> None:
+        self._output(self._captured, len(self._captured))
+        self._tracker.ended(status, at=_seconds(at), **rest)
+
+    def _output(self, captured: str, end: int) -> None:
+        """Append what is new up to `end`: whole lines, because a credential must not escape in two halves."""
+        path = self._tracker.folder / OUTPUT
+        self._captured = captured
+        if len(captured) < self._taken:  # a filter has shortened what was there
+            self._taken = 0
+            path.unlink(missing_ok=True)
+        if end > self._taken:
+            with open(path, "a", encoding="utf-8", errors="replace") as file:
+                file.write(scrub_text(captured[self._taken : end]))
+            self._taken = end
+
+
+def _once(repositories: Iterable[Any]) -> list[Any]:
+    """Sacred lists a repository once for each source file."""
+    kept: list[Any] = []
+    for entry in repositories:
+        if entry not in kept:
+            kept.append(entry)
+    return kept
+
+
+def _seconds(naive: datetime) -> float:
+    """Sacred's naive UTC times as seconds since 1970."""
+    return naive.replace(tzinfo=UTC).timestamp()

@@ -1,0 +1,93 @@
+"""Frames for people and for programs: a table in the terminal, plain text in a pipe, JSON or CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+MAX_CELL = 120
+
+
+def show_frame(frame: pd.DataFrame, form: str = "table", index: bool = False) -> None:
+    """Print a frame.
+
+    Args:
+        frame: what to print.
+        form: `"table"`, `"json"` (a list of records; NaN is null) or `"csv"`.
+        index: print the index as leading columns.
+    """
+    if index:
+        frame = frame.reset_index()
+    if form == "json":
+        print(json.dumps([_json(row) for row in frame.to_dict("records")], indent=1))
+    elif form == "csv":
+        frame.to_csv(sys.stdout, index=False)
+    elif sys.stdout.isatty():
+        _rich(frame)
+    else:
+        _aligned(_texts(frame), [kind.kind in "if" for kind in frame.dtypes])
+
+
+def _aligned(frame: pd.DataFrame, is_number: list[bool]) -> None:
+    rows = [[str(name) for name in frame.columns], *frame.to_numpy().tolist()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(frame.columns))]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+
+
+def _rich(frame: pd.DataFrame) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name, kind in frame.dtypes.items():
+        table.add_column(escape(str(name)), justify="right" if kind.kind in "if" else "left", overflow="fold")
+    for row in _texts(frame).itertuples(index=False):
+        table.add_row(*(escape(text) for text in row))
+    Console().print(table)
+
+
+def _texts(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame([[text(value) for value in row] for row in frame.itertuples(index=False)], columns=list(frame))
+
+
+def text(value: Any) -> str:
+    """One cell: numbers to five digits, times to the second, nothing for what is missing."""
+    if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.5g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    words = str(value)
+    return words if len(words) <= MAX_CELL else words[: MAX_CELL - 3] + "..."
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if value is pd.NaT:
+        return None
+    return (
+        _json(value.item())
+        if hasattr(value, "item")
+        else value.isoformat()
+        if isinstance(value, datetime)
+        else str(value)
+    )

@@ -1,0 +1,87 @@
+"""What `--help` says, and the plain words for a command line that can't be read."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from experiments.config import defaults
+from experiments.recipes import RECIPES
+from framework.errors import near
+
+if TYPE_CHECKING:
+    from sacred import Experiment
+
+_TEXT = """\
+usage: python -m {module} [COMMAND] [with RECIPE... KEY=VALUE...] [OPTIONS]
+
+{summary}
+
+examples:
+  python -m {module}
+  python -m {module} with digits backend=torch seed=3
+  python -m {module} with glyphs teaching=consistent duration.total_steps=8000 -c "no mixing"
+  python -m {module} print_config with digits
+
+recipes ({recipe} where none is named):
+  {recipes}
+
+keys (KEY=VALUE; inner ones by dots, optimizer.lr=0.001; null for none):
+{keys}
+
+commands: print_config, save_config, print_dependencies
+
+options:
+  -m ADDRESS, --mongo_db    where to log: host:port:db, or a mongodb:// URI; else EXPERIMENTS_MONGO_URI,
+                            else an embedded server in .experiments/, else the journal in the run's folder
+  -J, --journal-only        log to the run's folder alone
+  -c TEXT, --comment        a comment, stored with the run
+  -n NAME, --name           the experiment's name
+  -F FOLDER                 also log to files, as Sacred does
+  -p, --print-config        print the config first
+  -u, --unobserved          no Sacred observer (the journal is written all the same)
+  -d, --debug               show the traceback of a fault
+  -h, --help                this text
+
+exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM), 130 Ctrl-C"""
+
+
+def text(module: str, summary: str, recipe: str) -> str:
+    """The help of a command that trains."""
+    return _TEXT.format(
+        module=module, summary=summary, recipe=recipe, recipes=", ".join(sorted(RECIPES)), keys=_keys(recipe)
+    )
+
+
+def _keys(recipe: str) -> str:
+    lines = []
+    for key, value in defaults(recipe).items():
+        if isinstance(value, dict):
+            inner = ", ".join(f"{name}={item!r}" for name, item in value.items())
+            lines.append(f"  {key}.*: {inner}")
+        elif key == "teachers" and value:
+            lines.append(f"  teacher.*: {', '.join(f'{n}={v!r}' for each in value for n, v in each.items())}")
+        else:
+            lines.append(f"  {key}={value!r}")
+    return "\n".join(lines)
+
+
+def explain(argv: list[str], experiment: Experiment) -> str:
+    """What is probably wrong with a command line that Sacred's parser refuses."""
+    known = ["with", *(name for name, _ in experiment.gather_commands())]
+    words = [word for word in argv if not word.startswith("-")]
+    if words and words[0] not in known:
+        hint = (
+            "write 'with' before KEY=VALUE and recipes"
+            if "=" in words[0] or words[0] in RECIPES
+            else near(words[0], known)
+        )
+        return f"{' '.join(argv)!r} can't be read: {hint}; --help shows the options"
+    return f"{' '.join(argv)!r} can't be read; --help shows the options"
+
+
+def quiet_logger(name: str) -> logging.Logger:
+    """Sacred's logger silenced: the commands say themselves what there is to say."""
+    logger = logging.getLogger(f"sacred.{name}")
+    logger.setLevel(logging.CRITICAL)
+    return logger

@@ -1,0 +1,122 @@
+"""From an encoded image to uint8 RGB, upright; anything that can't be trusted is a `BadImage` with its reason.
+
+Grey, palette, CMYK and other 8-bit images become RGB; 16-bit grey is scaled to 8 bits (PIL would saturate it);
+transparency is composited over white, because the colour under transparent pixels is arbitrary; the EXIF orientation is
+applied.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Encoded = Mapping[str, Any] | None  # {"bytes": bytes | None, "path": str | None}, as `datasets` stores an image
+
+_ORIENTATION = 0x0112
+_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error, Warning)
+
+
+class BadImage(Exception):
+    """An image that can't be read, with the reason in words."""
+
+
+def decode(encoded: Encoded) -> np.ndarray:
+    """Decode one image.
+
+    Args:
+        encoded: its bytes or its path.
+
+    Returns:
+        uint8 [H, W, 3], upright, owned by the caller.
+
+    Raises:
+        BadImage: it is missing, broken, truncated, too large (PIL's limit) or of an unknown range (32-bit, float).
+    """
+    from PIL import ImageOps
+
+    with _opened(encoded) as image:
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return np.array(_rgb(upright))
+        except _BROKEN as error:
+            raise BadImage(f"{_words(error)}{_place(encoded)}") from error
+
+
+def measure(encoded: Encoded) -> tuple[int, int]:
+    """The (height, width) that `decode` would give, from the header alone where the format allows it.
+
+    Raises:
+        BadImage: the header can't be read, or the image is too large.
+    """
+    with _opened(encoded) as image:
+        try:
+            transposed = image.getexif().get(_ORIENTATION) in _TRANSPOSED
+        except _BROKEN as error:
+            raise BadImage(f"{_words(error)}{_place(encoded)}") from error
+        return (image.width, image.height) if transposed else (image.height, image.width)
+
+
+def _opened(encoded: Encoded) -> Image.Image:
+    from PIL import Image
+
+    if encoded is None or (encoded.get("bytes") is None and encoded.get("path") is None):
+        raise BadImage("there is no image (None)")
+    content = encoded.get("bytes")
+    _warn_of_no_bombs()
+    try:
+        image = Image.open(encoded["path"] if content is None else io.BytesIO(content))
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise BadImage(f"{_words(error)}{_place(encoded)}") from error
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise BadImage(f"{image.width}x{image.height} pixels are more than PIL's limit of {limit}{_place(encoded)}")
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} (32 bits a pixel) has no known range")
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Scale 0..65535 to 0..255, rounded to the nearest level."""
+    return ((values.astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8)
+
+
+def _words(error: BaseException) -> str:
+    from PIL import UnidentifiedImageError
+
+    return "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+
+
+@cache
+def _warn_of_no_bombs() -> None:
+    """PIL's warning would only double our own error."""
+    from PIL import Image
+
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def _place(encoded: Encoded) -> str:
+    path = encoded.get("path") if encoded else None
+    return f" (file {path})" if path else ""

@@ -1,0 +1,114 @@
+"""The data sets that come with the project: made on first use, kept in the cache as `datasets.DatasetDict`s."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from framework.data import digits, glyphs
+from framework.data.quiet import quiet
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+Examples = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class OfflineSet:
+    """How to make a data set without a network, and the hash that the pinned versions give, if one is kept."""
+
+    generate: Callable[[], dict[str, Examples]]
+    classes: tuple[str, ...]
+    version: int
+    sha256: str | None = None
+
+
+OFFLINE = {
+    "digits": OfflineSet(digits.generate, digits.CLASSES, version=1),
+    "glyphs": OfflineSet(glyphs.generate, glyphs.CLASSES, version=1, sha256=glyphs.SHA256),
+}
+
+
+def load_offline(name: str, cache: Path) -> tuple[DatasetDict, tuple[str, ...]]:
+    """Load `digits` or `glyphs`, making it first where the cache doesn't have it.
+
+    Args:
+        name: a key of `OFFLINE`.
+        cache: the cache folder; simultaneous first runs wait for each other.
+
+    Returns:
+        The splits with an `image` (Image) and a `label` (ClassLabel) column, and notes for the user.
+    """
+    from datasets import load_from_disk
+
+    known = OFFLINE[name]
+    folder = cache / "offline" / f"{name}-v{known.version}"
+    with once(folder) as making:
+        if making is not None:
+            _make(known, making)
+    found = json.loads((folder / "made.json").read_text())["sha256"]
+    differs = known.sha256 not in (None, found)
+    notes = (f"{name}: other library versions drew pixels that differ from the reference's",) if differs else ()
+    return load_from_disk(str(folder)), notes
+
+
+@contextmanager
+def once(folder: Path) -> Iterator[Path | None]:
+    """Make a folder exactly once: yields a temporary folder to fill, or None where it is there already.
+
+    The filled folder is renamed into place at the end; a failure or a kill leaves nothing under its name.
+    """
+    from filelock import FileLock
+
+    if folder.exists():
+        yield None
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.exists():
+            yield None
+            return
+        making = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield making
+            making.rename(folder)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+
+def as_dataset_dict(splits: Mapping[str, Examples], classes: tuple[str, ...]) -> DatasetDict:
+    """Put images (uint8 [N, H, W] or [N, H, W, 3]) and labels [N] into a `DatasetDict`, the images as PNG."""
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+
+    features = Features({"image": Image(), "label": ClassLabel(names=list(classes))})
+    return DatasetDict(
+        {
+            name: Dataset.from_dict({"image": [_png(image) for image in images], "label": labels.tolist()}, features)
+            for name, (images, labels) in splits.items()
+        }
+    )
+
+
+def _make(known: OfflineSet, folder: Path) -> None:
+    splits = known.generate()
+    with quiet():
+        as_dataset_dict(splits, known.classes).save_to_disk(str(folder))
+    (folder / "made.json").write_text(json.dumps({"sha256": glyphs.digest(splits)}))
+
+
+def _png(image: np.ndarray) -> dict[str, object]:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", compress_level=1)
+    return {"bytes": file.getvalue(), "path": None}

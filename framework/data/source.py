@@ -1,0 +1,112 @@
+"""What training sees of a data set: sources of uint8 images by number, and the splits of one data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from framework.data.decode import BadImage, decode
+from framework.data.rows import Rows
+from framework.data.store import Store, num_threads
+from framework.errors import UserError
+from framework.protocols import Array, Source
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A validated data set.
+
+    Attributes:
+        train, validation, test: its sources; None where there is no such split.
+        classes: the class names in the order of the labels, None without labels.
+        name: the data set's name as the user gave it.
+        fingerprint: a hash of all images and labels (or of what determines them).
+        notes: one-line remarks for the user.
+    """
+
+    train: Source
+    validation: Source | None
+    test: Source | None
+    classes: tuple[str, ...] | None
+    name: str
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+class ImageSource:
+    """A `Source` over a store: pixels from memory-mapped files, or decoded on demand."""
+
+    def __init__(self, rows: Rows, store: Store, labels: Array | None, classes: tuple[str, ...] | None) -> None:
+        self.name = rows.name
+        self.num_examples = len(rows)
+        self.classes = classes
+        self._rows, self._store = rows, store
+        self._labels = None if labels is None else labels[store.origin]
+        self._starts = np.cumsum([0, *store.sizes.astype(np.int64).prod(1) * 3])
+        height, width = (int(side) for side in store.sizes[0])
+        self.uniform = (height, width) if (store.sizes == store.sizes[0]).all() else None
+        parts = (store.sha256, str(classes), b"" if self._labels is None else self._labels.tobytes())
+        self.fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+    def images(self, ids: Array) -> Sequence[Array]:
+        """The uint8 RGB images [H, W, 3] of int64 [B] ids: one array [B, H, W, 3] where `uniform`.
+
+        Raises:
+            UserError: an image that is decoded on demand is bad.
+        """
+        if self._store.pixels is None:
+            decoded = self._decode(ids)
+            return decoded if self.uniform is None else _dense(np.stack(decoded))
+        if self.uniform is not None:
+            return _dense(self._store.pixels.reshape(self.num_examples, *self.uniform, 3)[ids])
+        return [self._view(self._store.pixels, int(number)) for number in ids]
+
+    def sizes(self, ids: Array) -> Array:
+        """The int32 [B, 2] (height, width) of the images."""
+        return self._store.sizes[ids]
+
+    def labels(self, ids: Array) -> Array | None:
+        """The int32 [B] labels, -1 where an example has none; None where the data have no labels."""
+        return None if self._labels is None else self._labels[ids]
+
+    def _view(self, pixels: Array, number: int) -> Array:
+        return pixels[self._starts[number] : self._starts[number + 1]].reshape(*self._store.sizes[number], 3)
+
+    def _decode(self, ids: Array) -> list[Array]:
+        numbers = self._store.origin[ids]
+        return list(self._pool.map(self._decode_one, numbers.tolist(), self._rows.read(numbers)))
+
+    def _decode_one(self, number: int, encoded: Any) -> Array:
+        try:
+            return decode(encoded)
+        except BadImage as reason:
+            raise UserError(
+                f"{self._rows.place(number)}: {reason}; data.on_bad_image=skip takes a neighbour"
+            ) from reason
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(num_threads(), "decode")
+
+
+def _dense(images: Array) -> Sequence[Array]:
+    return images  # type: ignore[return-value]  # an array is a sequence of its rows, which numpy's types don't say
+
+
+def check_classes(num_outputs: int, splits: Splits, who: str = "teacher") -> None:
+    """Hold a model's outputs against the data's classes; data without labels pass.
+
+    Raises:
+        UserError: the numbers differ.
+    """
+    if splits.classes is not None and num_outputs != len(splits.classes):
+        raise UserError(
+            f"the {who} has {num_outputs} outputs, but data {splits.name!r} have {len(splits.classes)} classes: "
+            f"give a {who} made for these classes, or data.labels=null to distil without labels"
+        )

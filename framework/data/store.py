@@ -1,0 +1,169 @@
+"""Images decoded once: sizes, bad rows, and the pixels themselves where they fit, memory-mapped from the cache.
+
+Layout of one store, named by the hash of what is in it: `sizes.npy` int32 [N, 2], `origin.npy` int64 [N] (the row whose
+image stands at each place: itself, or a good neighbour of a bad one), `pixels.bin` uint8 [total] (image after image),
+`made.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from framework.data.decode import BadImage, Encoded, decode, measure
+from framework.data.offline import once
+from framework.data.progress import progress
+from framework.data.rows import Rows
+from framework.errors import UserError
+
+T = TypeVar("T")
+Policy = Literal["error", "skip"]
+
+VERSION = 1  # of the layout and of `decode`: another number makes every store anew
+MAX_SKIPPED = 1000  # at most one bad image in so many may be skipped; a single one always
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Store:
+    """What is known of the images of some rows.
+
+    Attributes:
+        sizes: int32 [N, 2], (height, width).
+        origin: int64 [N], the row whose image stands at each place.
+        pixels: uint8 [total], image after image; None where they are decoded on demand.
+        sha256: of the pixels, or of what determines them.
+    """
+
+    sizes: np.ndarray
+    origin: np.ndarray
+    pixels: np.ndarray | None
+    sha256: str
+
+    @property
+    def num_replaced(self) -> int:
+        """How many bad images have a neighbour in their place."""
+        return int((self.origin != np.arange(len(self.origin))).sum())
+
+
+def open_store(rows: Rows, cache: Path, policy: Policy, limit: int) -> Store:
+    """Open the store of some rows, making it first where the cache has none.
+
+    Args:
+        rows: the encoded images.
+        cache: the cache folder.
+        policy: what to do about a bad image: "error", or "skip" to take a neighbour.
+        limit: at most so many bytes of pixels are kept decoded.
+
+    Raises:
+        UserError: an image is bad, or too many are.
+    """
+    key = hashlib.sha256(f"{rows.key} {policy} {VERSION} {limit}".encode()).hexdigest()[:32]
+    folder = cache / "decoded" / key
+    with once(folder) as making:
+        if making is not None:
+            _make(rows, making, policy, limit)
+    pixels = folder / "pixels.bin"
+    return Store(
+        np.load(folder / "sizes.npy"),
+        np.load(folder / "origin.npy"),
+        np.asarray(np.memmap(pixels, np.uint8, "r")) if pixels.exists() else None,
+        json.loads((folder / "made.json").read_text())["sha256"],
+    )
+
+
+def num_threads() -> int:
+    """Threads for decoding: the processors this process may use, eight at most."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def replacements(is_bad: np.ndarray) -> np.ndarray:
+    """For each row (bool [N]) itself if good, else the next good one, cyclically: int64 [N]."""
+    good = np.flatnonzero(~is_bad)
+    return good[np.searchsorted(good, np.arange(len(is_bad))) % len(good)]
+
+
+def _make(rows: Rows, folder: Path, policy: Policy, limit: int) -> None:
+    sizes, reasons = _survey(rows, whole=policy == "skip")
+    _judge(rows, reasons, policy)
+    is_bad = np.zeros(len(rows), bool)
+    is_bad[list(reasons)] = True
+    origin = replacements(is_bad)
+    sizes = sizes[origin]
+    total = int(sizes.astype(np.int64).prod(1).sum()) * 3
+    fits = total <= min(limit, shutil.disk_usage(folder).free - total // 10)
+    sha256 = _decode_all(rows, origin, folder) if fits else f"on-demand-{rows.key}"
+    np.save(folder / "sizes.npy", sizes)
+    np.save(folder / "origin.npy", origin)
+    (folder / "made.json").write_text(json.dumps({"sha256": sha256, "name": rows.name}))
+
+
+def _survey(rows: Rows, whole: bool) -> tuple[np.ndarray, dict[int, str]]:
+    """Sizes of all images and the reasons of the bad ones; `whole` decodes each, else the headers are read."""
+
+    def look(encoded: Encoded) -> tuple[int, int] | str:
+        try:
+            return decode(encoded).shape[:2] if whole else measure(encoded)
+        except BadImage as reason:
+            return str(reason)
+
+    sizes, reasons = np.zeros((len(rows), 2), np.int32), {}
+    for number, found in _each(rows, np.arange(len(rows)), look, f"{'checking' if whole else 'measuring'} {rows.name}"):
+        if isinstance(found, str):
+            reasons[number] = found
+        else:
+            sizes[number] = found
+    return sizes, reasons
+
+
+def _judge(rows: Rows, reasons: dict[int, str], policy: Policy) -> None:
+    if not reasons:
+        return
+    first = min(reasons)
+    message = f"{rows.place(first)}: {reasons[first]}"
+    if policy == "error":
+        others = f" (and {len(reasons) - 1} more bad images)" if len(reasons) > 1 else ""
+        raise UserError(f"{message}{others}; data.on_bad_image=skip takes a neighbour instead")
+    allowed = min(max(1, len(rows) // MAX_SKIPPED), len(rows) - 1)
+    if len(reasons) > allowed:
+        raise UserError(
+            f"{rows.name}: {len(reasons)} of {len(rows)} images are bad, {allowed} may be; first, {message}"
+        )
+
+
+def _decode_all(rows: Rows, origin: np.ndarray, folder: Path) -> str:
+    """Write all pixels in order; returns their SHA-256."""
+
+    def pixels(encoded: Encoded) -> np.ndarray | str:
+        try:
+            return decode(encoded)
+        except BadImage as reason:
+            return str(reason)
+
+    total = hashlib.sha256()
+    with (folder / "pixels.bin").open("wb") as file:
+        for number, image in _each(rows, origin, pixels, f"decoding {rows.name}"):
+            if isinstance(image, str):
+                _judge(rows, {number: image}, "error")
+            else:
+                total.update(image)  # type: ignore[arg-type]
+                file.write(image.data)
+    return total.hexdigest()
+
+
+def _each(rows: Rows, numbers: np.ndarray, work: Callable[[Encoded], T], what: str) -> Iterator[tuple[int, T]]:
+    """Do `work` for each row in order, on several threads (decoding releases the interpreter), a chunk at a time."""
+    with ThreadPoolExecutor(num_threads()) as pool, progress(len(numbers), what) as bar:
+        for start in range(0, len(numbers), _CHUNK):
+            chunk = numbers[start : start + _CHUNK]
+            yield from zip(chunk.tolist(), pool.map(work, rows.read(chunk)), strict=True)
+            bar.update(len(chunk))

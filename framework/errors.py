@@ -1,0 +1,26 @@
+"""The user's mistakes: one exception type, and messages that say what would have been accepted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: the message alone is shown, and the exit code is 2."""
+
+
+def near(received: str, allowed: Iterable[str]) -> str:
+    """Say which allowed name is nearest to the received one, or list them all.
+
+    Args:
+        received: the unknown name.
+        allowed: the names that would have been accepted.
+
+    Returns:
+        `"did you mean 'lr'? "` followed by the allowed names, sorted.
+    """
+    names = sorted(str(name) for name in allowed)
+    matches = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5)
+    hint = f"did you mean {matches[0]!r}? " if matches else ""
+    return f"{hint}allowed: {', '.join(names)}"

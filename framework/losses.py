@@ -1,0 +1,80 @@
+"""Distances between student and teacher, from logits (REFERENCE: the authors' `dist`), one value for each example.
+
+All go through log-softmax, never through clipped probabilities, so that neither value nor gradient vanishes where the
+two disagree most. Shapes: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+Distance = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def kl(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
+    """T² KL(softmax(teacher / T) || softmax(student / T)).
+
+    Args:
+        student_bc: logits [B, C].
+        teacher_bc: logits [B, C].
+        temperature: T, more than 0.
+
+    Returns:
+        [B], 0 or more.
+
+    Reference: Hinton, Vinyals and Dean 2015 (the factor T²); paper, section 3.
+    """
+    student_log = ops.log_softmax(student_bc / temperature, axis=-1)
+    teacher_log = ops.log_softmax(teacher_bc / temperature, axis=-1)
+    return temperature**2 * ops.sum(ops.exp(teacher_log) * (teacher_log - student_log), axis=-1)
+
+
+def euclidean(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
+    """Euclidean distance of the logits; arguments as in `kl`, the temperature is not used."""
+    del temperature
+    return ops.sqrt(ops.sum(ops.square(student_bc - teacher_bc), axis=-1) + 1e-12)
+
+
+def l2(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
+    """Squared Euclidean distance of the logits; arguments as in `kl`, the temperature is not used."""
+    del temperature
+    return ops.sum(ops.square(student_bc - teacher_bc), axis=-1)
+
+
+def hard(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy against the teacher's arg-max; arguments as in `kl`, the temperature is not used."""
+    del temperature
+    return cross_entropy(student_bc, ops.argmax(teacher_bc, axis=-1))
+
+
+def logsoftmax_euclidean(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
+    """Euclidean distance of the log-softmaxes; arguments as in `kl`, the temperature is not used."""
+    return euclidean(ops.log_softmax(student_bc, axis=-1), ops.log_softmax(teacher_bc, axis=-1), temperature)
+
+
+DISTANCES: Mapping[str, Distance] = {
+    "kl": kl,
+    "euclidean": euclidean,
+    "l2": l2,
+    "hard": hard,
+    "logsoftmax_euclidean": logsoftmax_euclidean,
+}
+
+
+def cross_entropy(logits_bc: Tensor, labels_b: Tensor) -> Tensor:
+    """Cross-entropy in nats against integer labels.
+
+    Args:
+        logits_bc: logits [B, C].
+        labels_b: integers [B]; an example labelled -1 has the value 0.
+
+    Returns:
+        [B], 0 or more.
+    """
+    log_probabilities = ops.log_softmax(logits_bc, axis=-1)
+    target = ops.one_hot(labels_b, logits_bc.shape[-1], dtype=log_probabilities.dtype)
+    return -ops.sum(target * log_probabilities, axis=-1)

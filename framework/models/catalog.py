@@ -1,0 +1,154 @@
+"""Models by name, by import path or from a `.keras` file.
+
+Every model takes float views [B, S, S, 3] in [-1, 1] and gives logits [B, C], before any softmax.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from framework.errors import UserError, near
+from framework.models.initial import initialise
+from framework.named import imported
+
+MODELS = {
+    "bit": "framework.models.bit:bit",
+    "convnet": "framework.models.convnet:convnet",
+}
+
+# Turns what a builder returned into a Keras model where it belongs to the backend's own library, else returns None.
+Wrapper = Callable[[Any, int], keras.Model | None]
+_wrappers: list[Wrapper] = []
+
+
+def install_wrapper(wrapper: Wrapper | None) -> None:
+    """Let a backend wrap its library's own modules (`torch.nn.Module`, a Flax module); None takes that back.
+
+    Args:
+        wrapper: called with what the builder returned and the image size; gives a Keras model, or None if it doesn't
+            know the object.
+    """
+    _wrappers[:] = [wrapper] if wrapper else []
+
+
+def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: int, seed: int) -> keras.Model:
+    """Build a model, with its initial weights.
+
+    Args:
+        name: a name of `MODELS`; or `package.module:function`, called with `num_classes=`, `image_size=` and the
+            options; or the path of a `.keras` file, which takes no options.
+        options: the builder's own arguments.
+        num_classes: logits the model must give.
+        image_size: side of the square views, in pixels.
+        seed: of the initial weights. Our own models' are a pure function of it and the parameters' names; before
+            somebody else's builder it seeds Keras, and the model keeps the weights that it came with.
+
+    Returns:
+        A built model: float [B, image_size, image_size, 3] in [-1, 1] to logits [B, num_classes].
+
+    Raises:
+        UserError: there is no such model or option, or what it gives are not logits of that number of classes.
+    """
+    if name in MODELS:
+        model = _call(name, imported(MODELS[name], "model"), options, num_classes, image_size)
+        initialise(model, seed)
+        return model
+    _restart_names(seed)
+    if name.endswith(".keras"):
+        return _checked(name, _from_file(name, options), num_classes, image_size)
+    if ":" not in name:
+        raise UserError(f"unknown model {name!r}: {near(name, MODELS)}; or package.module:function, or a .keras file")
+    made = _call(name, imported(name, "model"), options, num_classes, image_size)
+    return _checked(name, _as_keras(name, made, image_size), num_classes, image_size)
+
+
+def _restart_names(seed: int) -> None:
+    """Keras numbers unnamed layers through the process: the names must not depend on what was built before."""
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(seed % 2**32)
+
+
+def _call(
+    name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int
+) -> Any:
+    known = inspect.signature(function).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        accepted = [option for option in known if option not in ("num_classes", "image_size")]
+        for option in options:
+            if option not in accepted:
+                raise UserError(f"model {name!r} has no option {option!r}: {near(option, accepted)}")
+        for needed in ("num_classes", "image_size"):
+            if needed not in known:
+                raise UserError(f"model {name!r}: its function must take {needed}= (it takes {', '.join(known)})")
+    missing = [
+        option
+        for option, parameter in known.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and option not in (*options, "num_classes", "image_size")
+    ]
+    if missing:
+        raise UserError(f"model {name!r} needs the option {missing[0]!r}")
+    return function(num_classes=num_classes, image_size=image_size, **options)
+
+
+def _from_file(name: str, options: Mapping[str, Any]) -> Any:
+    if options:
+        raise UserError(f"model {name!r}: a .keras file takes no options, got {', '.join(options)}")
+    if not Path(name).is_file():
+        raise UserError(f"model {name!r}: there is no such file (from {Path.cwd()})")
+    try:
+        return keras.saving.load_model(name, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:300]
+        raise UserError(f"model {name!r} can't be loaded: {reason}") from error
+
+
+def _as_keras(name: str, made: Any, image_size: int) -> keras.Model:
+    if isinstance(made, keras.Model):
+        return made
+    for wrapper in _wrappers:
+        wrapped = wrapper(made, image_size)
+        if wrapped is not None:
+            return wrapped
+    raise UserError(
+        f"model {name!r}: it returned a {type(made).__module__}.{type(made).__qualname__}, not a keras.Model"
+    )
+
+
+def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.Model:
+    """Build it where it isn't yet, and refuse what doesn't take the views or doesn't give logits."""
+    views = keras.KerasTensor((None, image_size, image_size, 3), dtype=model.compute_dtype)
+    try:
+        logits = model(views)
+    except (ValueError, TypeError) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:300]
+        raise UserError(f"model {name!r} doesn't take views [B, {image_size}, {image_size}, 3]: {reason}") from error
+    shape = tuple(getattr(logits, "shape", ()))
+    if len(shape) != 2 or shape[1] != num_classes:
+        raise UserError(f"model {name!r} gives {shape or type(logits).__name__}, expected logits [B, {num_classes}]")
+    activation = _final_activation(model)
+    if activation in ("softmax", "sigmoid"):
+        raise UserError(f"model {name!r} ends in {activation}, expected logits: {_LOGITS_HINT}")
+    return model
+
+
+_LOGITS_HINT = "build it without (classifier_activation=None), or set model.layers[-1].activation = None and save again"
+
+
+def _final_activation(model: keras.Model) -> str:
+    """The name of the last layer's activation where that can be seen, else an empty text."""
+    last: Any = model
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    return getattr(getattr(last, "activation", None), "__name__", "")

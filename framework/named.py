@@ -1,0 +1,45 @@
+"""Functions by name: a literal table first, then anybody's own by import path `package.module:function`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from framework.errors import UserError, near
+
+
+def find(name: str, table: Mapping[str, Callable[..., Any]], what: str) -> Callable[..., Any]:
+    """The function of a name.
+
+    Args:
+        name: a key of the table, or an import path with a colon.
+        table: the functions that have a plain name.
+        what: what is looked for, for messages, `"loss.distance"`.
+
+    Raises:
+        UserError: there is no such name, module or function.
+    """
+    if name in table:
+        return table[name]
+    if ":" not in name:
+        raise UserError(f"{what} = {name!r}: {near(name, table)}; or your own, package.module:function")
+    return imported(name, what)
+
+
+def imported(path: str, what: str) -> Callable[..., Any]:
+    """The function at an import path `package.module:function`; arguments and errors as in `find`."""
+    module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise UserError(f"{what} = {path!r}: expected package.module:function")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and not f"{module_name}.".startswith(f"{error.name}."):
+            raise UserError(f"{what} = {path!r}: {module_name} needs {error.name!r}, which is not installed") from error
+        raise UserError(f"{what} = {path!r}: there is no module {error.name or module_name!r} to import") from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise UserError(f"{what} = {path!r}: {module_name} has no function {attribute!r}; {near(attribute, public)}")
+    return function

@@ -1,0 +1,141 @@
+"""How far a run is: a bar on a terminal, plain lines now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+_SHOWN = {"loss": "loss", "validation.student.accuracy": "val acc", "validation.student.kl": "val kl"}
+
+
+class Progress(Protocol):
+    """Told of each step and of some metrics."""
+
+    def update(self, step: int) -> None:
+        """So many steps are done."""
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Metrics, of which some are shown."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def update(self, step: int) -> None:
+        """See `Progress`."""
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """See `Progress`."""
+
+    def close(self) -> None:
+        """See `Progress`."""
+
+
+class _Shown:
+    """What bar and lines have in common.
+
+    Args:
+        total_steps: where it ends.
+        batch_size: examples a step.
+        num_examples: examples an epoch.
+        done: steps done before.
+    """
+
+    def __init__(self, total_steps: int, batch_size: int, num_examples: int, done: int = 0) -> None:
+        self.total_steps, self.batch_size, self.num_examples = total_steps, batch_size, num_examples
+        self.shown: dict[str, float] = {}
+        self.step = done
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Keep the metrics that are worth the room."""
+        self.shown |= {_SHOWN[name]: value for name, value in values.items() if name in _SHOWN}
+
+    def _epoch(self) -> str:
+        epochs = self.total_steps * self.batch_size / self.num_examples
+        return f"epoch {self.step * self.batch_size / self.num_examples:.0f}/{epochs:.0f}"
+
+    def _metrics(self) -> list[str]:
+        return [f"{name} {value:.4g}" for name, value in self.shown.items()]
+
+
+class Bar(_Shown):
+    """A tqdm bar on the terminal."""
+
+    def __init__(self, total_steps: int, batch_size: int, num_examples: int, done: int = 0) -> None:
+        from tqdm import tqdm
+
+        super().__init__(total_steps, batch_size, num_examples, done)
+        self._bar = tqdm(
+            total=total_steps,
+            initial=done,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.2,
+            bar_format="{percentage:3.0f}% |{bar}| step {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]",
+        )
+        self._clock: tuple[float, int] | None = None
+
+    def update(self, step: int) -> None:
+        """Move the bar."""
+        # The first step is compiled, which says nothing about the speed.
+        self._clock = self._clock or (time.monotonic(), step)
+        self._bar.update(step - self.step)
+        self.step = step
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Put metrics, epoch and images/s behind the bar."""
+        super().show(values)
+        since, first = self._clock or (time.monotonic(), self.step)
+        speed = (self.step - first) * self.batch_size / max(1e-9, time.monotonic() - since)
+        self._bar.set_postfix_str(", ".join([self._epoch(), *self._metrics(), f"{speed:.0f} img/s"]), refresh=False)
+
+    def close(self) -> None:
+        """Leave the bar where it is."""
+        self._bar.close()
+
+
+class Lines(_Shown):
+    """A line every so often, where the output is no terminal.
+
+    Args:
+        seconds: between two lines.
+    """
+
+    def __init__(
+        self, total_steps: int, batch_size: int, num_examples: int, done: int = 0, seconds: float = 15.0
+    ) -> None:
+        super().__init__(total_steps, batch_size, num_examples, done)
+        self.seconds = seconds
+        self._clock: tuple[float, int] | None = None
+        self._last = 0.0
+
+    def update(self, step: int) -> None:
+        """Print a line when it is time for one."""
+        self.step = step
+        now = time.monotonic()
+        if self._clock is None:
+            # The first step is compiled, which says nothing about the speed.
+            self._clock, self._last = (now, step), now
+        if now - self._last >= self.seconds or step == self.total_steps:
+            self._last = now
+            print(self._line(now, *self._clock), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """See `Progress`."""
+
+    def _line(self, now: float, since: float, first: int) -> str:
+        rate = (self.step - first) / max(1e-9, now - since)
+        left = (self.total_steps - self.step) / max(1e-9, rate)
+        parts = [f"step {self.step}/{self.total_steps}", self._epoch(), *self._metrics()]
+        return ", ".join([*parts, f"{rate * self.batch_size:.0f} img/s", f"{left:.0f} s left"])
+
+
+def make(total_steps: int, batch_size: int, num_examples: int, done: int = 0) -> Progress:
+    """A bar on a terminal, else lines; arguments as in `Lines`."""
+    kind = Bar if sys.stderr.isatty() else Lines
+    return kind(total_steps, batch_size, num_examples, done)

@@ -1,0 +1,169 @@
+"""What the layers know of each other: batches, trainers, data sources, recorders and the outcome of a run.
+
+Shapes: B batch, H and W canvas height and width, S view size, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+Array = np.ndarray
+Status = Literal["COMPLETED", "INTERRUPTED", "PREEMPTED", "FAILED"]
+
+
+@dataclass(frozen=True)
+class ViewDraws:
+    """The numbers that make one view of each example of a batch.
+
+    Attributes:
+        boxes: float32 [B, 4], the crop (y, x, height, width) in pixels of the canvas.
+        flips: float32 [B], 1 where the view is mirrored left to right, else 0.
+        extra: float32 [B, E, 8], uniform numbers in [0, 1) for the E added augmentations.
+    """
+
+    boxes: Array
+    flips: Array
+    extra: Array
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Everything random in one step.
+
+    Attributes:
+        student: the draws of the student's view.
+        teacher: the draws of the teachers' view; the same object as `student` where they share one view.
+        mix: the factor of the example itself in [0.5, 1]; its partner, the previous one of the batch, has the rest.
+    """
+
+    student: ViewDraws
+    teacher: ViewDraws
+    mix: float
+
+    @property
+    def shared(self) -> bool:
+        """Whether student and teachers see the very same pixels."""
+        return self.student is self.teacher
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input: canvases and draws, or views that are rendered already.
+
+    Attributes:
+        images: uint8 [B, H, W, 3] canvases, or None when `views` are given.
+        draws: the draws that turn `images` into views; with `views`, only the added augmentations use them.
+        views: (student, teacher) float32 [B, S, S, 3] in [-1, 1], not mixed; the same array twice where shared.
+        mix: the mixing factor in [0.5, 1]; 1 mixes nothing.
+        labels: int32 [B] or None; needed only by a task loss.
+    """
+
+    images: Array | None = None
+    draws: Draws | None = None
+    views: tuple[Array, Array] | None = None
+    mix: float = 1.0
+    labels: Array | None = None
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Views for evaluation, padded to one batch size.
+
+    Attributes:
+        views: float32 [B, S, S, 3] in [-1, 1].
+        labels: int32 [B], -1 where there is no label.
+        mask: float32 [B], 0 for padding.
+    """
+
+    views: Array
+    labels: Array
+    mask: Array
+
+
+class Source(Protocol):
+    """One split: examples by number, without state.
+
+    Attributes:
+        name: what messages call it, `"glyphs[train]"`.
+        num_examples: how many there are.
+        classes: the class names in the order of the labels, or None without labels.
+        uniform: the (height, width) that all images have, or None where sizes differ.
+        fingerprint: a hash of the images and labels (or of what determines them).
+    """
+
+    name: str
+    num_examples: int
+    classes: tuple[str, ...] | None
+    uniform: tuple[int, int] | None
+    fingerprint: str
+
+    def images(self, ids: Array) -> Sequence[Array]:
+        """The uint8 RGB images [H, W, 3] of int64 [B] ids: one array [B, H, W, 3] where `uniform`."""
+
+    def sizes(self, ids: Array) -> Array:
+        """The int32 [B, 2] (height, width) of the images, without decoding the pixels where possible."""
+
+    def labels(self, ids: Array) -> Array | None:
+        """The int32 [B] labels, -1 where an example has none; None where the data have no labels."""
+
+
+class Trainer(Protocol):
+    """A compiled distillation step with its state on a device."""
+
+    steps_done: int
+
+    def step(self, batch: Batch) -> Mapping[str, Any]:
+        """Do one update; returns scalars that are still on the device (`float()` of one waits for it)."""
+
+    def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
+        """Accuracy, loss, KL to the teacher and agreement@1/@5 as plain floats, `"student.accuracy"`."""
+
+    def probe(self, batch: Batch) -> dict[str, Array]:
+        """What the next step would compute, without doing it: loss, views, logits and gradients by name."""
+
+    def state(self) -> dict[str, Array]:
+        """All that a resume needs, as arrays owned by the caller; names and shapes are equal on every backend."""
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take over a state that `state()` gave, on this or another backend."""
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """Where a run is written down. A recorder never raises for an outage of what lies behind it."""
+
+    def started(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """The run begins: the spec as plain values, and versions, device, threads and hashes."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Scalars after `step` updates; names are dotted, `"train.loss"`."""
+
+    def artifact(self, path: Path) -> None:
+        """A file that belongs to the run."""
+
+    def ended(self, status: Status, result: Mapping[str, Any]) -> None:
+        """The run is over, with a result of plain values."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: COMPLETED, INTERRUPTED (Ctrl-C), PREEMPTED (SIGTERM) or FAILED.
+        steps: updates that were done.
+        result: final metrics as plain nested values.
+        error: the exception that ended it, where one did.
+        kept: the checkpoint that holds the last state, where one was written.
+    """
+
+    status: Status
+    steps: int
+    result: dict[str, Any] = field(default_factory=dict)
+    error: BaseException | None = None
+    kept: Path | None = None

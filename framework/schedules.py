@@ -1,0 +1,58 @@
+"""The learning rate's course as a factor of its peak: factories that return `step -> factor`.
+
+Plain float arithmetic on the host: the factor goes into the compiled step as a scalar, the same on every backend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from framework.errors import UserError, near
+from framework.spec import ScheduleSpec
+
+Schedule = Callable[[int], float]
+
+
+def warmup_cosine(total_steps: int, warmup_steps: int) -> Schedule:
+    """Linear warm-up, then half a cosine to 0 (the authors' `cosine` schedule).
+
+    factor(k) = 0.5 (1 + cos(pi clip((k - w) / (total - w), 0, 1))) min(1, k / w), with k updates done before: with a
+    warm-up, the first update has factor 0.
+
+    Args:
+        total_steps: steps of the whole run.
+        warmup_steps: w.
+
+    Returns:
+        A function from the number of updates done to a factor in [0, 1].
+    """
+
+    def factor(step: int) -> float:
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
+        return cosine * min(1.0, step / warmup_steps) if warmup_steps else cosine
+
+    return factor
+
+
+def constant(total_steps: int, warmup_steps: int) -> Schedule:
+    """Linear warm-up, then 1 for ever; arguments as in `warmup_cosine`, `total_steps` is not used."""
+    del total_steps
+    return lambda step: min(1.0, step / warmup_steps) if warmup_steps else 1.0
+
+
+SCHEDULES: dict[str, Callable[[int, int], Schedule]] = {"cosine": warmup_cosine, "constant": constant}
+
+
+def make(spec: ScheduleSpec, total_steps: int) -> Schedule:
+    """The schedule of a spec.
+
+    Raises:
+        UserError: for an unknown name, or a warm-up that does not end within the run.
+    """
+    if spec.name not in SCHEDULES:
+        raise UserError(f"schedule.name = {spec.name!r}: {near(spec.name, SCHEDULES)}")
+    if spec.warmup_steps >= total_steps and spec.warmup_steps > 0:
+        raise UserError(f"schedule.warmup_steps = {spec.warmup_steps}: the run has only {total_steps} steps")
+    return SCHEDULES[spec.name](total_steps, spec.warmup_steps)

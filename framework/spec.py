@@ -1,0 +1,310 @@
+"""A distillation as a value: `DistillSpec` says all that determines the student, and nothing else.
+
+Everything is checked once, when the spec is made; everything after may rely on it. `spec.fingerprint` names the result:
+two runs of one fingerprint, on whatever backend, are runs of the same experiment.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from framework.errors import UserError
+from framework.teachings import resolve
+from framework.validation import build, check, plain
+
+Precision = Literal["float32", "float64", "bfloat16", "mixed_bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Where the examples come from.
+
+    Attributes:
+        name: `digits`, `glyphs`, a hub id, an image folder, a parquet file or a `save_to_disk` folder.
+        config: the hub data set's own configuration (subset), if it has several.
+        train, validation, test: names of the splits, slices allowed (`"train[:90%]"`); None for none.
+        image: the image column; None finds it by its type.
+        labels: the label column; "auto" finds it by its type; None trains without labels.
+        on_bad_image: "error", or "skip" to put a good neighbour in its place.
+    """
+
+    name: str = "glyphs"
+    config: str | None = None
+    train: str = "train"
+    validation: str | None = "validation"
+    test: str | None = "test"
+    image: str | None = None
+    labels: str | None = "auto"
+    on_bad_image: Literal["error", "skip"] = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model by name, with its options.
+
+    Attributes:
+        name: a name of `framework.models.catalog`, an import path `package.module:build`, or a `.keras` file.
+        options: keyword arguments of the model's builder, `{"widths": [16, 32, 64]}`.
+        weights: a file with initial weights, or None to draw them from the seed.
+    """
+
+    name: str = "convnet"
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec(ModelSpec):
+    """A frozen model that teaches.
+
+    Attributes:
+        name: a stored teacher's name or folder, or as in `ModelSpec`.
+        normalize: None for views in [-1, 1], or the teacher's own input range, `"imagenet"`; applied after mixing.
+        min_accuracy: refuse to start when the teacher's test accuracy in [0, 1] is below this; None never refuses.
+        fingerprint: what made a stored teacher: filled in when it is found.
+    """
+
+    name: str = "glyphs"
+    normalize: Literal["imagenet", "unit", "caffe"] | None = None
+    min_accuracy: float | None = None
+    fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        value = self.min_accuracy
+        check(value is None or 0 <= value <= 1, "teacher.min_accuracy", value, "a share from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsSpec:
+    """How views are made: crop, flip, mixing (paper, section 3.1.1; the authors' `inception_crop`).
+
+    Attributes:
+        size: height and width in pixels of the student's and teachers' view.
+        area: smallest and largest share of the image's area that a crop has.
+        aspect: smallest and largest width/height of a crop.
+        flip: mirror half of the views left to right.
+        mixup: p of Beta(p, p) that the mixing factor is drawn from; 0 mixes nothing; None is what the teaching says.
+        truncate: round crops down to whole grey levels, as the authors' pipeline does.
+        augmentations: names of added augmentations, or import paths `package.module:function`.
+    """
+
+    size: int = 24
+    area: tuple[float, float] = (0.05, 1.0)
+    aspect: tuple[float, float] = (0.75, 1.33)
+    flip: bool = True
+    mixup: float | None = None
+    truncate: bool = True
+    augmentations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(1 <= self.size <= 4096, "views.size", self.size, "1 to 4096 pixels")
+        check(0 < self.area[0] <= self.area[1] <= 1, "views.area", self.area, "0 < smallest <= largest <= 1")
+        check(0 < self.aspect[0] <= self.aspect[1], "views.aspect", self.aspect, "0 < smallest <= largest")
+        check(self.mixup is None or self.mixup >= 0, "views.mixup", self.mixup, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpec:
+    """What the student minimises: sum over teachers of the distance, and the labels' share if wanted.
+
+    Attributes:
+        distance: a name of `framework.losses.DISTANCES`, or an import path `package.module:function`.
+        temperature: T of the softmaxes; the KL carries the factor T².
+        task_weight: weight of the cross-entropy against the labels; 0 in the paper's recipes.
+    """
+
+    distance: str = "kl"
+    temperature: float = 1.0
+    task_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self.temperature > 0, "loss.temperature", self.temperature, "more than 0")
+        check(self.task_weight >= 0, "loss.task_weight", self.task_weight, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """The update: clip, moments, x lr, + weight_decay * kernel, x schedule (the authors' chain).
+
+    Attributes:
+        name: a name of `framework.optimizers.OPTIMIZERS`.
+        lr: the learning rate at the schedule's peak.
+        weight_decay: decay of kernels; multiplied by the schedule but *not* by lr (timm's 0.05 is 0.05 * lr here).
+        b1, b2: decay of the first and second moment.
+        epsilon: added outside the root.
+        clip_norm: largest global norm of the gradient; None never clips.
+        moment_dtype: how the first moment is stored.
+    """
+
+    name: str = "adamw"
+    lr: float = 3e-3
+    weight_decay: float = 1e-4
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    clip_norm: float | None = 1.0
+    moment_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        check(self.lr > 0, "optimizer.lr", self.lr, "more than 0")
+        check(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        check(0 <= self.b1 < 1, "optimizer.b1", self.b1, "0 <= b1 < 1")
+        check(0 <= self.b2 < 1, "optimizer.b2", self.b2, "0 <= b2 < 1")
+        check(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "more than 0")
+        norm = self.clip_norm
+        check(norm is None or norm > 0, "optimizer.clip_norm", norm, "more than 0, or None")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec:
+    """The learning rate's course: linear warm-up, then cosine to 0.
+
+    Attributes:
+        name: a name of `framework.schedules.SCHEDULES`.
+        warmup_steps: steps until the peak.
+    """
+
+    name: str = "cosine"
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.warmup_steps >= 0, "schedule.warmup_steps", self.warmup_steps, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DurationSpec:
+    """How long: exactly one of the three is set."""
+
+    total_epochs: float | None = None
+    total_steps: int | None = None
+    total_examples: int | None = None
+
+    def __post_init__(self) -> None:
+        given = {key: value for key, value in plain(self).items() if value is not None}
+        if len(given) != 1:
+            raise UserError(f"duration = {given}: give exactly one of total_epochs, total_steps, total_examples")
+        [(key, value)] = given.items()
+        check(0 < value <= 1e15, f"duration.{key}", value, "more than 0, and at most 1e15")
+
+    def steps(self, num_examples: int, batch_size: int) -> int:
+        """Number of updates, rounded half to even and at least 1, as the authors' code counts (REFERENCE: schedule)."""
+        if self.total_steps is not None:
+            return self.total_steps
+        examples = self.total_examples if self.total_examples is not None else (self.total_epochs or 0) * num_examples
+        return max(1, round(examples / batch_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSpec:
+    """When and how models are measured.
+
+    Attributes:
+        num_times: evaluations of validation data spread evenly over the run, the last at its end; 0 for the end only.
+        train_subset: number of training examples, without augmentation, that are measured as well.
+        resize: shorter side in pixels before the central crop; None takes the whole image at the views' size.
+        batch_size: examples at a time.
+    """
+
+    num_times: int = 10
+    train_subset: int = 512
+    resize: int | None = None
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        check(self.num_times >= 0, "evaluation.num_times", self.num_times, "0 or more")
+        check(self.train_subset >= 0, "evaluation.train_subset", self.train_subset, "0 or more")
+        check(self.resize is None or self.resize > 0, "evaluation.resize", self.resize, "more than 0, or None")
+        check(self.batch_size > 0, "evaluation.batch_size", self.batch_size, "more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSpec:
+    """A complete distillation.
+
+    Attributes:
+        teachers: the models that teach; none for training on labels alone.
+        teaching: which views student and teachers see: a name of `framework.teachings.TEACHINGS`.
+        batch_size: examples in one update, over all devices.
+        precision: arithmetic of the models.
+        seed: of every random number in the run.
+    """
+
+    data: DataSpec = field(default_factory=DataSpec)
+    student: ModelSpec = field(default_factory=ModelSpec)
+    teachers: tuple[TeacherSpec, ...] = (TeacherSpec(),)
+    teaching: str = "funmatch"
+    views: ViewsSpec = field(default_factory=ViewsSpec)
+    loss: LossSpec = field(default_factory=LossSpec)
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    duration: DurationSpec = field(default_factory=lambda: DurationSpec(total_steps=5000))
+    batch_size: int = 128
+    precision: Precision = "float32"
+    seed: int = 0
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+
+    def __post_init__(self) -> None:
+        check(1 <= self.batch_size <= 2**20, "batch_size", self.batch_size, "1 to 1048576 examples")
+        check(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2**63 - 1")
+        if (self.teaching == "labels") == bool(self.teachers):
+            raise UserError(f"teaching = {self.teaching!r} with {len(self.teachers)} teachers: only 'labels' has none")
+        if not self.teachers and self.loss.task_weight == 0:
+            raise UserError("teachers = []: without a teacher give the labels a weight, loss.task_weight=1")
+        if self.loss.task_weight > 0 and self.data.labels is None:
+            raise UserError("loss.task_weight > 0 needs labels, and data.labels is None")
+        if self.mixup > 0 and self.batch_size == 1:
+            raise UserError("batch_size = 1: mixing needs two examples; take a larger batch or teaching=consistent")
+
+    @property
+    def mixup(self) -> float:
+        """p of the mixing factor's Beta(p, p), from the teaching unless `views.mixup` says it."""
+        return resolve(self.teaching, self.views.mixup).mixup
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> DistillSpec:
+        """Build a spec from plain nested values.
+
+        Raises:
+            UserError: for an unknown key at any depth, another type or a value out of range.
+        """
+        return build(cls, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values of which `from_dict` makes an equal spec."""
+        return copy.deepcopy(plain(self))
+
+    def replace(self, **changes: Any) -> DistillSpec:
+        """A copy with other values, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over all that determines the result; backend, paths and cadence are not in it."""
+        return _digest(self._determining())
+
+    @property
+    def fingerprint_no_seed(self) -> str:
+        """As `fingerprint` without the seed: equal for the runs of one mean and spread."""
+        return _digest({key: value for key, value in self._determining().items() if key != "seed"})
+
+    def _determining(self) -> dict[str, Any]:
+        # Through `from_dict`, so that a spec written in Python with lr=1 is the one that says 1.0 in a file.
+        value = DistillSpec.from_dict(self.to_dict()).to_dict()
+        value["evaluation"] = {"resize": self.evaluation.resize}
+        del value["data"]["on_bad_image"]
+        for teacher in value["teachers"]:
+            del teacher["min_accuracy"]
+            if teacher["fingerprint"] is not None:
+                teacher["weights"] = None
+        return value
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,62 @@
+"""Ending a run at the next step: signals set a flag that the training loop looks at."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from framework.protocols import Status
+
+_STATUS: dict[int, Status] = {signal.SIGINT: "INTERRUPTED", signal.SIGTERM: "PREEMPTED"}
+if hasattr(signal, "SIGUSR1"):
+    _STATUS[signal.SIGUSR1] = "PREEMPTED"
+
+
+class Stop:
+    """Whether a run was asked to end, and as what.
+
+    Attributes:
+        status: as what it shall end; None while nobody asked.
+        heeded: whether a loop looks at `status` now and then. Where none does, a signal raises KeyboardInterrupt at
+            once, and so does a second Ctrl-C.
+    """
+
+    status: Status | None = None
+    heeded: bool = False
+
+    def ask(self, number: int, frame: FrameType | None = None) -> None:
+        """Take note of a signal.
+
+        Raises:
+            KeyboardInterrupt: nobody would look at the note, or this is the second Ctrl-C.
+        """
+        again = self.status is not None and number == signal.SIGINT
+        self.status = self.status or _STATUS[number]
+        if again or not self.heeded:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def heeding(self) -> Iterator[None]:
+        """The caller looks at `status` meanwhile."""
+        self.heeded = True
+        try:
+            yield
+        finally:
+            self.heeded = False
+
+    @contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Listen to SIGINT, SIGTERM and SIGUSR1 meanwhile; only the main thread can, elsewhere nothing happens."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before: dict[int, Any] = {number: signal.signal(number, self.ask) for number in _STATUS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

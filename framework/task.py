@@ -1,0 +1,170 @@
+"""The numerics of a distillation, written once: inputs, views, loss, evaluation. A trainer adds autodiff and jit.
+
+Shapes: B batch, H and W canvas, S view, C classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from framework import evaluation, optimizers, schedules, views
+from framework.errors import UserError
+from framework.losses import DISTANCES, cross_entropy
+from framework.models.initial import parameters
+from framework.named import find
+from framework.optimizers.base import decays
+from framework.protocols import Batch, EvalBatch, ViewDraws
+from framework.spec import DistillSpec
+from framework.teachings import resolve
+
+Tensor = Any
+Inputs = Mapping[str, Any]
+
+
+class Task:
+    """A spec with its models: all that a backend compiles.
+
+    Args:
+        spec: the distillation.
+        student: a built Keras model, [B, S, S, 3] to logits [B, C].
+        teachers: built Keras models of the same signature, one for each of `spec.teachers`.
+        total_steps: length of the schedule.
+    """
+
+    def __init__(self, spec: DistillSpec, student: Any, teachers: Sequence[Any], total_steps: int) -> None:
+        if len(teachers) != len(spec.teachers):
+            raise UserError(f"the spec has {len(spec.teachers)} teachers, received {len(teachers)} models")
+        self.spec, self.student, self.teachers = spec, student, tuple(teachers)
+        self.total_steps = total_steps
+        self.dtype = "float64" if spec.precision == "float64" else "float32"
+        teaching = resolve(spec.teaching, spec.views.mixup)
+        self.mixes = teaching.mixup > 0
+        # The constant view is the image as it is: nothing is drawn for it, and nothing is added to it.
+        constant = not teaching.shared and teaching.teacher_crop == "whole"
+        teacher_views = replace(spec.views, augmentations=()) if constant else spec.views
+        self.view_specs = {"student": spec.views, "teacher": teacher_views}
+        self.optimizer = optimizers.make(spec.optimizer)
+        self.schedule = schedules.make(spec.schedule, total_steps)
+        self.distance = find(spec.loss.distance, DISTANCES, "loss.distance")
+        for name in spec.views.augmentations:
+            find(name, views.AUGMENTATIONS, "views.augmentations")
+
+    @cached_property
+    def names(self) -> tuple[list[str], list[str]]:
+        """Names of the student's trainable variables and of the others, in Keras's order."""
+        by_variable = {id(variable): name for name, variable in parameters(self.student).items()}
+        trainable, others = self.student.trainable_variables, self.student.non_trainable_variables
+        return [by_variable[id(v)] for v in trainable], [by_variable[id(v)] for v in others]
+
+    @cached_property
+    def decayed(self) -> list[bool]:
+        """For each trainable variable, whether weight decay applies."""
+        return [decays(name) for name in self.names[0]]
+
+    def inputs(self, batch: Batch, step: int) -> dict[str, np.ndarray]:
+        """All numbers that one step takes, as arrays under fixed names.
+
+        Args:
+            batch: images and draws, or rendered views.
+            step: number of updates done before; it decides the schedule's factor and the bias corrections.
+        """
+        scalars = self.optimizer.scalars(step, self.schedule)
+        arrays = {f"scalar.{name}": np.asarray(value, self.dtype) for name, value in scalars.items()}
+        if batch.labels is not None and self.spec.loss.task_weight > 0:
+            arrays["labels"] = batch.labels.astype(np.int32)
+        return arrays | (self._rendered(batch) if batch.views is not None else self._canvases(batch))
+
+    def _rendered(self, batch: Batch) -> dict[str, np.ndarray]:
+        assert batch.views is not None
+        student, teacher = batch.views
+        arrays = {"view.student": student, "mix": np.asarray(batch.mix, self.dtype)}
+        if teacher is not student:
+            arrays["view.teacher"] = teacher
+        if batch.draws is not None and self.spec.views.augmentations:
+            arrays |= {"student.extra": batch.draws.student.extra, "teacher.extra": batch.draws.teacher.extra}
+        return arrays
+
+    def _canvases(self, batch: Batch) -> dict[str, np.ndarray]:
+        if batch.images is None or batch.draws is None:
+            raise ValueError("a batch carries images with draws, or views")
+        draws = batch.draws
+        arrays = {"images": batch.images, "mix": np.asarray(draws.mix, self.dtype)}
+        arrays |= _named_draws("student", draws.student)
+        return arrays if draws.shared else arrays | _named_draws("teacher", draws.teacher)
+
+    def views(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """The student's and the teachers' view, mixed: [B, S, S, 3] in [-1, 1], one object twice where shared."""
+        student = self._view("student", inputs)
+        shared = "view.teacher" not in inputs and "teacher.boxes" not in inputs
+        return student, student if shared else self._view("teacher", inputs)
+
+    def _view(self, who: str, inputs: Inputs) -> Tensor:
+        if f"view.{who}" in inputs:
+            view = ops.cast(inputs[f"view.{who}"], self.dtype)
+            if f"{who}.extra" in inputs:
+                view = views.augment(view, inputs[f"{who}.extra"], self.view_specs[who])
+        else:
+            boxes, flips, extra = (inputs[f"{who}.{name}"] for name in ("boxes", "flips", "extra"))
+            view = views.render(inputs["images"], boxes, flips, extra, self.view_specs[who], self.dtype)
+        return views.mix(view, inputs["mix"]) if self.mixes else view
+
+    def teacher_views(self, view: Tensor) -> list[Tensor]:
+        """The teachers' view in each one's input range."""
+        return [views.normalize(view, teacher.normalize) for teacher in self.spec.teachers]
+
+    def loss(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> Tensor:
+        """The batch mean of the distances' sum over teachers, and of the labels' share if it has weight: a scalar."""
+        student_bc = ops.cast(student_bc, self.dtype)
+        each = [
+            self.distance(student_bc, ops.cast(teacher_bc, self.dtype), self.spec.loss.temperature)
+            for teacher_bc in teachers_bc
+        ]
+        if self.spec.loss.task_weight > 0:
+            each.append(self.spec.loss.task_weight * self._task_loss(student_bc, inputs))
+        return ops.sum(sum(each[1:], each[0])) / student_bc.shape[0]
+
+    def _task_loss(self, student_bc: Tensor, inputs: Inputs) -> Tensor:
+        labels = inputs["labels"]
+        own = cross_entropy(student_bc, labels)
+        if not self.mixes:
+            return own
+        partner = cross_entropy(student_bc, ops.roll(labels, 1, axis=0))
+        return inputs["mix"] * own + (1.0 - inputs["mix"]) * partner
+
+    def scalars(self, inputs: Inputs) -> dict[str, Any]:
+        """The optimizer's share of the inputs."""
+        return {name.removeprefix("scalar."): value for name, value in inputs.items() if name.startswith("scalar.")}
+
+    def eval_inputs(self, batch: EvalBatch) -> dict[str, np.ndarray]:
+        """An evaluation batch as arrays under fixed names."""
+        # The views come in float32: what follows, a teacher's own input range for one, is in the run's arithmetic.
+        views = np.asarray(batch.views, self.dtype)
+        return {"view.student": views, "labels": batch.labels.astype(np.int32), "weights": batch.mask}
+
+    def eval_sums(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
+        """Sums over one evaluation batch; several teachers count as the mean of their logits."""
+        teacher_bc = sum(teachers_bc[1:], teachers_bc[0]) / len(teachers_bc) if teachers_bc else None
+        return evaluation.batch_sums(
+            ops.cast(student_bc, self.dtype),
+            None if teacher_bc is None else ops.cast(teacher_bc, self.dtype),
+            inputs["labels"],
+            ops.cast(inputs["weights"], self.dtype),
+        )
+
+
+def mode(model: Any, training: bool) -> dict[str, bool]:
+    """The `training` argument for models whose `call` takes one, else nothing."""
+    known = inspect.signature(model.call).parameters
+    takes = "training" in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
+    return {"training": training} if takes else {}
+
+
+def _named_draws(who: str, draws: ViewDraws) -> dict[str, np.ndarray]:
+    return {f"{who}.boxes": draws.boxes, f"{who}.flips": draws.flips, f"{who}.extra": draws.extra}

@@ -1,0 +1,137 @@
+"""From canvases and draws to views, inside the compiled step: crop-resize, flip, range, added augmentations, mixup.
+
+Crop and resize are two batched interpolation matmuls that equal `tf.image.resize` (bilinear, half-pixel centres,
+antialias off) of the cropped window. Shapes: B batch, H and W canvas, S view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from framework.named import find
+from framework.spec import ViewsSpec
+
+Tensor = Any
+Augmentation = Callable[[Tensor, Tensor], Tensor]
+
+
+def render(images: Tensor, boxes: Tensor, flips: Tensor, extra: Tensor, spec: ViewsSpec, dtype: str) -> Tensor:
+    """Make one view of each image.
+
+    Args:
+        images: uint8 [B, H, W, 3].
+        boxes: float [B, 4], (y, x, height, width) in pixels.
+        flips: float [B], 1 to mirror.
+        extra: float [B, E, 8] in [0, 1), one row for each of `spec.augmentations`.
+        spec: size, truncation and augmentations count.
+        dtype: of the arithmetic and the result.
+
+    Returns:
+        [B, S, S, 3] in [-1, 1].
+    """
+    pixels = crop_resize(ops.cast(images, dtype), ops.cast(boxes, dtype), ops.cast(flips, dtype), spec.size, dtype)
+    if spec.truncate:
+        # The authors cast to uint8. The margin keeps a flat area, whose weights may add up to 1 - 1e-7, at its level.
+        pixels = ops.floor(pixels + 1e-4)
+    return augment(pixels * (2.0 / 255.0) - 1.0, extra, spec)
+
+
+def augment(views: Tensor, extra: Tensor, spec: ViewsSpec) -> Tensor:
+    """Apply the added augmentations, each with its own eight uniform numbers; shapes as in `render`."""
+    for index, name in enumerate(spec.augmentations):
+        augmentation = find(name, AUGMENTATIONS, "views.augmentations")
+        views = augmentation(views, ops.cast(extra[:, index], views.dtype))
+    return views
+
+
+def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int, dtype: str) -> Tensor:
+    """Cut the boxes, resize them to [S, S] and mirror them; values stay in [0, 255]; arguments as in `render`."""
+    _, height, width, channels = images.shape
+    zeros = ops.zeros_like(flips)
+    rows = _interpolation(boxes[:, 0], boxes[:, 2], zeros, height, size, dtype)
+    columns = _interpolation(boxes[:, 1], boxes[:, 3], flips, width, size, dtype)
+    tall = ops.matmul(rows, ops.reshape(images, (-1, height, width * channels)))
+    # [B, S, W, 3] to [B, W, S * 3]: the order in which both products are plain matmuls of contiguous operands.
+    tall = ops.transpose(ops.reshape(tall, (-1, size, width, channels)), (0, 2, 1, 3))
+    wide = ops.matmul(columns, ops.reshape(tall, (-1, width, size * channels)))
+    return ops.transpose(ops.reshape(wide, (-1, size, size, channels)), (0, 2, 1, 3))
+
+
+def _interpolation(start: Tensor, length: Tensor, flips: Tensor, extent: int, size: int, dtype: str) -> Tensor:
+    """Weights [B, S, extent] of bilinear sampling at half-pixel centres, clamped to the window."""
+    places = ops.cast(ops.arange(size), dtype)[None, :]
+    flipped = flips[:, None]
+    places = flipped * (size - 1.0 - places) + (1.0 - flipped) * places
+    length = length[:, None]
+    inside = (places + 0.5) * (length / float(size)) - 0.5
+    inside = ops.minimum(ops.maximum(inside, ops.zeros_like(inside)), length - 1.0)
+    centres = (start[:, None] + inside)[:, :, None]
+    distance = ops.absolute(centres - ops.cast(ops.arange(extent), dtype)[None, None, :])
+    return ops.maximum(1.0 - distance, ops.zeros_like(distance))
+
+
+def mix(values: Tensor, factor: Tensor) -> Tensor:
+    """Mix each example with the previous one of the batch, the first with the last (REFERENCE: the authors' `mixup`).
+
+    Args:
+        values: float [B, ...].
+        factor: the example's own share, a scalar in [0.5, 1].
+
+    Returns:
+        factor * values + (1 - factor) * roll(values, 1), float [B, ...].
+    """
+    return factor * values + (1.0 - factor) * ops.roll(values, 1, axis=0)
+
+
+# What a teacher trained elsewhere expects, as (scale, offset) for each channel of views in [-1, 1].
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+_SCALE = tuple(0.5 / deviation for deviation in _DEVIATION)
+_OFFSET = tuple((0.5 - mean) / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True))
+_RANGES: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
+    "unit": ((0.5,) * 3, (0.5,) * 3, False),
+    "imagenet": (_SCALE, _OFFSET, False),
+    "caffe": ((127.5,) * 3, tuple(127.5 - m for m in _CAFFE_MEAN), True),
+}
+
+
+def normalize(views: Tensor, name: str | None) -> Tensor:
+    """Bring mixed views in [-1, 1] to a foreign model's input range.
+
+    Args:
+        views: [B, S, S, 3] in [-1, 1].
+        name: None, "unit" ([0, 1]), "imagenet" (mean 0, deviation 1) or "caffe" (BGR, 0 to 255 less the mean).
+
+    Returns:
+        [B, S, S, 3].
+    """
+    if name is None:
+        return views
+    scale, offset, reverse = _RANGES[name]
+    views = ops.flip(views, axis=-1) if reverse else views
+    return views * _constant(scale, views) + _constant(offset, views)
+
+
+def _constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """Numbers in the dtype of another tensor: without it TensorFlow would round them to float32 on the way."""
+    return ops.convert_to_tensor(values, dtype=keras.backend.standardize_dtype(like.dtype))
+
+
+def brightness(views: Tensor, uniforms: Tensor) -> Tensor:
+    """Shift each view's brightness by up to a fifth of the range; [B, S, S, 3] with uniform numbers [B, 8]."""
+    shift = (uniforms[:, 0] - 0.5) * 0.8
+    return ops.clip(views + shift[:, None, None, None], -1.0, 1.0)
+
+
+def grayscale(views: Tensor, uniforms: Tensor) -> Tensor:
+    """Take the colour from a fifth of the views; [B, S, S, 3] with uniform numbers [B, 8]."""
+    gray = ops.sum(views * _constant((0.299, 0.587, 0.114), views), axis=-1, keepdims=True)
+    chosen = ops.cast(uniforms[:, 0] < 0.2, views.dtype)[:, None, None, None]
+    return chosen * gray + (1.0 - chosen) * views
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {"brightness": brightness, "grayscale": grayscale}

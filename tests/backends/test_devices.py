@@ -1,0 +1,64 @@
+"""Where a run computes, and in what precision, on the engine under test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import pytest
+
+from framework.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def restored(engine: Any) -> Iterator[None]:
+    yield
+    engine.configure("cpu", None, "float32")
+
+
+def test_the_cpu_says_what_it_is(engine: Any) -> None:
+    device = engine.configure("cpu", None, "float32")
+    assert (device.kind, device.name) == ("cpu", "cpu:0")
+    assert device.threads >= 1
+    assert str(device) == f"{device.description} (cpu:0, {device.threads} thread{'s' if device.threads > 1 else ''})"
+
+
+def test_without_a_name_there_is_always_one(engine: Any) -> None:
+    assert engine.configure(None, None, "float32").kind in ("cpu", "gpu", "tpu")
+
+
+def test_an_unknown_device_is_the_user_s_mistake(engine: Any) -> None:
+    with pytest.raises(UserError, match=r"device = 'gpu:99' is not here: .*cpu:0"):
+        engine.configure("gpu:99", None, "float32")
+
+
+@pytest.mark.parametrize(
+    ("precision", "variables", "arithmetic"),
+    [
+        ("float32", "float32", "float32"),
+        ("bfloat16", "bfloat16", "bfloat16"),
+        ("mixed_bfloat16", "float32", "bfloat16"),
+    ],
+)
+def test_precision_is_that_of_models_built_from_now_on(
+    engine: Any, precision: Any, variables: str, arithmetic: str
+) -> None:
+    engine.configure("cpu", None, precision)
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    assert layer.kernel.dtype == variables
+    assert layer.compute_dtype == arithmetic
+
+
+@pytest.mark.gpu
+def test_an_accelerator_comes_first(engine: Any, tiny: Any) -> None:
+    device = engine.configure(None, None, "float32")
+    assert device.kind != "cpu"
+    spec = tiny.spec()
+    trainer = tiny.trainer(spec, device=device)
+    losses = tiny.run(trainer, spec, 30)
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    one, other = trainer, tiny.trainer(spec, seed=3, device=engine.configure("cpu", None, "float32"))
+    other.restore(one.state())
+    assert tiny.run(other, spec, 1) == pytest.approx(tiny.run(one, spec, 1), rel=1e-3)

@@ -1,0 +1,76 @@
+"""A tiny distillation that each engine compiles in seconds, and parts to build others of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backends.base import Backend, Device
+from framework.draws import draw
+from framework.plan import Plan
+from framework.protocols import Batch, EvalBatch, Trainer
+from framework.spec import DistillSpec
+
+SIZE, CANVAS, CLASSES, EXAMPLES = 8, 10, 4, 32
+
+
+@dataclass
+class Tiny:
+    """Data and models of one small problem."""
+
+    backend: Backend
+    device: Device
+
+    @staticmethod
+    def spec(**changes: Any) -> DistillSpec:
+        small = {"name": "convnet", "options": {"widths": [8]}}
+        base = {
+            "student": small,
+            "teachers": [small],
+            "views": {"size": SIZE, "area": [0.5, 1.0]},
+            "optimizer": {"lr": 0.01},
+            "batch_size": 8,
+        }
+        return DistillSpec.from_dict(base | changes)
+
+    @staticmethod
+    def images() -> np.ndarray:
+        """uint8 [N, H, W, 3]: each class has a colour."""
+        rng = np.random.default_rng(0)
+        colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [160, 160, 60]])
+        noise = rng.integers(-50, 51, (EXAMPLES, CANVAS, CANVAS, 3))
+        return (colours[np.arange(EXAMPLES) % CLASSES][:, None, None] + noise).astype(np.uint8)
+
+    def batch(self, spec: DistillSpec, step: int) -> Batch:
+        ids, epochs = Plan(EXAMPLES, spec.batch_size, spec.seed).batch(step)
+        draws = draw(spec, step, ids, epochs, np.full((len(ids), 2), CANVAS))
+        labels = (ids % CLASSES).astype(np.int32) if spec.loss.task_weight else None
+        return Batch(images=self.images()[ids], draws=draws, labels=labels)
+
+    @staticmethod
+    def eval_batches(size: int = 12) -> list[EvalBatch]:
+        rng = np.random.default_rng(5)
+        views = rng.uniform(-1, 1, (2, size, SIZE, SIZE, 3)).astype(np.float32)
+        labels = rng.integers(-1, CLASSES, (2, size)).astype(np.int32)
+        mask = np.ones((2, size), np.float32)
+        mask[1, size // 2 :] = 0
+        return [EvalBatch(*each) for each in zip(views, labels, mask, strict=True)]
+
+    @staticmethod
+    def model(spec: Any, seed: int = 0) -> Any:
+        from framework.models import catalog
+
+        return catalog.build(spec.name, spec.options, CLASSES, SIZE, seed)
+
+    def trainer(self, spec: DistillSpec, seed: int = 0, steps: int = 100, student: Any = None, **options: Any) -> Any:
+        """A trainer of fresh models; the teachers' weights don't depend on `seed`, the student's do."""
+        teachers = [self.model(each, seed=100 + place) for place, each in enumerate(spec.teachers)]
+        student = student if student is not None else self.model(spec.student, seed=seed)
+        options = {"total_steps": steps, "device": self.device} | options
+        return self.backend.compile(spec, student, teachers, **options)
+
+    def run(self, trainer: Trainer, spec: DistillSpec, steps: int) -> list[float]:
+        """The losses of the next steps."""
+        return [float(trainer.step(self.batch(spec, trainer.steps_done))["loss"]) for _ in range(steps)]

@@ -1,0 +1,311 @@
+"""`python -m experiments.run` in processes of its own: exit codes, few lines, and what MongoDB holds afterwards."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.run import PROGRAM
+from experiments.tracking.journal import read_journal, run_folders
+from framework import store
+from framework.checkpoint import Checkpoints
+
+ENDLESS = ("duration.total_steps=10000000", "evaluation.num_times=0", "evaluation.train_subset=0", "log_every=1")
+
+# Makes torch as good as not installed.
+WITHOUT_TORCH = """
+import sys
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] == "torch" else self.finder.find_spec(name, path, target)
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+"""
+
+MINE = """
+import time
+from pathlib import Path
+import keras
+
+def distance(student, teacher, temperature):
+    return keras.ops.sum(keras.ops.square(student - teacher), axis=-1)
+
+def darker(views, uniform):
+    return views - 0.1 * uniform[:, None, None, :1]
+
+def build(num_classes, image_size, units=4):
+    return keras.Sequential([
+        keras.Input((image_size, image_size, 3)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(units, activation="relu", name="hidden"),
+        keras.layers.Dense(num_classes, name="logits"),
+    ])
+
+def sleepy(num_classes, image_size):
+    Path(__file__).with_name("asleep").touch()
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("backend=nope",), "backend = 'nope': allowed: jax, tensorflow, torch"),
+        (("optimizer.lrr=1",), "unknown key 'optimizer.lrr': did you mean 'lr'?"),
+        (("batch_size=-3",), "batch_size = -3: allowed is 1 to 1048576 examples"),
+    ],
+)
+def test_mistakes_in_words_leave_no_run(commands: Any, said: Any, words: tuple[str, ...], told: str) -> None:
+    done = commands("experiments.run", "with", "digits", *words)
+    assert told in said(done, 2)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert run_folders(commands.root) == []
+    assert not (commands.root / "mongod").exists()
+
+
+def test_a_backend_that_is_not_installed(commands: Any, said: Any, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TORCH)
+    done = commands("experiments.run", "with", "digits", "backend=torch", PYTHONPATH=str(tmp_path))
+    assert "backend 'torch' is not installed" in said(done, 2)
+    assert 'pip install -c constraints.txt -e ".[torch]"' in done.stderr
+    assert run_folders(commands.root) == []
+
+
+@pytest.mark.backend
+def test_an_unreachable_server_is_one_line(commands: Any, said: Any, short: tuple[str, ...]) -> None:
+    done = commands("experiments.run", "-m", "localhost:1:runs", "with", *short)
+    assert "-m localhost:1:runs: not reached within 5 s" in said(done, 2)
+    assert len(done.stderr.splitlines()) == 1
+    assert run_folders(commands.root) == []
+
+
+@pytest.mark.backend
+@pytest.mark.mongod
+def test_mistakes_in_data_and_teachers(
+    commands: Any, database: Any, said: Any, short: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_images(tmp_path / "two", 6)
+    cases = {
+        ("data=./missing",): "missing",
+        ("data.test=nosuch",): "data 'digits' has no split 'nosuch' (data.test): there is upstream (500 rows), train",
+        ("teacher.min_accuracy=1.0",): "below teacher.min_accuracy = 1.0",
+        (f"data={tmp_path / 'two'}", "data.validation=null"): "the teacher knows 10 classes, but data",
+    }
+    processes = [commands.start_run(*short, *words) for words in cases]
+    for process, told in zip(processes, cases.values(), strict=True):
+        assert told in said(commands.wait(process), 2)
+    assert database.runs.count_documents({}) == len(cases)
+    assert {run["status"] for run in database.runs.find()} == {"FAILED"}
+
+
+@pytest.mark.backend
+@pytest.mark.mongod
+def test_two_runs_at_once(commands: Any, database: Any, short: tuple[str, ...]) -> None:
+    both = [
+        commands.start_run(*short, "--name=named", "--comment=no labels", "data.labels=null"),
+        commands.start_run(*short, "seed=1", "student.options.widths=[4,4]"),
+    ]
+    first, second = [commands.wait(process) for process in both]
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    runs = {run["config"]["seed"]: run for run in database.runs.find()}
+    assert {run["_id"] for run in runs.values()} == {1, 2}
+    assert {run["status"] for run in runs.values()} == {"COMPLETED"}
+    assert (runs[0]["experiment"]["name"], runs[0]["meta"]["comment"]) == ("named", "no labels")
+    assert runs[1]["experiment"]["name"] == "run"
+    for done, run in ((first, runs[0]), (second, runs[1])):
+        assert f"as run {run['_id']}: python -m experiments.runs show {run['_id']}" in done.stdout
+        assert run["result"]["steps"] == 4
+    # Without labels there is no accuracy, and the closeness to the teacher all the same.
+    assert set(runs[0]["result"]["test"]["student"]) == {"kl", "agreement@1", "agreement@5"}
+    assert runs[1]["result"]["test"]["teacher"]["accuracy"] > 0.3
+    assert "accuracy (95 %)" in second.stdout
+
+
+@pytest.mark.backend
+@pytest.mark.mongod
+def test_no_server_anywhere_journals_and_replays(commands: Any, database: Any, short: tuple[str, ...]) -> None:
+    with_none = type(commands)(commands.root.with_name("other"), commands.backend)
+    with_none.root.mkdir()
+    done = with_none.run(*short, EXPERIMENTS_MONGOD="/nonexistent")
+    assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if "no database" in line]
+    assert f"the run is journaled in {with_none.root / 'runs'}; `python -m experiments.db replay` brings" in told
+    replayed = with_none("experiments.db", "replay", "-m", f"mongodb://{server_of(database)}/patient_teachers")
+    assert replayed.stdout.startswith("1 written, "), replayed.stderr
+    (run,) = database.runs.find()
+    assert (run["status"], run["result"]["steps"]) == ("COMPLETED", 4)
+
+
+def server_of(database: Any) -> str:
+    ((host, _),) = database.client.nodes or [database.client.address]
+    return str(host).replace("/", "%2F")
+
+
+def wait_until(condition: Any, process: Any) -> None:
+    deadline = time.monotonic() + 200
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.backend
+@pytest.mark.mongod
+def test_signals(commands: Any, database: Any, short: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+
+    def steps(seed: int) -> int:
+        for folder in run_folders(commands.root):
+            records = read_journal(folder)
+            if any(record.get("config", {}).get("seed") == seed for record in records):
+                return max((record.get("step", 0) for record in records), default=0)
+        return 0
+
+    started = {
+        "INTERRUPTED": (signal.SIGINT, 130, commands.start_run(*short, *ENDLESS, "seed=1")),
+        "PREEMPTED": (signal.SIGTERM, 75, commands.start_run(*short, *ENDLESS, "seed=2")),
+    }
+    preparing = commands.start_run(*short, "student=mine:sleepy", "seed=3", PYTHONPATH=str(tmp_path))
+    for seed, (number, _, process) in enumerate(started.values(), 1):
+        wait_until(lambda seed=seed: steps(seed) >= 3, process)
+        process.send_signal(number)
+    wait_until((tmp_path / "asleep").exists, preparing)
+    preparing.send_signal(signal.SIGTERM)
+    for seed, (status, (_, code, process)) in enumerate(started.items(), 1):
+        done = commands.wait(process)
+        assert done.returncode == code, done.stderr
+        told = re.search(rf"{status}: ended after step (\d+), kept: (\S+); run (\d+)", done.stderr)
+        assert told, done.stderr
+        state, metadata, problems = Checkpoints(Path(told[2]).parent).load()
+        assert (int(state["step"]), problems) == (int(told[1]), [])
+        assert metadata["spec"]["seed"] == seed
+        assert database.runs.find_one({"_id": int(told[3])})["status"] == status
+    done = commands.wait(preparing)
+    assert done.returncode == 75, done.stderr
+    assert "PREEMPTED: before the first step, nothing was trained" in done.stderr
+    assert database.runs.find_one({"config.seed": 3})["status"] == "PREEMPTED"
+
+
+@pytest.mark.backend
+@pytest.mark.mongod
+def test_a_loss_that_is_no_number(commands: Any, database: Any, said: Any, short: tuple[str, ...]) -> None:
+    done = commands.run(*short, "optimizer.lr=1e38", "optimizer.clip_norm=null", "duration.total_steps=50")
+    line = said(done, 1)
+    assert re.search(r"the loss is (nan|inf) at step \d+: try a lower optimizer\.lr; .* run 1; -d shows", line)
+    (run,) = database.runs.find()
+    assert run["status"] == "FAILED"
+    assert any("FloatingPointError" in part for part in run["fail_trace"])
+
+
+@pytest.mark.backend
+def test_nobody_has_to_edit_our_tables(commands: Any, short: tuple[str, ...], tmp_path: Path, backend: str) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    namespace: dict[str, Any] = {"__file__": str(tmp_path / "mine.py")}
+    exec(MINE, namespace)
+    namespace["build"](10, 8).save(tmp_path / "saved.keras")
+    own = (
+        "loss.distance=mine:distance",
+        "views.augmentations=['mine:darker']",
+        "student=mine:build",
+        "student.options.units=6",
+        f"teachers=['mine:build',{{'name':'{tmp_path / 'saved.keras'}','normalize':'unit'}}]",
+    )
+    done = commands.run(
+        "-J", *(word for word in short if not word.startswith("teacher=")), *own, PYTHONPATH=str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = run_folders(commands.root)
+    records = read_journal(folder)
+    (started,) = [record for record in records if record["type"] == "started"]
+    hashes = [each["sha256"] for each in started["environment"]["teachers"]]
+    assert len(set(hashes)) == 2
+    assert [each["fingerprint"] for each in started["spec"]["teachers"]] == [text[:16] for text in hashes]
+    card = store.load_card(folder / "student")
+    assert (card.name, card.options) == ("mine:build", {"units": 6})
+    assert card.made_by.startswith("python -m experiments.run -J with digits ")
+    assert store.load_weights(folder / "student", card)["hidden/kernel"].shape == (192, 6)
+
+
+def write_images(folder: Path, count: int) -> None:
+    """A folder of two classes of flat images of varied sizes, all larger than what a step takes as it is."""
+    import cv2
+
+    for split, images in (("train", count), ("test", 4)):
+        for number in range(images):
+            path = folder / split / ("dark", "light")[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            size = (97 + number % 7, 100 + number % 5, 3)
+            cv2.imwrite(str(path), np.full(size, (40, 200)[number % 2], np.uint8))
+
+
+@pytest.mark.backend
+def test_images_of_all_sizes_a_bad_one_and_another_number_of_classes(
+    commands: Any, teacher: str, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "images", 40)
+    (tmp_path / "images/train/dark/10.png").write_bytes(b"no image")
+    words = ("digits_teacher", f"data={tmp_path / 'images'}", "data.train=train", "data.validation=null")
+    rest = ("data.on_bad_image=skip", f"student.weights={teacher}/student", "schedule.warmup_steps=2")
+    done = commands.run(
+        "-J", *words, *rest, "duration.total_steps=12", "evaluation.train_subset=10", module="experiments.teacher"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 bad images have a neighbour in their place" in done.stderr
+    (folder,) = (commands.root / "runs").iterdir()
+    card = store.load_card(folder / "student")
+    assert (card.classes, card.num_classes) == (("dark", "light"), 2)
+    assert card.result["steps"] == 12
+    fresh = store.load_weights(Path(teacher) / "student", store.load_card(Path(teacher) / "student"))
+    tuned = store.load_weights(folder / "student", card)
+    name = next(name for name in tuned if not name.startswith("head/") and name.endswith("kernel"))
+    # A dozen small steps away from where it began, and nowhere near other initial weights.
+    assert 0 < np.abs(tuned[name] - fresh[name]).max() < 0.1
+    assert tuned["head/bias"].shape == (2,)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["with", "digits", "--help"]])
+def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert PROGRAM.main(words) == 0
+    out = capsys.readouterr().out
+    assert "usage: python -m experiments.run" in out
+    for word in ("digits_long", "optimizer.*: name='adamw'", "teacher.*: name='glyphs'", "-m ADDRESS", "exit codes"):
+        assert word in out
+
+
+def test_print_config(commands: Any) -> None:
+    done = commands("experiments.run", "print_config", "with", "digits", "seed=3", "teacher=mine:build")
+    assert done.returncode == 0, done.stderr
+    assert "total_epochs = 3000" in done.stdout
+    assert re.search(r"seed = 3\b", done.stdout)
+    assert "mine:build" in done.stdout
+    assert run_folders(commands.root) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["digits"], "write 'with' before KEY=VALUE and recipes"),
+        (["seed=3"], "write 'with' before KEY=VALUE and recipes"),
+        (["print_confg", "with", "digits"], "'print_confg with digits' can't be read: did you mean 'print_config'?"),
+        (["with", "digit"], "no recipe 'digit': did you mean 'digits'?"),
+        (["--nosuch"], "can't be read; --help shows the options"),
+        (["-J", "-m", "x", "with", "digits", "backend=nope"], "backend = 'nope'"),
+        (["with", "digits", "threads=0"], "threads = 0: allowed is 1 or more, or None"),
+    ],
+)
+def test_mistakes_on_the_command_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert PROGRAM.main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert told in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,162 @@
+"""Teachers by name: what is found, what is refused, and weights that fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import teachers
+from experiments.options import RunOptions
+from framework import store
+from framework.checkpoint import write_arrays
+from framework.data.source import Splits
+from framework.errors import UserError
+from framework.spec import DistillSpec, TeacherSpec
+from framework.store import ModelCard
+
+pytestmark = pytest.mark.backend
+CARD = ModelCard(name="convnet", options={"widths": [4]}, classes=("a", "b"), num_classes=2, image_size=8)
+
+
+@pytest.fixture(autouse=True)
+def _shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teachers, "SHIPPED", tmp_path / "stored")
+    monkeypatch.chdir(tmp_path)
+
+
+def build(num_classes: int = 2, seed: int = 0) -> Any:
+    from framework.models import catalog
+
+    return catalog.build("convnet", {"widths": [4]}, num_classes, 8, seed)
+
+
+def weights(model: Any) -> dict[str, Any]:
+    import keras
+
+    from framework.models.initial import parameters
+
+    return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in parameters(model).items()}
+
+
+def found(name: str) -> Path | None:
+    return teachers.find(TeacherSpec(name=name), Path("e"), RunOptions(), lambda line: None)
+
+
+def test_a_name_a_folder_and_a_run_are_found(tmp_path: Path) -> None:
+    for folder in ("stored/mine", "own", "run/student"):
+        store.save(tmp_path / folder, CARD, {})
+    assert found("mine") == tmp_path / "stored/mine"
+    assert found("own") == Path("own")
+    assert found(str(tmp_path / "own")) == tmp_path / "own"
+    assert found("run") == Path("run/student")
+    assert teachers.stored_names() == ["digits", "mine"]
+
+
+@pytest.mark.parametrize("name", ["convnet", "mine:build", "x.keras"])
+def test_what_is_built_has_no_folder(name: str) -> None:
+    assert found(name) is None
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"'digts': did you mean 'digits'\? allowed: bit, convnet, digits; or a run's"):
+        found("digts")
+    with pytest.raises(UserError, match=r"'empty': there is no model\.json in that folder"):
+        found("empty")
+
+
+def test_the_digest_is_of_names_and_values() -> None:
+    assert teachers.digest(build()) == teachers.digest(build())
+    assert len({teachers.digest(each) for each in (build(), build(3), build(seed=1))}) == 3
+
+
+def test_fill_takes_all_but_a_head_of_other_classes(tmp_path: Path) -> None:
+    stored = weights(build(seed=1))
+    store.save(tmp_path / "folder", CARD, stored)
+    write_arrays(tmp_path / "file.safetensors", stored, {})
+    for path in (tmp_path / "folder", tmp_path / "file.safetensors"):
+        same, other = build(), build(5)
+        head = weights(other)["head/kernel"]
+        teachers.fill(same, path, 2)
+        teachers.fill(other, path, 5)
+        for name, array in stored.items():
+            np.testing.assert_array_equal(weights(same)[name], array)
+            if not name.startswith("head/"):
+                np.testing.assert_array_equal(weights(other)[name], array)
+        np.testing.assert_array_equal(weights(other)["head/kernel"], head)
+
+
+def test_fill_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no stored model and no file at"):
+        teachers.fill(build(), tmp_path / "nowhere", 2)
+    (tmp_path / "a.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="damaged"):
+        teachers.fill(build(), tmp_path / "a.safetensors", 2)
+    write_arrays(tmp_path / "b.safetensors", {"conv/kernel": np.zeros(3)}, {})
+    with pytest.raises(UserError, match=r"b\.safetensors.*don't fit model"):
+        teachers.fill(build(), tmp_path / "b.safetensors", 2)
+    np.savez(tmp_path / "c.npz", x=np.zeros(3))
+    with pytest.raises(UserError, match=r"c\.npz"):
+        teachers.fill(build(), tmp_path / "c.npz", 2)
+
+
+def splits(*classes: str) -> Splits:
+    source: Any = SimpleNamespace()
+    return Splits(source, None, None, classes or None, "mine", "0")
+
+
+def spec(**teacher: Any) -> DistillSpec:
+    return DistillSpec.from_dict({"teachers": [teacher], "views": {"size": 8}})
+
+
+def test_a_stored_teacher_comes_with_its_weights(tmp_path: Path) -> None:
+    arrays = weights(build(seed=3))
+    store.save(tmp_path / "own", CARD, arrays)
+    for known in (splits("a", "b"), splits()):
+        (model,) = teachers.build_all(spec(name="own"), [tmp_path / "own"], known)
+        for name, array in weights(model).items():
+            np.testing.assert_array_equal(array, arrays[name])
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [(("a", "b", "c"), "the teacher knows 2 classes, but data 'mine' have 3"), (("a", "c"), "class 1 is 'b', in data")],
+)
+def test_a_stored_teacher_of_other_classes_is_refused(tmp_path: Path, classes: tuple[str, ...], told: str) -> None:
+    store.save(tmp_path / "own", CARD, weights(build()))
+    with pytest.raises(UserError, match=told):
+        teachers.build_all(spec(name="own"), [tmp_path / "own"], splits(*classes))
+
+
+def test_a_built_teacher_needs_weights_and_classes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'convnet' has no weights: give teacher\.weights, or a stored one: digits"):
+        teachers.build_all(spec(name="convnet"), [None], splits("a", "b"))
+    arrays = weights(build(seed=3))
+    write_arrays(tmp_path / "a.safetensors", arrays, {})
+    given = {"name": "convnet", "options": {"widths": [4]}, "weights": str(tmp_path / "a.safetensors")}
+    (model,) = teachers.build_all(spec(**given), [None], splits("a", "b"))
+    np.testing.assert_array_equal(weights(model)["head/kernel"], arrays["head/kernel"])
+    with pytest.raises(UserError, match="data without labels"):
+        teachers.build_all(spec(**given), [None], splits())
+
+
+def test_a_teacher_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    from experiments.recipes import RECIPES
+
+    short = RECIPES["digits_teacher"] | {"duration": {"total_steps": 3}, "schedule": {"warmup_steps": 1}}
+    monkeypatch.setitem(RECIPES, "digits_teacher", short)
+    told: list[str] = []
+    options = RunOptions(backend=backend)
+    first = teachers.find(TeacherSpec(name="digits"), tmp_path, options, told.append)
+    again = teachers.find(TeacherSpec(name="digits"), tmp_path, options, told.append)
+    assert first is not None
+    assert first == again
+    assert told == ["training the teacher 'digits_teacher', once"]
+    card = store.load_card(first)
+    assert (card.result["steps"], card.num_classes) == (3, 10)
+    assert card.made_by == "python -m experiments.teacher with digits_teacher"
+    assert first.name == f"digits_teacher-{card.fingerprint}"

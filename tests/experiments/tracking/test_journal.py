@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.tracking.journal import (
+    JOURNAL,
+    Journal,
+    JournalReader,
+    is_alive,
+    new_run_folder,
+    new_uid,
+    read_journal,
+)
+from experiments.tracking.recorder import JournalRecorder
+from framework.errors import UserError
+from framework.protocols import Recorder
+
+
+def metrics(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    return [(record["step"], record["values"]) for record in read_journal(folder) if record["type"] == "metrics"]
+
+
+def test_uids_sort_by_time_and_differ() -> None:
+    first = new_uid()
+    time.sleep(0.002)
+    later = [new_uid() for _ in range(100)]
+    assert first < min(later)
+    assert len(set(later)) == 100
+
+
+def test_a_recorder_writes_plain_records_without_credentials(tmp_path: Path) -> None:
+    import numpy as np
+
+    folder = new_run_folder(tmp_path)
+    with JournalRecorder(folder) as recorder:
+        assert isinstance(recorder, Recorder)
+        recorder.started({"lr": np.float32(0.5)}, {"remote": "https://tok:en@host/x"})
+        recorder.metrics(np.int64(1), {"loss": np.float32(0.5), "nan": math.nan, "inf": -math.inf})
+        recorder.ended("COMPLETED", {"test": {"accuracy": np.float64(0.9)}})
+    records = read_journal(folder)
+    assert [record["type"] for record in records] == ["journal", "started", "metrics", "ended"]
+    assert records[0]["uid"] == folder.name
+    assert records[1]["spec"] == {"lr": 0.5}
+    assert records[1]["environment"] == {"remote": "https://***@host/x"}
+    values = records[2]["values"]
+    assert (values["loss"], values["inf"], math.isnan(values["nan"])) == (0.5, -math.inf, True)
+    assert records[3]["result"] == {"test": {"accuracy": 0.9}}
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_torn_last_line_is_left_out_and_the_next_record_starts_afresh(tmp_path: Path) -> None:
+    folder = new_run_folder(tmp_path)
+    with JournalRecorder(folder) as recorder:
+        recorder.metrics(1, {"loss": 1.0})
+        recorder.metrics(2, {"loss": 2.0})
+    path = folder / JOURNAL
+    path.write_bytes(path.read_bytes()[:-9])
+    assert metrics(folder) == [(1, {"loss": 1.0})]
+    with JournalRecorder(folder) as recorder:
+        recorder.metrics(3, {"loss": 3.0})
+    assert metrics(folder) == [(1, {"loss": 1.0}), (3, {"loss": 3.0})]
+    assert [record["type"] for record in read_journal(folder)].count("journal") == 2
+    reader = JournalReader(folder)
+    reader.read()
+    assert reader.damaged == 1
+
+
+def test_a_reader_goes_on_where_it_stopped_whatever_the_size_of_its_bites(tmp_path: Path) -> None:
+    folder = new_run_folder(tmp_path)
+    journal = Journal(folder)
+    reader = JournalReader(folder)
+    seen: list[int] = []
+    for step in range(50):
+        journal.append("metrics", {"step": step, "values": {}})
+        if step % 3 == 0:
+            seen += [record["step"] for record in reader.read(40) if record["type"] == "metrics"]
+    while records := reader.read(40):
+        seen += [record["step"] for record in records]
+    journal.close()
+    assert seen == list(range(50))
+
+
+def test_a_journal_is_alive_while_it_is_open_and_has_one_writer(tmp_path: Path) -> None:
+    folder = new_run_folder(tmp_path)
+    journal = Journal(folder)
+    assert is_alive(folder)
+    with pytest.raises(UserError, match="written by another process"):
+        Journal(folder)
+    journal.close()
+    assert not is_alive(folder)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_ends_no_run_and_what_was_held_back_is_written_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import os
+
+    folder = new_run_folder(tmp_path)
+    journal = Journal(folder)
+    disk, full = journal._descriptor, os.open("/dev/full", os.O_WRONLY)
+    journal._descriptor = full
+    journal.append("metrics", {"step": 1, "values": {}})
+    journal.append("metrics", {"step": 2, "values": {}})
+    journal._descriptor = disk
+    os.close(full)
+    journal.append("metrics", {"step": 3, "values": {}})
+    journal.close()
+    assert [step for step, _ in metrics(folder)] == [1, 2, 3]
+    assert capsys.readouterr().err.count("No space left") == 1

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from experiments.tracking.journal import JOURNAL, new_run_folder
+from experiments.tracking.mongod import Destination
+from experiments.tracking.publisher import Mongo, Publisher, replay
+from experiments.tracking.recorder import JournalRecorder
+
+
+def journaled(root: Path, ended: bool = True, points: int = 4_100) -> Path:
+    folder = new_run_folder(root)
+    with JournalRecorder(folder) as recorder:
+        recorder.started({"seed": 0}, {})
+        for step in range(points):
+            recorder.metrics(step, {"loss": float(step)})
+        if ended:
+            recorder.ended("COMPLETED", {"a": 1})
+    return folder
+
+
+def everything(database: Mongo | None) -> dict[str, list[object]]:
+    assert database is not None
+    names = ("runs", "metrics", "metric_chunks", "fs.files")
+    return {name: list(database[name].find(sort=[("_id", 1)])) for name in names}
+
+
+def test_a_replay_done_twice_changes_nothing(destination: Destination, tmp_path: Path) -> None:
+    folder, database = journaled(tmp_path), destination.database
+    assert database is not None
+    assert replay(folder, database) == "written"
+    first = everything(database)
+    assert len(first["metric_chunks"]) == 3
+    assert replay(folder, database) == "present"
+    assert replay(folder, database, force=True) == "written"
+    assert everything(database) == first
+
+
+def test_a_run_that_never_ended_is_dead_and_one_that_lives_is_left_alone(
+    destination: Destination, tmp_path: Path
+) -> None:
+    database = destination.database
+    assert database is not None
+    folder = journaled(tmp_path, ended=False)
+    path = folder / JOURNAL
+    path.write_bytes(path.read_bytes()[:-20])
+    recorder = JournalRecorder(new_run_folder(tmp_path))
+    assert replay(recorder.folder, database) == "running"
+    recorder.close()
+    assert replay(folder, database) == "written"
+    assert [run["status"] for run in database.runs.find()] == ["DEAD"]
+    chunks = database.metric_chunks.find(sort=[("chunk", 1)])
+    assert [step for chunk in chunks for step in chunk["steps"]] == list(range(4_099))
+    assert replay(folder, database) == "present"
+
+
+def test_a_replay_ends_what_a_killed_process_left_as_running(destination: Destination, tmp_path: Path) -> None:
+    database, folder = destination.database, journaled(tmp_path, ended=False)
+    assert database is not None
+    publisher = Publisher(folder, database)
+    while not publisher.push():
+        pass
+    assert [run["status"] for run in database.runs.find()] == ["RUNNING"]
+    assert replay(folder, database) == "written"
+    assert [(run["_id"], run["status"]) for run in database.runs.find()] == [(publisher.number, "DEAD")]
+
+
+def test_numbers_of_simultaneous_runs_are_their_own(destination: Destination, tmp_path: Path) -> None:
+    database = destination.database
+    assert database is not None
+    database.runs.insert_many([{"_id": 7}, {"_id": "named by hand"}])  # stock Sacred's runs have no uid
+    publishers = [Publisher(journaled(tmp_path, points=1), database) for _ in range(12)]
+    twice = Publisher(publishers[0]._folder, database)
+    threads = [threading.Thread(target=publisher.push) for publisher in [*publishers, twice]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(publisher.number or 0 for publisher in publishers) == list(range(8, 20))
+    assert twice.number == publishers[0].number

@@ -1,0 +1,176 @@
+"""Batches are functions of their step, made here or ahead; host views and evaluation views are the reference's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from framework.data.hostviews import evaluation_view, render_view
+from framework.data.loader import CANVAS_LIMIT, EvalBatches, Loader, ahead, to_range
+from framework.draws import draw
+from framework.errors import UserError
+from framework.protocols import Array
+from framework.spec import DistillSpec
+
+SPEC = {
+    "views": {"size": 8},
+    "batch_size": 4,
+    "duration": {"total_steps": 6},
+    "evaluation": {"batch_size": 4},
+    "seed": 3,
+}
+
+
+class Images:
+    """Random images of given sizes."""
+
+    name, classes, fingerprint = "images[train]", None, "0"
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], labels: bool = True) -> None:
+        random = np.random.default_rng(0)
+        self._images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+        self.num_examples = len(sizes)
+        self.uniform = sizes[0] if len(set(sizes)) == 1 else None
+        self._labels = np.arange(len(sizes), dtype=np.int32) if labels else None
+
+    def images(self, ids: Array) -> Sequence[Array]:
+        chosen = [self._images[number] for number in ids]
+        return chosen if self.uniform is None else np.stack(chosen)  # type: ignore[return-value]
+
+    def sizes(self, ids: Array) -> Array:
+        return np.array([self._images[number].shape[:2] for number in ids], np.int32)
+
+    def labels(self, ids: Array) -> Array | None:
+        return None if self._labels is None else self._labels[ids]
+
+
+SMALL, LARGE, VARIED = (
+    Images([(12, 12)] * 10),
+    Images([(CANVAS_LIMIT + 1, 40)] * 10),
+    Images([(9 + n, 20 - n) for n in range(10)]),
+)
+
+
+def spec(**changes: object) -> DistillSpec:
+    return DistillSpec.from_dict(SPEC | changes)
+
+
+@pytest.mark.parametrize("source", [SMALL, VARIED], ids=["uniform", "varied"])
+def test_a_batch_is_a_function_of_its_step(source: Images) -> None:
+    loader = Loader(spec(), source, 6)
+    in_order = list(loader.batches())
+    assert len(in_order) == 6
+    for step in (5, 0, 3):
+        again, before = Loader(spec(), source, 6).batch(step), in_order[step]
+        assert again.mix == before.mix
+        for mine, theirs in zip(again.views or [again.images], before.views or [before.images], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    tail = [batch.mix for batch in loader.batches(4)]
+    assert tail == [batch.mix for batch in in_order[4:]]
+
+
+def test_small_equal_images_go_to_the_step_as_they_are() -> None:
+    batch = Loader(spec(), SMALL, 6).batch(2)
+    assert batch.images is not None
+    assert batch.views is None
+    assert (batch.images.shape, batch.images.dtype) == ((4, 12, 12, 3), np.uint8)
+    assert batch.labels is None
+
+
+@pytest.mark.parametrize("source", [LARGE, VARIED], ids=["large", "varied"])
+@pytest.mark.parametrize("teaching", ["funmatch", "independent", "fixed"])
+def test_others_are_rendered_here_from_the_same_draws(source: Images, teaching: str) -> None:
+    loader = Loader(spec(teaching=teaching), source, 6)
+    batch = loader.batch(1)
+    assert batch.images is None
+    assert batch.views is not None
+    ids, epochs = loader.plan.batch(1)
+    draws = draw(loader.spec, 1, ids, epochs, source.sizes(ids))
+    assert batch.mix == draws.mix
+    assert (batch.views[0] is batch.views[1]) == (teaching == "funmatch")
+    for views, drawn in zip(batch.views, (draws.student, draws.teacher), strict=True):
+        assert views.dtype == np.float32
+        for image, box, flip, view in zip(source.images(ids), drawn.boxes, drawn.flips, views, strict=True):
+            expected = to_range(render_view(image, box, 8, bool(flip), True))
+            np.testing.assert_array_equal(view, expected)
+
+
+def test_labels_come_only_where_the_loss_needs_them() -> None:
+    loader = Loader(spec(loss={"task_weight": 0.5}), SMALL, 6)
+    ids, _ = loader.plan.batch(3)
+    np.testing.assert_array_equal(loader.batch(3).labels, ids)
+
+
+def test_to_range() -> None:
+    found = to_range(np.array([0, 127.5, 255], np.float32))
+    np.testing.assert_array_equal(found, np.array([-1, 0, 1], np.float32))
+    assert found.dtype == np.float32
+
+
+def test_evaluation_sees_every_example_once_and_pads_the_last_batch() -> None:
+    batches = list(EvalBatches(spec(), VARIED))
+    assert [batch.views.shape for batch in batches] == [(4, 8, 8, 3)] * 3
+    assert [batch.mask.sum() for batch in batches] == [4, 4, 2]
+    labels, mask = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("labels", "mask"))
+    np.testing.assert_array_equal(labels[mask > 0], np.arange(10))
+    assert (labels[mask == 0] == -1).all()
+    views = np.concatenate([batch.views for batch in batches])[mask > 0]
+    for image, view in zip(VARIED.images(np.arange(10)), views, strict=True):
+        np.testing.assert_array_equal(view, to_range(evaluation_view(image, None, None, 8)))
+
+
+def test_a_subset_is_spread_over_the_split() -> None:
+    (batch,) = EvalBatches(spec(), SMALL, limit=3)
+    assert batch.labels.tolist() == [0, 3, 6]
+    assert batch.mask.tolist() == [1, 1, 1]
+    assert EvalBatches(spec(), SMALL, limit=100).ids.tolist() == list(range(10))
+
+
+def test_no_labels_are_minus_one() -> None:
+    batches = EvalBatches(spec(), Images([(8, 8)] * 5, labels=False))
+    assert all((batch.labels == -1).all() for batch in batches)
+
+
+def test_evaluation_views_are_made_once_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = EvalBatches(spec(), SMALL)
+    assert [id(batch) for batch in kept] == [id(batch) for batch in kept]
+    monkeypatch.setattr(EvalBatches, "_KEPT_BYTES", 0)
+    fresh = EvalBatches(spec(), SMALL)
+    first, second = list(fresh), list(fresh)
+    assert first[0] is not second[0]
+    np.testing.assert_array_equal(first[2].views, second[2].views)
+
+
+def test_a_crop_larger_than_the_image_is_a_mistake() -> None:
+    with pytest.raises(UserError, match=r"evaluation\.resize = 6"):
+        EvalBatches(spec(evaluation={"resize": 6}), SMALL)
+
+
+def test_ahead_keeps_the_order_and_stays_a_few_ahead() -> None:
+    made: list[int] = []
+    items = ahead(lambda item: made.append(item) or item, range(100), depth=3)  # type: ignore[func-returns-value]
+    assert [next(items) for _ in range(5)] == list(range(5))
+    items.close()  # type: ignore[attr-defined]
+    assert len(made) <= 5 + 3
+    assert made == list(range(len(made)))
+    assert list(ahead(lambda item: item, range(7))) == list(range(7))
+    assert list(ahead(lambda item: item, range(0))) == []
+
+
+def test_ahead_works_while_the_caller_does() -> None:
+    second = threading.Event()
+    items = ahead(lambda item: second.set() if item == 1 else None, range(3))
+    next(items)
+    assert second.wait(10)
+
+
+def test_ahead_raises_in_place_and_ends_its_thread() -> None:
+    before = threading.active_count()
+    items = ahead(lambda item: 1 // (2 - item), range(9))
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(items)
+    assert threading.active_count() == before

@@ -1,0 +1,349 @@
+"""Data sets of every local kind are found, and every mistake is a message that says what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from framework.data import Splits, check_classes
+from framework.data.source import ImageSource
+from framework.errors import UserError
+
+Read = Callable[..., Splits]
+
+
+def labels_of(source: object) -> list[int]:
+    assert isinstance(source, ImageSource)
+    return source.labels(np.arange(source.num_examples)).tolist()  # type: ignore[union-attr]
+
+
+# Image folders
+
+
+def test_a_folder_of_classes_is_a_training_split(
+    two_classes: Path, read: Read, paint: Callable[..., np.ndarray]
+) -> None:
+    splits = read(two_classes)
+    assert splits.classes == ("cat", "dog")
+    assert (splits.validation, splits.test) == (None, None)
+    assert len(splits.notes) == 1
+    assert "hold some rows out with" in splits.notes[0]
+    images = {
+        image.tobytes(): label
+        for image, label in zip(splits.train.images(np.arange(20)), labels_of(splits.train), strict=True)
+    }
+    assert images == {paint(100 * kind + i).tobytes(): kind for kind in (0, 1) for i in range(10)}
+
+
+def test_the_notes_own_hint_works(two_classes: Path, read: Read) -> None:
+    splits = read(two_classes, train="stratified(train)[:80%]", test="stratified(train)[80%:]")
+    assert sorted(labels_of(splits.test)) == [0, 0, 1, 1]
+    assert splits.train.num_examples == 16
+    assert not any("too" in note for note in splits.notes)
+
+
+def test_split_folders_go_by_the_names_people_use(
+    write_images: Callable[..., Path], read: Read, paint: Callable[..., np.ndarray]
+) -> None:
+    files = {
+        f"{split}/{kind}/{i}.png": paint(i)
+        for split in ("train", "val", "testing", "extra")
+        for kind in "ab"
+        for i in range(2)
+    }
+    splits = read(write_images(files), test="test + extra")
+    assert [source.num_examples for source in (splits.train, splits.validation, splits.test)] == [4, 4, 8]  # type: ignore[union-attr]
+    assert splits.classes == ("a", "b")
+    assert splits.notes == ()
+
+
+def test_file_names_are_no_splits(
+    write_images: Callable[..., Path], read: Read, paint: Callable[..., np.ndarray]
+) -> None:
+    splits = read(write_images({"cat/test_1.png": paint(1), "cat/train_1.png": paint(2), "dog/val_1.png": paint(3)}))
+    assert splits.train.num_examples == 3
+
+
+def test_a_path_with_brackets_is_a_path(
+    write_images: Callable[..., Path], read: Read, paint: Callable[..., np.ndarray]
+) -> None:
+    folder = write_images({"train/a/0.png": paint(0), "train/b/0.png": paint(1)}, "odd [1] {x}")
+    assert read(folder).train.num_examples == 2
+
+
+def test_images_without_labels(write_images: Callable[..., Path], read: Read, paint: Callable[..., np.ndarray]) -> None:
+    folder = write_images({"train/0.png": paint(0), "test/1.png": paint(1)})
+    with pytest.raises(UserError, match=r"no label column.*data\.labels=null.*there is image \(Image\)"):
+        read(folder)
+    splits = read(folder, labels=None)
+    assert splits.classes is None
+    assert splits.train.labels(np.arange(1)) is None
+    assert splits.test is not None
+    check_classes(77, splits)
+
+
+def test_a_missing_folder(read: Read, tmp_path: Path) -> None:
+    for name in (
+        "./missing",
+        tmp_path / "nowhere",
+        "some/deep/path",
+        "nowhere.parquet",
+        "~/nowhere-at-all",
+        "x*.parquet",
+    ):
+        with pytest.raises(UserError, match=r"no such folder or file .*a folder of images"):
+            read(name)
+
+
+def test_a_folder_without_images(tmp_path: Path, read: Read) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no images in this folder"):
+        read(tmp_path / "empty")
+
+
+def test_a_file_that_is_no_parquet(tmp_path: Path, read: Read) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "broken.parquet").write_text("x")
+    with pytest.raises(UserError, match="is no parquet file"):
+        read(tmp_path / "notes.txt")
+    with pytest.raises(UserError, match="can't be read as parquet"):
+        read(tmp_path / "broken.parquet")
+
+
+def test_only_hub_sets_have_configurations(two_classes: Path, read: Read) -> None:
+    with pytest.raises(UserError, match="only hub data sets have configurations"):
+        read(two_classes, config="small")
+
+
+# Splits
+
+
+def test_a_wrong_split_lists_what_there_is(two_classes: Path, read: Read) -> None:
+    for options in ({"test": "tset"}, {"validation": "val"}, {"train": "training+upstream"}):
+        with pytest.raises(
+            UserError, match=r"has no split '(tset|val|training)' \(data\.\w+\): there is train \(20 rows\)"
+        ):
+            read(two_classes, **options)
+
+
+def test_a_set_without_a_training_split_says_what_to_write(
+    write_images: Callable[..., Path], read: Read, paint: Callable[..., np.ndarray]
+) -> None:
+    folder = write_images({f"test/{kind}/{i}.png": paint(i) for kind in "ab" for i in range(5)})
+    with pytest.raises(UserError, match=r"no split 'train'.*'data\.train=stratified\(test\)\[:80%\]'"):
+        read(folder)
+    assert read(folder, train="stratified(test)[:80%]", test="stratified(test)[80%:]").train.num_examples == 8
+
+
+def test_splits_may_be_left_out(two_classes: Path, read: Read) -> None:
+    assert read(two_classes, validation=None, test=None).notes == ()
+
+
+def test_slices_are_checked(two_classes: Path, read: Read) -> None:
+    assert read(two_classes, train="train[:12]").train.num_examples == 12
+    with pytest.raises(UserError, match="asks for 5000 of 20 rows"):
+        read(two_classes, train="train[:5000]")
+    with pytest.raises(UserError, match="is empty"):
+        read(two_classes, test="train[:1%]")
+
+
+def test_an_empty_split(tmp_path: Path, write_parquet: Callable[..., Path], read: Read) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+
+    features = Features({"image": Image(), "label": ClassLabel(names=["a", "b"])})
+    empty: dict[str, list] = {"image": [], "label": []}
+    DatasetDict({"train": Dataset.from_dict(empty, features)}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match="a split is empty"):
+        read(tmp_path / "saved")
+    with pytest.raises(UserError, match="a split is empty"):
+        read(write_parquet(empty, features=features))
+
+
+def test_shared_rows_are_noted(two_classes: Path, read: Read) -> None:
+    notes = read(two_classes, train="train[:15]", validation=None, test="train[12:]").notes
+    assert [note for note in notes if "3 rows of test are in train too" in note]
+
+
+# Parquet and save_to_disk
+
+
+def test_parquet_with_and_without_features(
+    write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list], paint: Callable[..., np.ndarray]
+) -> None:
+    from datasets import ClassLabel, Features, Image
+
+    rows = {"picture": encoded_rows(4), "kind": [0, 1, 0, 1]}
+    typed = read(
+        write_parquet(rows, "typed.parquet", Features({"picture": Image(), "kind": ClassLabel(names=["a", "b"])}))
+    )
+    plain = read(write_parquet(rows, "plain.parquet"), labels="kind")
+    raw = read(
+        write_parquet({"image": [row["bytes"] for row in rows["picture"]], "label": rows["kind"]}, "raw.parquet")
+    )
+    for splits in (typed, plain, raw):
+        np.testing.assert_array_equal(splits.train.images(np.array([2, 0])), [paint(2), paint(0)])
+        assert labels_of(splits.train) == [0, 1, 0, 1]
+    assert (typed.classes, plain.classes, raw.classes) == (("a", "b"), ("0", "1"), ("0", "1"))
+
+
+def test_a_parquet_folder_and_a_glob(
+    write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    for first, name in enumerate(("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001")):
+        file = write_parquet({"image": encoded_rows(3, 10 * first), "label": [0, 1, 0]}, f"data/{name}.parquet")
+    folder = read(file.parent)
+    assert (folder.train.num_examples, folder.test.num_examples) == (6, 3)  # type: ignore[union-attr]
+    assert read(f"{file.parent}/train-*.parquet").train.num_examples == 6
+
+
+def test_saved_to_disk(
+    tmp_path: Path, read: Read, encoded_rows: Callable[..., list], paint: Callable[..., np.ndarray]
+) -> None:
+    from datasets import Dataset, DatasetDict, Features, Image, Value
+
+    features = Features({"image": Image(), "label": Value("string")})
+    dataset = Dataset.from_dict({"image": encoded_rows(6), "label": list("xyxyxz")}, features)
+    DatasetDict({"train": dataset, "test": dataset.select([5, 0, 1])}).save_to_disk(tmp_path / "dict")
+    dataset.save_to_disk(tmp_path / "single")
+    splits = read(tmp_path / "dict")
+    assert splits.classes == ("x", "y", "z")
+    assert labels_of(splits.test) == [2, 0, 1]
+    np.testing.assert_array_equal(splits.test.images(np.arange(3)), [paint(5), paint(0), paint(1)])  # type: ignore[union-attr]
+    assert read(tmp_path / "single").train.num_examples == 6
+
+
+def test_a_single_saved_split_keeps_its_name(tmp_path: Path, read: Read, encoded_rows: Callable[..., list]) -> None:
+    from datasets import Dataset
+
+    Dataset.from_dict({"image": encoded_rows(4), "label": [0, 1, 0, 1]}, split="test").save_to_disk(
+        tmp_path / "held out"
+    )
+    with pytest.raises(UserError, match="there is test"):
+        read(tmp_path / "held out")
+
+
+def test_a_damaged_saved_folder(tmp_path: Path, read: Read) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    with pytest.raises(UserError, match="can't be read"):
+        read(tmp_path / "saved")
+
+
+# Columns
+
+
+def test_missing_columns_list_what_there_is(
+    write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    file = write_parquet({"image": encoded_rows(2), "label": [0, 1]})
+    with pytest.raises(
+        UserError, match=r"no column 'imge' \(data\.image\): did you mean 'image'\? allowed: image, label"
+    ):
+        read(file, image="imge")
+    with pytest.raises(UserError, match=r"split 'train'.*no column 'labl' \(data\.labels\): did you mean 'label'"):
+        read(file, labels="labl")
+    with pytest.raises(UserError, match=r"column 'label' holds no images \(label \(int64\)\)"):
+        read(file, image="label")
+
+
+def test_no_or_several_image_columns(
+    write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    with pytest.raises(UserError, match=r"several image columns.*there is front, back"):
+        read(write_parquet({"front": encoded_rows(2), "back": encoded_rows(2), "label": [0, 1]}, "two.parquet"))
+    with pytest.raises(UserError, match=r"no image column.*there is x \(int64\), label \(int64\)"):
+        read(write_parquet({"x": [1, 2], "label": [0, 1]}, "none.parquet"))
+    chosen = write_parquet({"front": encoded_rows(2), "back": encoded_rows(2, 50), "label": [0, 1]}, "two.parquet")
+    assert read(chosen, image="back").fingerprint != read(chosen, image="front").fingerprint
+
+
+def test_a_column_missing_in_one_split(tmp_path: Path, read: Read, encoded_rows: Callable[..., list]) -> None:
+    from datasets import Dataset, DatasetDict
+
+    both = Dataset.from_dict({"image": encoded_rows(2), "label": [0, 1]})
+    DatasetDict({"train": both, "test": both.remove_columns("label")}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match="split 'test': no label column"):
+        read(tmp_path / "saved")
+    assert read(tmp_path / "saved", test=None).test is None
+
+
+def test_several_class_labels(
+    write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    from datasets import ClassLabel, Features, Image
+
+    def file(*names: str) -> Path:
+        features = Features({"img": Image(), **{name: ClassLabel(names=[f"{name}0", f"{name}1"]) for name in names}})
+        return write_parquet(
+            {"img": encoded_rows(2), **{name: [0, 1] for name in names}}, f"{'-'.join(names)}.parquet", features
+        )
+
+    assert read(file("coarse_label", "fine_label")).classes == ("fine_label0", "fine_label1")
+    with pytest.raises(UserError, match=r"no label column found \(class labels: colour, shape\)"):
+        read(file("colour", "shape"))
+
+
+# Labels
+
+
+def test_labels_out_of_range_name_their_row(tmp_path: Path, read: Read, encoded_rows: Callable[..., list]) -> None:
+    from datasets import Dataset, DatasetDict
+
+    train = Dataset.from_dict({"image": encoded_rows(3), "label": [0, 1, 2]})
+    test = Dataset.from_dict({"image": encoded_rows(3), "label": [0, 3, 1]})
+    DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"split 'test', column 'label', row 1: label 3 is not in \[0, 3\)"):
+        read(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"row 1: label 3"):
+        read(tmp_path / "saved", test="test[1:]")
+
+
+def test_words_unknown_to_training_name_their_row(
+    tmp_path: Path, read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    from datasets import Dataset, DatasetDict
+
+    train = Dataset.from_dict({"image": encoded_rows(2), "label": ["cat", "dog"]})
+    test = Dataset.from_dict({"image": encoded_rows(2), "label": ["cat", "dogs"]})
+    DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"row 1: label 'dogs' is no training class: did you mean 'dog'"):
+        read(tmp_path / "saved")
+
+
+def test_splits_with_other_classes(tmp_path: Path, read: Read, encoded_rows: Callable[..., list]) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+
+    def part(names: list[str]) -> Dataset:
+        return Dataset.from_dict(
+            {"image": encoded_rows(2), "label": [0, 1]}, Features({"image": Image(), "label": ClassLabel(names=names)})
+        )
+
+    DatasetDict({"train": part(["a", "b"]), "test": part(["b", "a"])}).save_to_disk(tmp_path / "turned")
+    with pytest.raises(UserError, match=r"split 'test'.*not those of .*split 'train'.*in another order"):
+        read(tmp_path / "turned")
+
+
+def test_missing_labels_are_minus_one(
+    write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    assert labels_of(read(write_parquet({"image": encoded_rows(4), "label": [1, -1, None, 0]})).train) == [1, -1, -1, 0]
+    with pytest.raises(UserError, match=r"no row has a label; data\.labels=null"):
+        read(write_parquet({"image": encoded_rows(2), "label": [-1, -1]}, "none.parquet"))
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.0], [[0], [1]]])
+def test_labels_of_other_kinds(
+    values: list, write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    with pytest.raises(UserError, match=r"row 0: label .* is no class number or name"):
+        read(write_parquet({"image": encoded_rows(2), "label": values}))
+
+
+def test_a_teacher_of_other_classes(two_classes: Path, read: Read) -> None:
+    splits = read(two_classes)
+    check_classes(2, splits)
+    with pytest.raises(UserError, match=r"the teacher has 10 outputs, but data .* have 2 classes"):
+        check_classes(10, splits)

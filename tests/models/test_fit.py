@@ -1,0 +1,278 @@
+"""The loop with a real trainer: what it tells, what it keeps, how it ends, and that a resume is exact."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backends
+from framework.checkpoint import Checkpoints
+from framework.data.loader import Loader
+from framework.data.source import Splits
+from framework.fit import Cadence, Loop
+from framework.measure import Evaluator, nested
+from framework.models import catalog
+from framework.protocols import Array, Batch, Trainer
+from framework.spec import DistillSpec
+from framework.stop import Stop
+
+STEPS = 6
+SPEC = DistillSpec.from_dict(
+    {
+        "student": {"name": "convnet", "options": {"widths": [4]}},
+        "teachers": [],
+        "teaching": "labels",
+        "loss": {"task_weight": 1.0},
+        "views": {"size": 8, "mixup": 0.0},
+        "duration": {"total_steps": STEPS},
+        "optimizer": {"lr": 0.01},
+        "batch_size": 4,
+        "evaluation": {"train_subset": 3, "batch_size": 8},
+    }
+)
+
+
+class Images:
+    """Eight random images of two classes."""
+
+    name, num_examples, classes, uniform, fingerprint = "images[train]", 8, ("a", "b"), (8, 8), "0"
+
+    def __init__(self) -> None:
+        self._images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+
+    def images(self, ids: Array) -> Sequence[Array]:
+        return self._images[ids]  # type: ignore[return-value]
+
+    def sizes(self, ids: Array) -> Array:
+        return np.full((len(ids), 2), 8, np.int32)
+
+    def labels(self, ids: Array) -> Array:
+        return (ids % 2).astype(np.int32)
+
+
+@dataclass
+class Written:
+    """Keeps what it is told; may do something at each step."""
+
+    at: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    also: Callable[[int], Any] = lambda step: None
+
+    def started(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None: ...
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.at.append((step, dict(values)))
+        self.also(step)
+
+    def artifact(self, path: Path) -> None: ...
+
+    def ended(self, status: str, result: Mapping[str, Any]) -> None: ...
+
+    def steps(self, name: str) -> list[int]:
+        return [step for step, values in self.at if name in values]
+
+
+@pytest.fixture(scope="module")
+def trainers(backend: str) -> Callable[[int], Trainer]:
+    """`trainers(number)`: one of the module's compiled trainers, at its first step."""
+    loaded = backends.load(backend)
+    device = loaded.configure("cpu", 1, "float32")
+    compiled: dict[int, tuple[Trainer, dict[str, Array]]] = {}
+
+    def trainer(number: int) -> Trainer:
+        if number not in compiled:
+            # Other initial weights in each, so that a restored state is seen to be whole.
+            student = catalog.build(SPEC.student.name, SPEC.student.options, 2, 8, number)
+            made = loaded.compile(SPEC, student, [], total_steps=STEPS, device=device)
+            compiled[number] = made, made.state()
+        found, initial = compiled[number]
+        found.restore(initial)
+        return found
+
+    return trainer
+
+
+@pytest.fixture
+def made(trainers: Callable[[int], Trainer], tmp_path: Path) -> Callable[..., Loop]:
+    """`made(...)`: a loop from the first step on, its checkpoints in the test's folder."""
+
+    def make(number: int = 0, **changes: Any) -> Loop:
+        trainer = trainers(number)
+        source = Images()
+        splits = Splits(source, source, None, source.classes, "images", "0")
+        given = {
+            "trainer": trainer,
+            "batches": Loader(SPEC, source, STEPS).batches,
+            "evaluator": Evaluator(SPEC, splits, trainer),
+            "recorder": Written(),
+            "cadence": Cadence(STEPS, log_every=1, num_evaluations=2),
+            "checkpoints": Checkpoints(tmp_path),
+            "metadata": {"fingerprint": SPEC.fingerprint},
+        }
+        return Loop(**(given | changes))
+
+    return make
+
+
+def equal(mine: Mapping[str, Array], theirs: Mapping[str, Array]) -> bool:
+    return mine.keys() == theirs.keys() and all(np.array_equal(array, theirs[name]) for name, array in mine.items())
+
+
+def test_a_whole_run(made: Callable[..., Loop]) -> None:
+    loop = made()
+    outcome = loop.run()
+    assert (outcome.status, outcome.steps, outcome.error) == ("COMPLETED", STEPS, None)
+    recorder: Any = loop.recorder
+    assert recorder.steps("train.loss") == [1, 2, 3, 4, 5, 6]
+    assert recorder.steps("validation.student.accuracy") == [3, 6]
+    assert recorder.steps("train.student.accuracy") == [6]
+    assert outcome.result["validation"]["examples"] == 8
+    assert outcome.result["train"]["examples"] == 3
+    assert outcome.result["steps_per_second"] == pytest.approx(STEPS / outcome.result["seconds"])
+    assert loop.checkpoints is not None
+    state, metadata, _ = loop.checkpoints.load()
+    assert outcome.kept == loop.checkpoints.paths()[0]
+    assert equal(state, loop.trainer.state())
+    assert metadata == {"fingerprint": SPEC.fingerprint}
+
+
+def test_a_resume_is_exact(made: Callable[..., Loop]) -> None:
+    whole = made(checkpoints=None)
+    whole.run()
+    expected = whole.trainer.state()
+    stop = Stop()
+    first = made(stop=stop, recorder=Written(also=lambda step: setattr(stop, "status", "PREEMPTED")))
+    outcome = first.run()
+    assert (outcome.status, outcome.steps) == ("PREEMPTED", 1)
+    second = made(1)
+    second.trainer.restore(Checkpoints(Path(str(outcome.kept)).parent).load()[0])
+    resumed = second.run()
+    assert resumed.steps == STEPS
+    assert resumed.result["steps_per_second"] == pytest.approx((STEPS - 1) / resumed.result["seconds"])
+    assert equal(second.trainer.state(), expected)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, "INTERRUPTED"), (signal.SIGTERM, "PREEMPTED")])
+def test_a_signal_ends_it_after_the_step(made: Callable[..., Loop], number: int, status: str) -> None:
+    with Stop().listening() as stop:
+        recorder = Written(also=lambda step: os.kill(os.getpid(), number) if step == 2 else None)
+        loop = made(stop=stop, recorder=recorder)
+        outcome = loop.run()
+    assert (outcome.status, outcome.steps, outcome.error) == (status, 2, None)
+    assert outcome.kept is not None
+    assert equal(Checkpoints(outcome.kept.parent).load()[0], loop.trainer.state())
+    assert "validation" not in outcome.result
+
+
+def test_a_second_ctrl_c_keeps_what_there_was(made: Callable[..., Loop]) -> None:
+    def twice(step: int) -> None:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with Stop().listening() as stop:
+        outcome = made(stop=stop, recorder=Written(also=twice)).run()
+    assert (outcome.status, outcome.steps) == ("INTERRUPTED", 4)
+    # The evaluation after step 3 was followed by a checkpoint.
+    assert outcome.kept is not None
+    assert outcome.kept.name == "step_000000003.safetensors"
+
+
+def test_a_signal_during_the_last_evaluation_ends_it_at_once(made: Callable[..., Loop]) -> None:
+    class Preempted(Evaluator):
+        def measure(self, names: Any = None) -> dict[str, float]:
+            if names is None:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().measure(names)
+
+    loop = made()
+    loop.evaluator.__class__ = Preempted
+    with loop.stop.listening():
+        outcome = loop.run()
+    assert (outcome.status, outcome.steps) == ("PREEMPTED", STEPS)
+    assert outcome.kept is not None
+    assert outcome.kept.name == "step_000000006.safetensors"
+
+
+def test_a_loss_that_is_no_number_fails_and_is_never_kept(made: Callable[..., Loop]) -> None:
+    loop = made()
+    batches = loop.batches
+
+    def spoiled(start: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(start), start + 1):
+            if step == 5:
+                state = loop.trainer.state()
+                loop.trainer.restore({n: a * np.nan if n.endswith("head/bias") else a for n, a in state.items()})
+            yield batch
+
+    loop.batches, loop.cadence = spoiled, Cadence(STEPS, log_every=100, num_evaluations=0, checkpoint_minutes=1e-9)
+    outcome = loop.run()
+    assert (outcome.status, outcome.steps) == ("FAILED", 5)
+    assert "the loss is nan at step 5: try a lower optimizer.lr" in str(outcome.error)
+    assert outcome.kept is not None
+    assert outcome.kept.name == "step_000000004.safetensors"
+
+
+def test_a_fault_is_returned_with_what_was_kept(made: Callable[..., Loop]) -> None:
+    loop = made()
+    batches = loop.batches
+
+    def broken(start: int) -> Iterator[Batch]:
+        yield from itertools.islice(batches(start), 4)
+        raise OSError("no such image")
+
+    loop.batches = broken
+    outcome = loop.run()
+    assert (outcome.status, outcome.steps, str(outcome.error)) == ("FAILED", 4, "no such image")
+    assert outcome.kept is not None
+    assert outcome.kept.name == "step_000000003.safetensors"
+    assert outcome.result == {"steps": 4}
+
+
+def test_checkpoints_follow_the_clock(made: Callable[..., Loop]) -> None:
+    class All(Checkpoints):
+        saved: list[int]
+
+        def save(self, state: Mapping[str, Array], metadata: Mapping[str, Any]) -> Path:
+            self.saved.append(int(state["step"]))
+            return super().save(state, metadata)
+
+    for minutes, expected in ((1e-9, [1, 2, 3, 4, 5, 6, 6]), (1e9, [3, 6])):
+        loop = made(cadence=Cadence(STEPS, None, 2, minutes))
+        assert loop.checkpoints is not None
+        loop.checkpoints.__class__, loop.checkpoints.saved = All, []  # type: ignore[attr-defined]
+        loop.run()
+        assert loop.checkpoints.saved == expected  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("total", [1, 7, 10, 1000, 100_003])
+@pytest.mark.parametrize("times", [0, 1, 3, 10])
+def test_cadence(total: int, times: int) -> None:
+    cadence = Cadence(total, num_evaluations=times)
+    evaluations = [step for step in range(1, total + 1) if cadence.evaluates_at(step)]
+    # The last one is the end's own.
+    assert len(evaluations) == max(0, min(times, total) - 1)
+    if len(evaluations) > 1:
+        gaps = np.diff([0, *evaluations, total])
+        assert gaps.max() - gaps.min() <= 1
+    logs = [step for step in range(1, total + 1) if cadence.logs_at(step)]
+    assert logs[-1] == total
+    assert len(logs) <= 801
+    assert len(logs) >= min(total, 400)
+
+
+def test_log_every() -> None:
+    cadence = Cadence(10, log_every=4)
+    assert [step for step in range(1, 11) if cadence.logs_at(step)] == [4, 8, 10]
+
+
+def test_nested() -> None:
+    assert nested({"a.b.c": 1, "a.b.d": 2, "e": 3, "a.f": 4}) == {"a": {"b": {"c": 1, "d": 2}, "f": 4}, "e": 3}
+    assert nested({}) == {}

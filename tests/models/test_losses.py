@@ -1,0 +1,98 @@
+"""Distances against the authors' (tests/golden/distances.npz): values, the training loss and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from keras import ops
+
+from framework.losses import DISTANCES, cross_entropy, kl
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "distances.npz")
+CASES = ["small", "peaky", "same", "k1000", "edge"]
+TEMPERATURES = [1, 2, 5, 10]
+
+
+def logits(case: str) -> tuple[np.ndarray, np.ndarray]:
+    return GOLDEN[f"{case}/student"], GOLDEN[f"{case}/teacher"]
+
+
+def computed(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    tensors = [ops.convert_to_tensor(array) for array in arrays]
+    return np.array(ops.convert_to_numpy(function(*tensors)))
+
+
+def mean_kl(temperature: float) -> Callable[..., Any]:
+    return lambda student, teacher: ops.sum(kl(student, teacher, temperature)) / student.shape[0]
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("case", CASES)
+def test_kl_equals_the_authors(case: str, temperature: int, differentiate: Any) -> None:
+    close = {"atol": 2e-5 * max(1, temperature**2 / 10), "rtol": 2e-5}
+    each = computed(lambda student, teacher: kl(student, teacher, temperature), *logits(case))
+    np.testing.assert_allclose(each, GOLDEN[f"{case}/kl_t{temperature}"], **close)
+    mean, (gradient, _) = differentiate(mean_kl(temperature), *logits(case))
+    np.testing.assert_allclose(mean, GOLDEN[f"{case}/kl_t{temperature}_mean"], **close)
+    np.testing.assert_allclose(gradient, GOLDEN[f"{case}/kl_t{temperature}_grad_mean"], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["euclidean", "l2", "logsoftmax_euclidean", "hard"])
+@pytest.mark.parametrize("case", CASES)
+def test_other_distances_equal_the_authors(case: str, name: str) -> None:
+    each = computed(lambda student, teacher: DISTANCES[name](student, teacher, 3.0), *logits(case))
+    np.testing.assert_allclose(each, GOLDEN[f"{case}/{name}"], rtol=2e-5, atol=2e-5 if name == "hard" else 2e-6)
+
+
+def test_every_distance_is_compared() -> None:
+    assert set(DISTANCES) == {"kl", "euclidean", "l2", "logsoftmax_euclidean", "hard"}
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_distance_has_one_value_for_each_example(name: str, differentiate: Any) -> None:
+    """Finite with a finite gradient for logits of any size, and no example has to do with another."""
+    scale = np.array([[0.0], [1.0], [1e2], [1e4]], np.float32)
+    student, teacher = (scale * np.random.default_rng(seed).normal(size=(4, 6)).astype(np.float32) for seed in (1, 2))
+    values, (gradient,) = differentiate(lambda s: DISTANCES[name](s, ops.convert_to_tensor(teacher), 1.0), student)
+    assert values.shape == (4,)
+    assert (values >= 0).all()
+    assert np.isfinite(values).all()
+    assert np.isfinite(gradient).all()
+    alone = computed(lambda s, t: DISTANCES[name](s, t, 1.0), student[1:2], teacher[1:2])
+    np.testing.assert_allclose(values[1:2], alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_total_disagreement_still_teaches(temperature: float, differentiate: Any) -> None:
+    """A divergence of clipped probabilities gives 16.1 here, and a gradient of zero."""
+    student, teacher = (np.array([[sign * 40.0 * temperature, 0, 0, 0, 0]], np.float32) for sign in (-1, 1))
+    value, (gradient, _) = differentiate(lambda s, t: kl(s, t, temperature), student, teacher)
+    np.testing.assert_allclose(value, temperature**2 * (40 + np.log(4)), rtol=1e-6)
+    np.testing.assert_allclose(gradient, [np.array([-1, 0.25, 0.25, 0.25, 0.25]) * temperature], rtol=1e-5)
+
+
+def test_the_teacher_is_the_first_of_the_divergence() -> None:
+    student, teacher = np.log(np.array([[[0.5, 0.5]], [[0.9, 0.1]]], np.float32))
+    expected = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
+    np.testing.assert_allclose(computed(lambda s, t: kl(s, t, 1.0), student, teacher), [expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cross_entropy_equals_the_authors_hard_distance(case: str) -> None:
+    student, teacher = logits(case)
+    each = computed(cross_entropy, student, teacher.argmax(-1).astype(np.int32))
+    np.testing.assert_allclose(each, GOLDEN[f"{case}/hard"], rtol=2e-5, atol=2e-5)
+
+
+def test_an_example_without_a_label_has_no_loss(differentiate: Any) -> None:
+    labels = np.array([2, -1, 0], np.int32)
+    student = GOLDEN["small/student"][:3]
+    values, (gradient,) = differentiate(lambda s: cross_entropy(s, ops.convert_to_tensor(labels)), student)
+    assert (values[[0, 2]] > 0).all()
+    assert values[1] == 0
+    assert not gradient[1].any()
+    assert gradient[[0, 2]].any(axis=1).all()

@@ -1,0 +1,194 @@
+"""A step's numerics between the batch and the engine: inputs, views, loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from framework.draws import draw
+from framework.errors import UserError
+from framework.models import catalog
+from framework.protocols import Batch, EvalBatch
+from framework.spec import DistillSpec
+from framework.task import Task, mode
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 9, 11, 3), dtype=np.uint8)
+LABELS = np.array([0, 2, 1, -1])
+MODEL = {"name": "convnet", "options": {"widths": [4]}}
+
+
+def task_of(**changes: Any) -> Task:
+    spec = DistillSpec.from_dict(
+        {"student": MODEL, "teachers": [MODEL], "batch_size": 4, "views": {"size": 6}} | changes
+    )
+    models = [catalog.build("convnet", {"widths": [4]}, 3, 6, seed) for seed in range(1 + len(spec.teachers))]
+    return Task(spec, models[0], models[1:], total_steps=10)
+
+
+def batch_of(task: Task, **changes: Any) -> Batch:
+    draws = draw(task.spec, 2, np.arange(4), np.zeros(4, np.int64), np.tile([9, 11], (4, 1)))
+    return Batch(**{"images": IMAGES, "draws": draws, "labels": LABELS} | changes)
+
+
+def views_of(task: Task, batch: Batch) -> list[np.ndarray]:
+    inputs = {name: ops.convert_to_tensor(array) for name, array in task.inputs(batch, 2).items()}
+    return [np.array(ops.convert_to_numpy(view)) for view in task.views(inputs)]
+
+
+def test_inputs_have_fixed_names_and_the_tasks_precision() -> None:
+    task = task_of(schedule={"warmup_steps": 4})
+    inputs = task.inputs(batch_of(task), 2)
+    draws = {f"student.{name}" for name in ("boxes", "flips", "extra")}
+    scalars = {f"scalar.{name}" for name in ("factor", "correction1", "correction2")}
+    assert set(inputs) == {"images", "mix"} | draws | scalars
+    assert inputs["images"].dtype == np.uint8
+    assert {inputs[name].dtype for name in scalars | {"mix"}} == {np.dtype(np.float32)}
+    assert inputs["scalar.factor"] == 0.5
+    assert inputs["mix"] == np.float32(batch_of(task).draws.mix)
+    wide = task_of(precision="float64").inputs(batch_of(task), 2)
+    assert {wide[name].dtype for name in scalars | {"mix"}} == {np.dtype(np.float64)}
+
+
+def test_a_view_of_its_own_has_draws_of_its_own() -> None:
+    task = task_of(teaching="independent")
+    assert {"teacher.boxes", "teacher.flips", "teacher.extra"} <= set(task.inputs(batch_of(task), 0))
+
+
+def test_labels_enter_only_where_they_count() -> None:
+    task = task_of(loss={"task_weight": 1})
+    labels = task.inputs(batch_of(task), 0)["labels"]
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, LABELS)
+    assert "labels" not in task_of().inputs(batch_of(task), 0)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    task = task_of()
+    for missing in ("images", "draws"):
+        with pytest.raises(ValueError, match="images with draws, or views"):
+            task.inputs(batch_of(task, **{missing: None}), 0)
+
+
+@pytest.mark.parametrize(("teaching", "shared"), [("funmatch", True), ("consistent", True), ("independent", False)])
+def test_shared_views_are_computed_once(teaching: str, shared: bool) -> None:
+    task = task_of(teaching=teaching)
+    inputs = {name: ops.convert_to_tensor(array) for name, array in task.inputs(batch_of(task), 2).items()}
+    student, teacher = task.views(inputs)
+    assert (student is teacher) == shared
+    assert tuple(student.shape) == (4, 6, 6, 3)
+
+
+def test_only_mixing_teachings_mix() -> None:
+    task = task_of(teaching="consistent", views={"size": 6, "flip": False})
+    mixing = task_of(teaching="funmatch", views={"size": 6, "flip": False})
+    batch = batch_of(mixing)
+    [plain, _], [mixed, _] = views_of(task, batch), views_of(mixing, batch)
+    factor = batch.draws.mix
+    assert 0.5 < factor < 0.99
+    np.testing.assert_allclose(mixed, factor * plain + (1 - factor) * np.roll(plain, 1, axis=0), rtol=0, atol=1e-6)
+
+
+def test_rendered_views_pass_as_they_are() -> None:
+    task = task_of(teaching="independent")
+    student, teacher = np.random.default_rng(1).uniform(-1, 1, (2, 4, 6, 6, 3)).astype(np.float32)
+    found = views_of(task, Batch(views=(student, teacher)))
+    np.testing.assert_array_equal(found[0], student)
+    np.testing.assert_array_equal(found[1], teacher)
+    shared = views_of(task, Batch(views=(student, student)))
+    np.testing.assert_array_equal(shared[1], student)
+
+
+@pytest.mark.parametrize("teaching", ["fixed", "independent", "funmatch"])
+def test_rendered_views_are_augmented_as_images_are(teaching: str) -> None:
+    """And before they are mixed."""
+    augmented, bare = {"size": 6, "augmentations": ["brightness", "grayscale"]}, {"size": 6}
+    task = task_of(teaching=teaching, views=augmented)
+    batch = batch_of(task)
+    unmixed = task_of(teaching="consistent" if batch.draws.shared else teaching, views=bare)
+    student, teacher = views_of(unmixed, batch)
+    ready = (student, student if batch.draws.shared else teacher)
+    from_images = views_of(task, batch)
+    assert not np.allclose(from_images[0], views_of(task_of(teaching=teaching, views=bare), batch)[0])
+    for one, other in zip(
+        views_of(task, Batch(views=ready, draws=batch.draws, mix=batch.draws.mix)), from_images, strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_the_constant_view_is_the_image_as_it_is() -> None:
+    options = {"size": 6, "augmentations": ["brightness", "grayscale"]}
+    task, plain = task_of(teaching="fixed", views=options), task_of(teaching="fixed")
+    student, teacher = views_of(task, batch_of(task))
+    bare_student, bare_teacher = views_of(plain, batch_of(plain))
+    np.testing.assert_array_equal(teacher, bare_teacher)
+    assert not np.allclose(student, bare_student)
+
+
+def test_each_teacher_gets_its_own_range() -> None:
+    task = task_of(teachers=[MODEL, MODEL | {"normalize": "unit"}])
+    view = ops.convert_to_tensor(np.full((1, 6, 6, 3), 0.5, np.float32))
+    plain, unit = (ops.convert_to_numpy(each) for each in task.teacher_views(view))
+    assert (plain == 0.5).all()
+    assert (unit == 0.75).all()
+
+
+def test_the_loss_sums_over_teachers_and_means_over_the_batch() -> None:
+    task = task_of(loss={"distance": "l2"}, teachers=[MODEL, MODEL])
+    student, *teachers = (np.random.default_rng(seed).normal(size=(4, 3)).astype(np.float32) for seed in range(3))
+    tensors = [ops.convert_to_tensor(each) for each in (student, *teachers)]
+    found = ops.convert_to_numpy(task.loss(tensors[0], tensors[1:], {}))
+    assert float(found) == pytest.approx(sum(np.square(student - each).sum() for each in teachers) / 4, rel=1e-5)
+
+
+def test_names_follow_the_model_and_kernels_decay() -> None:
+    task = task_of()
+    names = ["stage1/conv1/kernel", "stage1/norm1/scale", "stage1/norm1/bias", "head/kernel", "head/bias"]
+    assert task.names == (names, [])
+    assert task.decayed == [True, False, False, True, False]
+
+
+def test_an_evaluation_batch_has_fixed_names() -> None:
+    batch = EvalBatch(np.zeros((4, 6, 6, 3), np.float32), LABELS, np.ones(4, np.float32))
+    inputs = task_of().eval_inputs(batch)
+    assert set(inputs) == {"view.student", "labels", "weights"}
+    assert inputs["labels"].dtype == np.int32
+
+
+def test_several_teachers_are_measured_by_their_mean() -> None:
+    task = task_of(teachers=[MODEL, MODEL])
+    teachers = np.array([[[3.0, 0, 0]], [[0, 0, 4.0]]], np.float32)
+    inputs = {"labels": np.array([2], np.int32), "weights": np.ones(1, np.float32)}
+    tensors = {name: ops.convert_to_tensor(array) for name, array in inputs.items()}
+    student = ops.convert_to_tensor(np.array([[0, 0, 1.0]], np.float32))
+    found = task.eval_sums(student, [ops.convert_to_tensor(each) for each in teachers], tensors)
+    assert float(ops.convert_to_numpy(found["teacher.accuracy"])) == 1
+    assert float(ops.convert_to_numpy(found["student.agreement@1"])) == 1
+
+
+def test_mode_asks_the_model() -> None:
+    class Plain(keras.Model):
+        def call(self, x: Any) -> Any:
+            return x
+
+    class Trained(keras.Model):
+        def call(self, x: Any, training: bool = False) -> Any:
+            return x
+
+    class Any_(keras.Model):
+        def call(self, x: Any, **keywords: Any) -> Any:
+            return x
+
+    assert mode(Plain(), True) == {}
+    assert mode(Trained(), True) == mode(Any_(), True) == {"training": True}
+    inputs = keras.Input((2,))
+    assert mode(keras.Model(inputs, keras.layers.Dropout(0.5, seed=1)(inputs)), False) == {"training": False}
+
+
+def test_the_number_of_teachers_is_the_specs() -> None:
+    task = task_of()
+    with pytest.raises(UserError, match="the spec has 1 teachers, received 0 models"):
+        Task(task.spec, task.student, [], total_steps=10)

@@ -1,0 +1,102 @@
+"""Published layouts of weights against what the authors' loader makes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from framework.errors import UserError
+from framework.models import initial, weights
+from framework.models.bit import bit
+
+GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
+LEGACY = GOLDEN / "legacy_bit_d2111_w05_weights.npz"
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "legacy_bit_d2111_w05_expected.npz", allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def test_legacy_names_shapes_and_sums_are_the_authors(expected: dict[str, np.ndarray]) -> None:
+    arrays = weights.read(LEGACY)
+    assert sorted(arrays) == expected["converted_names"].tolist()
+    for index, name in enumerate(expected["converted_names"].tolist()):
+        assert list(arrays[name].shape) == json.loads(str(expected["converted_shapes"][index]))
+        wide = arrays[name].astype(np.float64)
+        np.testing.assert_allclose(wide.sum(), expected["converted_sum"][index], rtol=1e-9)
+        np.testing.assert_allclose(np.abs(wide).sum(), expected["converted_abs_sum"][index], rtol=1e-9)
+
+
+def test_legacy_weights_give_the_authors_logits(expected: dict[str, np.ndarray], compiled: Any) -> None:
+    model = bit(image_size=40, **json.loads(str(expected["config"])))
+    initial.assign(model, weights.read(LEGACY))
+    logits = compiled(model, model, expected["image"])
+    np.testing.assert_allclose(logits, expected["logits"], atol=2e-4, rtol=1e-4)
+
+
+def test_another_head_keeps_its_own(expected: dict[str, np.ndarray]) -> None:
+    model = bit(image_size=40, **{**json.loads(str(expected["config"])), "num_classes": 9})
+    with pytest.raises(UserError, match=r"head/kernel is \(1024, 9\), the array is \(1024, 6\)"):
+        initial.assign(model, weights.read(LEGACY))
+    initial.assign(model, weights.read(LEGACY), dont_load=["head/.*"])
+
+
+@pytest.mark.parametrize("prefix", ["", "params/", "opt/target/"])
+def test_big_vision_names_lose_their_prefix(prefix: str, tmp_path: Path) -> None:
+    kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
+    extra = {"opt/step": np.int64(3)} if prefix else {}
+    np.savez(tmp_path / "w.npz", **{f"{prefix}head/kernel": kernel, **extra})
+    arrays = weights.read(tmp_path / "w.npz")
+    assert list(arrays) == ["head/kernel"]
+    np.testing.assert_array_equal(arrays["head/kernel"], kernel)
+
+
+def test_bfloat16_comes_back_from_void(tmp_path: Path) -> None:
+    exact = np.array([[1.0, -2.5], [0.0078125, -np.inf]], np.float32)
+    halves = (exact.view(np.uint32) >> 16).astype(np.uint16).view("V2")
+    np.savez(tmp_path / "w.npz", **{"head/kernel": halves})
+    found = weights.read(tmp_path / "w.npz")["head/kernel"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, exact)
+
+
+@pytest.mark.parametrize(
+    ("legacy", "ours"),
+    [
+        ("resnet/block3/unit12/a/standardized_conv2d_104/kernel", "block3/unit12/conv1/kernel"),
+        ("resnet/block1/unit01/a/proj/standardized_conv2d_3/kernel", "block1/unit01/conv_proj/kernel"),
+        ("resnet/block1/unit01/c/group_norm/beta", "block1/unit01/gn3/bias"),
+        ("resnet/block1/unit01/d/group_norm/beta", None),
+        ("resnet/block1/unit01/a/standardized_conv2d/bias", None),
+    ],
+)
+def test_legacy_names(legacy: str, ours: str | None) -> None:
+    assert weights.from_legacy(legacy) == ours
+
+
+def test_mistakes_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file"):
+        weights.read(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(UserError, match=r"not an \.npz archive of plain arrays"):
+        weights.read(tmp_path / "text.npz")
+    np.savez(tmp_path / "pickled.npz", **{"head/kernel": np.array([{}], dtype=object)})
+    with pytest.raises(UserError, match=r"not an \.npz archive of plain arrays"):
+        weights.read(tmp_path / "pickled.npz")
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    with pytest.raises(UserError, match=r"not an \.npz archive of plain arrays"):
+        weights.read(tmp_path / "single.npy")
+    np.savez(tmp_path / "other.npz", **{"resnet/block1/unit01/a/dense/kernel": np.zeros(3)})
+    with pytest.raises(UserError, match="no parameter of a BiT network in the legacy layout"):
+        weights.read(tmp_path / "other.npz")
+    twice = {f"resnet/head/conv2d{suffix}/bias": np.zeros(3) for suffix in ("", "_1")}
+    np.savez(tmp_path / "twice.npz", **twice)
+    with pytest.raises(UserError, match="two arrays are 'head/bias'"):
+        weights.read(tmp_path / "twice.npz")
