@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from framework.protocols import Trainer
@@ -55,8 +56,13 @@ class Compile(Protocol):
 class Configure(Protocol):
     """Chooses device, threads and precision for the process, before any model is built."""
 
-    def __call__(self, device: str | None, threads: int | None, precision: Precision) -> Device:
-        """`device` as in `backends.devices.match`; `threads` None leaves the number to the library."""
+    def __call__(
+        self, device: str | None, threads: int | None, precision: Precision, cache: Path | None = None
+    ) -> Device:
+        """`device` as in `backends.devices.match`; `threads` None leaves the number to the library.
+
+        `cache` is a folder where compiled programs stay for the next process, where the library can do that.
+        """
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,8 @@ def prepare(
     splits = splits or _load(spec, root, tell)
     # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
     folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
-    device = backend.configure(options.device, options.threads or _default_threads(spec), spec.precision)
+    threads = options.threads or _default_threads(spec)
+    device = backend.configure(options.device, threads, spec.precision, root / "cache")
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits)
     spec, hashes = _identified(spec, folders, models, bool(teacher))
     num_classes = len(splits.classes) if splits.classes else num_outputs(models[0], spec, "teacher")

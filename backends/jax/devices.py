@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+from pathlib import Path
 
 import jax
 
@@ -11,17 +14,23 @@ from backends.base import Device
 from backends.devices import match
 from framework.spec import Precision
 
+# The size of XLA's pool of threads, read once, when the process first asks for a device.
+_THREADS = "PJRT_NPROC"
 
-def configure(device: str | None, threads: int | None, precision: Precision) -> Device:
+
+def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
         device: `cpu`, `gpu`, `tpu` or one of them with a number, `gpu:1`; None takes the best.
-        threads: CPU threads: the process is bound to that many cores, since XLA has no other way; None takes all.
+        threads: CPU threads; None takes all cores. A process that has computed before keeps the number it had.
         precision: of the models to be built.
+        cache: where compiled programs stay for the next process; `JAX_COMPILATION_CACHE_DIR` goes before it.
     """
-    if threads is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    os.environ.setdefault(_THREADS, str(threads or _cores()))
+    if cache is not None and jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache / f"jax-{_processor()}"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_enable_x64", precision == "float64")
     jax.config.update("jax_default_matmul_precision", "highest" if precision in ("float32", "float64") else None)
     policy.apply(precision)
@@ -29,8 +38,19 @@ def configure(device: str | None, threads: int | None, precision: Precision) -> 
     name = match(device, found)
     chosen = found[name]
     kind = _kind(chosen)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Device(kind, name, chosen.device_kind, cores if kind == "cpu" else None, chosen)
+    return Device(kind, name, chosen.device_kind, int(os.environ[_THREADS]) if kind == "cpu" else None, chosen)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    """8 digits that name the processor's instructions: what was compiled for others may not run here."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else [platform.processor()]
+    kinds = sorted({line for line in lines if line.startswith(("flags", "Features"))} or {platform.machine()})
+    return hashlib.sha256("".join(kinds).encode()).hexdigest()[:8]
 
 
 def _kind(device: jax.Device) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -13,13 +14,14 @@ from backends.devices import match
 from framework.spec import Precision
 
 
-def configure(device: str | None, threads: int | None, precision: Precision) -> Device:
+def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
         device: `cpu`, `gpu`, `tpu` or one of them with a number, `gpu:1`; None takes the best.
         threads: CPU threads; None takes all cores.
         precision: of the models to be built.
+        cache: not used: TensorFlow keeps no compiled function.
     """
     if threads is not None:
         # TensorFlow takes no other number once it has computed anything: the device then says how many there are.

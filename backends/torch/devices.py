@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 
 from backends import precision as policy
@@ -10,14 +13,17 @@ from backends.devices import match
 from framework.spec import Precision
 
 
-def configure(device: str | None, threads: int | None, precision: Precision) -> Device:
+def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
         device: `cpu`, `gpu` or `gpu:1`; None takes the best.
         threads: CPU threads; None takes all cores.
         precision: of the models to be built.
+        cache: where `torch.compile` keeps its programs; `TORCHINDUCTOR_CACHE_DIR` goes before it.
     """
+    if cache is not None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torch"))
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

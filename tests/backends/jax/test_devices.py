@@ -1,0 +1,58 @@
+"""What JAX alone has: compiled programs that the next process finds, and a pool of threads of a chosen size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[3]
+# Enough operations that compiling them takes longer than what is worth keeping.
+COMPILES = """
+import sys
+from pathlib import Path
+import backends
+
+device = backends.load("jax").configure("cpu", 1, "float32", Path(sys.argv[1]))
+import jax
+
+def deep(x):
+    for number in range(30):
+        x = jax.numpy.sin(x) @ x + number
+    return x
+
+print(device.threads, float(jax.jit(deep)(jax.numpy.ones((8, 8))).sum()))
+"""
+
+
+def compile_in_a_process(cache: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILES, str(cache)],
+        cwd=PROJECT,
+        env=os.environ | {"KERAS_BACKEND": "jax"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def entries(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*-cache")}
+
+
+def test_the_next_process_finds_what_one_compiled(tmp_path: Path) -> None:
+    first = compile_in_a_process(tmp_path)
+    kept = entries(tmp_path)
+    assert kept
+    assert compile_in_a_process(tmp_path) == first
+    assert entries(tmp_path) == kept
+
+
+def test_the_user_s_own_folder_and_number_of_threads_go_first(tmp_path: Path) -> None:
+    own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own"), "PJRT_NPROC": "2"}
+    assert compile_in_a_process(tmp_path / "ours", **own).startswith("2 ")
+    assert not (tmp_path / "ours").exists()
