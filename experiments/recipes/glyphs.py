@@ -20,8 +20,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views": VIEWS,
         "optimizer": {"lr": 3e-2, "weight_decay": 1e-3},
         "schedule": {"warmup_steps": 200},
-        "duration": {"total_steps": 3000},
-        "batch_size": 128,
+        "duration": {"total_steps": 5000},
+        "batch_size": 64,
     },
     "glyphs_teacher": {
         "data": {"name": "glyphs", "train": "upstream"},
