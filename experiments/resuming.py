@@ -66,8 +66,12 @@ class Origin:
 
     @property
     def superseded(self) -> list[Path]:
-        """The checkpoints of segments that were cut short, which the next segment makes superfluous."""
-        return [folder / CHECKPOINTS for folder in self.lineage if last_status(folder) != "COMPLETED"]
+        """The checkpoints of segments that were cut short, which the next segment makes superfluous.
+
+        A folder without a journal is not a segment's, but somebody's own.
+        """
+        runs = [folder for folder in self.lineage if (folder / JOURNAL).is_file()]
+        return [folder / CHECKPOINTS for folder in runs if last_status(folder) != "COMPLETED"]
 
     def config(self) -> dict[str, Any]:
         """Spec and options as they were, as the config of the run that goes on."""
@@ -119,10 +123,10 @@ def load(folder: Path) -> Origin:
     """
     chain = tuple(_lineage(folder))
     notes: list[str] = []
-    for each in chain:
+    for place, each in enumerate(chain):
         try:
             state, metadata, problems = Checkpoints(each / CHECKPOINTS).load()
-            return Origin(folder, chain, state, metadata, (*notes, *problems))
+            return Origin(each, chain[place:], state, metadata, (*notes, *problems))
         except FileNotFoundError as error:
             notes.append(str(error))
     raise UserError(f"run {folder.name} can't be gone on with: {'; '.join(notes)}")
