@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from experiments import resuming, usage
 from experiments.distilling import Distillation, prepare, tell
 from experiments.report import report
 from experiments.tracking.journal import default_root, new_run_folder
-from experiments.tracking.mongod import Destination, open_database
-from experiments.tracking.recorder import Tracker
+from experiments.tracking.mongod import DatabaseError, Destination, open_database
+from experiments.tracking.publisher import replay
+from experiments.tracking.recorder import CLOSE_S, Tracker, reason
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 from framework.protocols import Outcome
@@ -162,8 +164,11 @@ class _Run:
     def go(self, options: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
         """Run and report; returns the exit code."""
         self.experiment.observers.append(self.tracker.observer)
+        others = None
         if self.origin is not None:
             self.tracker.annotate(**self.origin.fields())
+            others = threading.Thread(target=self._bring_along, args=(self.origin.lineage,), daemon=True)
+            others.start()
 
         # Sacred marks the function that it calls, which a bound method does not let it, and stores its name.
         def main() -> dict[str, Any]:
@@ -176,6 +181,8 @@ class _Run:
         except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - every end becomes an exit code and a line
             error = caught
         note = self.tracker.close()
+        if others is not None:
+            others.join(timeout=CLOSE_S)
         code = self._end(error, bool(options.get("--debug")))
         for line in (note, self.destination.note):
             if line:
@@ -213,6 +220,18 @@ class _Run:
         self.origin = ready.origin
         notes = "".join(f"; {line}" for line in (*origin.notes, *changes))
         tell(f"going on with run {origin.folder.name} after step {origin.step}{notes}")
+
+    def _bring_along(self, folders: Sequence[Path]) -> None:
+        """Bring into the database what runs that were killed had still to write."""
+        if self.destination.database is None:
+            return
+        try:
+            for folder in folders:
+                replay(folder, self.destination.database)
+        except (DatabaseError, OSError) as error:
+            tell(
+                f"not all of the runs before is in the database ({reason(error)}): {self.destination.replay_command()}"
+            )
 
     def _warn(self, line: str) -> None:
         """Say it, and write it down."""

@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments import config as configs
 from experiments import distill, resuming
+from experiments.run import PROGRAM
+from experiments.tracking import queries
 from experiments.tracking.journal import Journal, new_run_folder, read_journal, run_folders
 from framework.checkpoint import Checkpoints, read_arrays
 from framework.errors import UserError
@@ -322,25 +325,19 @@ def losses(folders: list[Path]) -> dict[int, float]:
     return found
 
 
-LONG = ("digits", "teaching=labels", "duration.total_steps=400", "evaluation.num_times=2", "log_every=1")
+LONG = ("digits", "student.options.widths=[4]", "teaching=labels", "duration.total_steps=240", "log_every=1")
 
 
 @pytest.mark.mongod
+@pytest.mark.slow
 def test_killed_preempted_and_resumed_as_people_do_it(
-    commands: Any, database: Any, said: Any, cache: Path, tmp_path: Path
+    commands: Any, database: Any, said: Any, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/cache").symlink_to(cache)
-    other = type(commands)(tmp_path / "other", commands.backend)
-    words = (*LONG, "evaluation.train_subset=0", "checkpoint_steps=20")
-    whole = other.run("-J", *words)
-    assert whole.returncode == 0, whole.stderr
+    words = (*LONG, "evaluation.num_times=2", "evaluation.train_subset=0", "checkpoint_steps=20")
 
     def wait_for(segment: int, step: int, process: Any) -> None:
         deadline = time.monotonic() + 200
-        while (
-            len(folders := run_folders(commands.root)) <= segment or max(losses([folders[segment]]), default=0) < step
-        ):
+        while len(folders := run_folders(commands.root)) <= segment or max(losses(folders[segment:]), default=0) < step:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -358,25 +355,32 @@ def test_killed_preempted_and_resumed_as_people_do_it(
     assert done.returncode == 0, done.stderr
     assert "going on with run" in done.stderr
 
+    whole = Losses()
+    spec = configs.split(configs.read(words)[0])[0]
+    distill(spec, recorder=whole, folder=tmp_path / "whole", quiet=True, backend=backend, log_every=1)
+    expected = {step: values["train.loss"] for step, values in whole.values.items() if "train.loss" in values}
     folders = run_folders(commands.root)
-    assert losses(folders) == losses(run_folders(other.root))
-    ends = [Checkpoints(folder / "checkpoints").load()[0] for folder in (folders[2], *run_folders(other.root))]
+    assert losses(folders) == expected
+    ends = [Checkpoints(folder / "checkpoints").load()[0] for folder in (folders[2], tmp_path / "whole")]
     for name, array in ends[0].items():
         np.testing.assert_array_equal(array, ends[1][name], err_msg=name)
     # What was cut short has given its room to what went on.
     assert [Checkpoints(folder / "checkpoints").paths() for folder in folders[:2]] == [[], []]
+
     runs = list(database.runs.find(sort=[("_id", 1)]))
     uids = [run["uid"] for run in runs]
+    assert [run["status"] for run in runs] == ["DEAD", "PREEMPTED", "COMPLETED"]
     assert [run.get("resumed_from") for run in runs] == [None, uids[0], uids[1]]
     assert [run.get("root_run") for run in runs] == [None, uids[0], uids[0]]
     assert runs[2]["info"]["resumed_at"] == runs[2]["resumed_at"]
     assert runs[2]["config"]["resume"] == uids[1]
-    done = commands("experiments.runs", "curves", "3", "--metric", "train.loss", "--csv", "--dir", str(commands.root))
-    rows = [line.split(",") for line in done.stdout.splitlines()[1:]]
-    assert {int(row[3]): float(row[4]) for row in rows} == losses(folders)
-    assert len(rows) == 400
-    done = commands("experiments.run", "with", "resume=3")
-    assert (done.returncode, done.stdout) == (0, f"run {uids[2]} is finished: there is nothing to do\n")
+    curve = queries.curves(database, [3], ["train.loss"])
+    assert dict(zip(curve["step"], curve["value"], strict=True)) == expected
+    assert len(curve) == len(expected)
+
+    monkeypatch.setenv("EXPERIMENTS_DIR", str(commands.root))
+    assert PROGRAM.main(["with", "resume=3"]) == 0
+    assert capsys.readouterr().out == f"run {uids[2]} is finished: there is nothing to do\n"
     assert len(run_folders(commands.root)) == 3
 
 
