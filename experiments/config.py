@@ -45,12 +45,13 @@ def recipe_spec(name: str) -> DistillSpec:
     return split(defaults(name))[0]
 
 
-def read(words: Sequence[str], recipe: str = DEFAULT) -> tuple[Config, list[str], Config]:
+def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = None) -> tuple[Config, list[str], Config]:
     """Read the words after `with`.
 
     Args:
         words: `key=value` and names of recipes.
         recipe: what is taken where no recipe is named.
+        stored: the complete config of the run that is gone on with, instead of a recipe's.
 
     Returns:
         The complete config, the recipes named, and the other words as nested values.
@@ -62,7 +63,9 @@ def read(words: Sequence[str], recipe: str = DEFAULT) -> tuple[Config, list[str]
     for name in named:
         if name not in RECIPES:
             raise UserError(f"no recipe {name!r}: {near(name, RECIPES)}; values are written key=value")
-    config = defaults(None if named else recipe)
+    if stored is not None and named:
+        raise UserError(f"resume has the spec of the run that it goes on with: leave out the recipe {named[0]!r}")
+    config = stored if stored is not None else defaults(None if named else recipe)
     for name in named:
         config = apply(config, RECIPES[name])
     changes: Config = {}

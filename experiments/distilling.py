@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -14,18 +15,21 @@ from backends.base import Backend, Device
 from experiments import teachers as stored_teachers
 from experiments.checks import check_outputs, num_outputs, refuse_weak_teacher
 from experiments.options import RunOptions
+from experiments.resuming import CHECKPOINTS, GIVEN, Origin
 from experiments.tracking.journal import default_root
 from framework import data as data_layer
 from framework import progress as shown
-from framework import store
+from framework import schedules, store
 from framework.checkpoint import Checkpoints
 from framework.data.loader import Loader
 from framework.data.source import Splits
+from framework.draws import draws_hash
 from framework.errors import UserError
 from framework.fit import Cadence, Loop
 from framework.measure import Evaluator
 from framework.progress import Silent
 from framework.protocols import Array, Outcome, Recorder, Trainer
+from framework.saving import Best
 from framework.spec import DistillSpec, ModelSpec
 from framework.stop import Stop
 from framework.validation import plain
@@ -33,10 +37,13 @@ from framework.validation import plain
 if TYPE_CHECKING:
     from keras import Model
 
-# The name, in a spec, of a model that was handed over as an object.
-GIVEN = "given"
-# The file of such a student, which no name builds again.
+# The file of a student that was handed over, which no name builds again.
 GIVEN_FILE = "student.keras"
+
+
+def tell(line: str) -> None:
+    """Say something on stderr."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class NoRecorder:
@@ -71,6 +78,7 @@ class Distillation:
         total_steps: where it ends.
         environment: versions, device, threads and hashes, as plain values.
         made_by: the command line, stored with the student.
+        origin: the run that this one goes on with; its state is the trainer's already.
     """
 
     spec: DistillSpec
@@ -84,8 +92,16 @@ class Distillation:
     total_steps: int
     environment: dict[str, Any]
     made_by: str = ""
+    origin: Origin | None = None
 
-    def run(self, recorder: Recorder, folder: Path | None, stop: Stop | None = None, quiet: bool = False) -> Outcome:
+    def run(
+        self,
+        recorder: Recorder,
+        folder: Path | None,
+        stop: Stop | None = None,
+        quiet: bool = False,
+        warn: Callable[[str], None] = tell,
+    ) -> Outcome:
         """Evaluate the teacher, train, evaluate, and store the student.
 
         Args:
@@ -93,35 +109,90 @@ class Distillation:
             folder: the run's own folder; None keeps no file.
             stop: ends the run when asked.
             quiet: show no progress.
+            warn: told of files that could not be written.
 
         Raises:
             UserError: the teacher is weaker than `min_accuracy`.
         """
         evaluator = Evaluator(self.spec, self.splits, self.trainer)
-        before = evaluator.measure(["validation", "test"])
-        recorder.metrics(0, before)
-        refuse_weak_teacher(self.spec, before)
-        outcome = self._loop(evaluator, recorder, folder, stop or Stop(), quiet).run()
+        if self.origin is None:
+            before = evaluator.measure(["validation", "test"])
+            recorder.metrics(0, before)
+            refuse_weak_teacher(self.spec, before)
+        outcome = self._loop(evaluator, recorder, folder, stop or Stop(), quiet, warn).run()
         if folder and outcome.status == "COMPLETED":
-            for path in self.store_student(folder / "student", outcome):
-                recorder.artifact(path)
+            outcome = self._kept(recorder, folder, outcome, warn)
         return outcome
 
-    def _loop(self, evaluator: Evaluator, recorder: Recorder, folder: Path | None, stop: Stop, quiet: bool) -> Loop:
-        source, options = self.splits.train, self.options
-        times = self.spec.evaluation.num_times
-        sizes = (self.total_steps, self.spec.batch_size, source.num_examples)
+    def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Callable[[str], None]) -> Outcome:
+        """Store the student; a disk that doesn't take it ends no run that has a result to write down."""
+        try:
+            for path in self.store_student(folder / "student", outcome):
+                recorder.artifact(path)
+        except OSError as error:
+            line = f"the student is not stored: {error.strerror or error} ({folder / 'student'})"
+            warn(f"warning: {line}")
+            return replace(outcome, problems=(*outcome.problems, line))
+        return outcome
+
+    def _loop(
+        self,
+        evaluator: Evaluator,
+        recorder: Recorder,
+        folder: Path | None,
+        stop: Stop,
+        quiet: bool,
+        warn: Callable[[str], None],
+    ) -> Loop:
+        sizes = (self.total_steps, self.spec.batch_size, self.splits.train.num_examples)
+        best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
         return Loop(
             self.trainer,
-            Loader(self.spec, source, self.total_steps).batches,
+            self._loader.batches,
             evaluator,
             recorder,
-            Cadence(self.total_steps, options.log_every, times, options.checkpoint_minutes),
-            Checkpoints(folder / "checkpoints", options.keep_checkpoints) if folder else None,
-            {"spec": self.spec.to_dict(), "fingerprint": self.spec.fingerprint, **self.environment},
-            Silent() if quiet else shown.make(*sizes),
+            self._cadence(),
+            self._checkpoints(folder) if folder else None,
+            self._metadata(),
+            Silent() if quiet else shown.make(*sizes, done=self.trainer.steps_done),
             stop,
+            Best.by(best, self.origin.metadata.get("best") if self.origin else None),
+            warn,
+            self.explain,
         )
+
+    @property
+    def _loader(self) -> Loader:
+        return Loader(self.spec, self.splits.train, self.total_steps)
+
+    def _cadence(self) -> Cadence:
+        options, epochs = self.options, self.options.checkpoint_epochs
+        epoch = self.splits.train.num_examples / self.spec.batch_size
+        steps = [options.checkpoint_steps, max(1, round(epochs * epoch)) if epochs else None]
+        return Cadence(
+            self.total_steps,
+            options.log_every,
+            self.spec.evaluation.num_times,
+            options.checkpoint_minutes,
+            min(filter(None, steps), default=None),
+            options.keep_every,
+        )
+
+    def _checkpoints(self, folder: Path) -> Checkpoints:
+        own, options = folder / CHECKPOINTS, self.options
+        superseded = [other for other in self.origin.superseded if other != own] if self.origin else []
+        return Checkpoints(own, options.keep_checkpoints, options.keep_every, superseded)
+
+    def _metadata(self) -> dict[str, Any]:
+        spec = {"spec": self.spec.to_dict(), "fingerprint": self.spec.fingerprint, "total_steps": self.total_steps}
+        return {**spec, **self.environment, "options": plain(self.options)}
+
+    def explain(self, step: int) -> str:
+        """What a step worked with, for the message on a loss that is no number: `step` updates are done after it."""
+        draws = self._loader.batch(step - 1).draws
+        factor = schedules.make(self.spec.schedule, self.total_steps)(step - 1)
+        rate = f"learning rate {self.spec.optimizer.lr * factor:g}"
+        return f" ({rate}, draws {draws_hash(draws)})" if draws is not None else f" ({rate})"
 
     def store_student(self, folder: Path, outcome: Outcome) -> list[Path]:
         """Put the trained student into a folder that serves as a teacher or for later use.

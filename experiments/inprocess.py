@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments import resuming
 from experiments.distilling import NoRecorder, prepare
 from experiments.options import RunOptions
 from framework.data.quiet import quiet as silently
@@ -29,6 +30,7 @@ def distill(
     folder: Path | str | None = None,
     recorder: Recorder | None = None,
     quiet: bool = False,
+    resume: Path | str | None = None,
     **options: Any,
 ) -> tuple[Model, dict[str, Any]]:
     """Distil from Python, without Sacred and without a database.
@@ -41,6 +43,7 @@ def distill(
         folder: where checkpoints and the stored student go; None keeps no file.
         recorder: told of metrics.
         quiet: show no progress.
+        resume: the folder of a run of this spec, to go on from its newest checkpoint; `folder` may be the same.
         options: of `RunOptions`, such as `backend="jax"`.
 
     Returns:
@@ -57,7 +60,11 @@ def distill(
             # The decoded pixels stay in the cache; the encoded ones are not needed after this.
             name = str(data) if isinstance(data, (str, Path)) else _on_disk(data, temporary)
             spec = replace(spec, data=replace(spec.data, name=name))
-        ready = prepare(spec, RunOptions(**options), student=student, teacher=teacher)
+        origin = resuming.load(Path(resume)) if resume is not None else None
+        chosen = RunOptions(**options, resume=None if resume is None else str(resume))
+        ready = prepare(spec, chosen, student=student, teacher=teacher)
+        if origin is not None:
+            resuming.go_on(ready, origin, chosen.resume_anyway)
         with Stop().listening() as stop:
             outcome = ready.run(recorder or NoRecorder(), Path(folder) if folder else None, stop, quiet)
     if outcome.error is not None:

@@ -1,12 +1,13 @@
 """From a command line to a Sacred run: reads the words, finds the database, runs, reports, and returns an exit code.
 
-Exit codes: 0 done, 1 a fault, 2 the user's mistake, 75 preempted, 130 Ctrl-C.
+Exit codes: 0 done, 1 a fault (a file that could not be written is one), 2 the user's mistake, 75 preempted, 130 Ctrl-C.
 """
 
 from __future__ import annotations
 
 import shlex
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from sacred.commandline_options import cli_option
 from sacred.utils import SacredInterrupt
 
 from experiments import config as configs
-from experiments import usage
-from experiments.distilling import Distillation, prepare
+from experiments import resuming, usage
+from experiments.distilling import Distillation, prepare, tell
 from experiments.report import report
 from experiments.tracking.journal import default_root, new_run_folder
-from experiments.tracking.mongod import Destination, open_database
-from experiments.tracking.recorder import Tracker
+from experiments.tracking.mongod import DatabaseError, Destination, open_database
+from experiments.tracking.publisher import replay
+from experiments.tracking.recorder import CLOSE_S, Tracker, reason
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 from framework.protocols import Outcome
@@ -99,7 +101,11 @@ class Program:
         experiment = Experiment(name, additional_cli_options=[journal_only], save_git_info=True)
         experiment.logger = usage.quiet_logger(self.module)
         options = self._options(experiment, argv)
-        config, recipes, changes = configs.read(options.pop("UPDATE"), self.recipe)
+        root = default_root()
+        uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
+        resumed, words = resuming.split(options.pop("UPDATE"))
+        origin = resuming.load(resuming.find(resumed, root, uri, journal_alone)) if resumed else None
+        config, recipes, changes = configs.read(words, self.recipe, origin.config() if origin else None)
         self.check(config)
         experiment.add_config(config)
         command = options.pop("COMMAND")
@@ -108,11 +114,15 @@ class Program:
                 raise UserError(usage.explain(argv, experiment))
             experiment.run(command, options={**options, "--mongo_db": None, "--unobserved": True})
             return DONE
-        configs.check_early(*configs.split(config))
-        uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
-        root = default_root()
+        spec, chosen = configs.split(config)
+        if origin is not None:
+            resuming.check_words(origin, spec, chosen.resume_anyway)
+            if resuming.is_finished(origin, spec):
+                print(f"run {origin.folder.name} is finished: there is nothing to do")
+                return DONE
+        configs.check_early(spec, chosen)
         with open_database(uri, journal_alone, root) as destination:
-            run = _Run(self, experiment, destination, config, root)
+            run = _Run(self, experiment, destination, config, root, origin)
             run.command = scrub_text(shlex.join(["python", "-m", self.module, *argv]))
             return run.go(options, {"named_configs": recipes, "config_updates": changes})
 
@@ -133,9 +143,16 @@ class _Run:
     """One training run inside Sacred."""
 
     def __init__(
-        self, program: Program, experiment: Experiment, destination: Destination, config: configs.Config, root: Path
+        self,
+        program: Program,
+        experiment: Experiment,
+        destination: Destination,
+        config: configs.Config,
+        root: Path,
+        origin: resuming.Origin | None = None,
     ) -> None:
         self.program, self.experiment, self.destination, self.root = program, experiment, destination, root
+        self.origin = origin
         self.spec, self.options = configs.split(config)
         self.folder = new_run_folder(root)
         self.tracker = Tracker(self.folder, destination)
@@ -147,6 +164,11 @@ class _Run:
     def go(self, options: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
         """Run and report; returns the exit code."""
         self.experiment.observers.append(self.tracker.observer)
+        others = None
+        if self.origin is not None:
+            self.tracker.annotate(**self.origin.fields())
+            others = threading.Thread(target=self._bring_along, args=(self.origin.lineage,), daemon=True)
+            others.start()
 
         # Sacred marks the function that it calls, which a bound method does not let it, and stores its name.
         def main() -> dict[str, Any]:
@@ -159,6 +181,8 @@ class _Run:
         except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - every end becomes an exit code and a line
             error = caught
         note = self.tracker.close()
+        if others is not None:
+            others.join(timeout=CLOSE_S)
         code = self._end(error, bool(options.get("--debug")))
         for line in (note, self.destination.note):
             if line:
@@ -179,12 +203,40 @@ class _Run:
         return dict(plain(outcome.result))
 
     def _train(self) -> Outcome:
-        self.ready = prepare(self.spec, self.options, root=self.root, tell=_tell)
+        self.ready = prepare(self.spec, self.options, root=self.root, tell=tell)
         self.ready.made_by = self.command
+        if self.origin is not None:
+            self._go_on(self.ready, self.origin)
         self.spec = self.ready.spec
         self.tracker.started(self.spec.to_dict(), self._environment())
-        _tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}")
-        return self.ready.run(self.tracker, self.folder, self.stop)
+        tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}")
+        return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
+
+    def _go_on(self, ready: Distillation, origin: resuming.Origin) -> None:
+        changes = resuming.go_on(ready, origin, self.options.resume_anyway)
+        self.experiment.current_run.info.update({**origin.fields(), "resumed_anyway": changes})
+        if changes:
+            self.tracker.annotate(resumed_anyway=changes)
+        self.origin = ready.origin
+        notes = "".join(f"; {line}" for line in (*origin.notes, *changes))
+        tell(f"going on with run {origin.folder.name} after step {origin.step}{notes}")
+
+    def _bring_along(self, folders: Sequence[Path]) -> None:
+        """Bring into the database what runs that were killed had still to write."""
+        if self.destination.database is None:
+            return
+        try:
+            for folder in folders:
+                replay(folder, self.destination.database)
+        except (DatabaseError, OSError) as error:
+            tell(
+                f"not all of the runs before is in the database ({reason(error)}): {self.destination.replay_command()}"
+            )
+
+    def _warn(self, line: str) -> None:
+        """Say it, and write it down."""
+        tell(line)
+        self.tracker.record("warning", text=line)
 
     def _environment(self) -> dict[str, Any]:
         assert self.ready is not None
@@ -201,8 +253,12 @@ class _Run:
         if error is None:
             assert self.ready is not None
             assert self.outcome is not None
-            extra = self.program.finish(self.ready, self.outcome, self.folder)
+            problems = self.outcome.problems
+            extra = () if problems else self.program.finish(self.ready, self.outcome, self.folder)
             print(report(self.ready, self.outcome, self._places(), extra))
+            if problems:
+                more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+                return self.program._say(FAULT, f"COMPLETED, but not all could be written: {problems[-1]}{more}")
             return DONE
         if isinstance(error, Failed) and error.__cause__ is not None:
             error = error.__cause__
@@ -220,17 +276,19 @@ class _Run:
         if self.outcome is None:
             return f"before the first step, nothing was trained; run {self._name()}"
         kept = f"kept: {self.outcome.kept}" if self.outcome.kept else "no checkpoint yet"
-        return f"ended after step {self.outcome.steps}, {kept}; run {self._name()}"
+        told = f"ended after step {self.outcome.steps}, {kept}; run {self._name()}"
+        # A run that wrote none itself leads to the one that it went on from.
+        if self.outcome.kept is None and self.origin is None:
+            return told
+        return f"{told}: python -m {self.program.module}{self._flag()} with resume={self._name()} goes on"
 
     def _name(self) -> str:
         return str(self.tracker.number or self.tracker.uid)
 
+    def _flag(self) -> str:
+        return f" {self.destination.flag}" if self.destination.flag else ""
+
     def _places(self) -> list[str]:
-        flag = f" {self.destination.flag}" if self.destination.flag else ""
-        show = f"python -m experiments.runs show {self._name()}{flag}"
+        show = f"python -m experiments.runs show {self._name()}{self._flag()}"
         shown = show if self.destination.database is not None else self.destination.replay_command()
         return [f"logged in {self.destination.describe()} as run {self._name()}: {shown}", f"files in {self.folder}"]
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -19,8 +19,14 @@ class RunOptions:
         compile: `torch.compile` or XLA for TensorFlow when True; no `jax.jit` when False; None is the backend's habit.
         log_every: steps between two logged losses; None takes 400 points a run.
         checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one.
-        keep_checkpoints: how many are kept.
+        checkpoint_steps, checkpoint_epochs: steps or epochs between two checkpoints, whatever the time; None for none.
+        keep_checkpoints: how many of the last are kept.
+        keep_every: the checkpoints of the multiples of so many steps are kept for good; None for none.
+        best_by: `kl`, `agreement`, `accuracy` or `loss` on validation data say which one is kept as the best; None
+            takes `kl` with a teacher and `accuracy` without.
         store_dtype: how the finished student's weights are stored; float16 halves the file.
+        resume: the run to go on with: its number, uid (a beginning does) or folder, or `latest`.
+        resume_anyway: go on even if the spec, the data, the teacher or the engine are not what they were.
     """
 
     backend: str | None = None
@@ -29,11 +35,22 @@ class RunOptions:
     compile: bool | None = None
     log_every: int | None = None
     checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+    checkpoint_epochs: float | None = None
     keep_checkpoints: int = 2
+    keep_every: int | None = None
+    best_by: Literal["kl", "agreement", "accuracy", "loss"] | None = None
     store_dtype: Literal["float32", "float16"] = "float32"
+    resume: str | None = None
+    resume_anyway: bool = False
 
     def __post_init__(self) -> None:
-        check(self.threads is None or self.threads > 0, "threads", self.threads, "1 or more, or None")
-        check(self.log_every is None or self.log_every > 0, "log_every", self.log_every, "1 or more, or None")
+        for name in ("threads", "log_every", "checkpoint_steps", "keep_every"):
+            value = getattr(self, name)
+            check(value is None or value > 0, name, value, "1 or more, or None")
+        epochs = self.checkpoint_epochs
+        check(epochs is None or epochs > 0, "checkpoint_epochs", epochs, "more than 0, or None")
         check(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "more than 0")
         check(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "1 or more")
+        anyway = self.resume_anyway
+        check(not anyway or self.resume is not None, "resume_anyway", anyway, "False without resume=ID")

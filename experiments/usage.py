@@ -21,6 +21,7 @@ examples:
   python -m {module}
   python -m {module} with digits backend=torch seed=3
   python -m {module} with glyphs teaching=consistent duration.total_steps=8000 -c "no mixing"
+  python -m {module} with resume=latest
   python -m {module} print_config with digits
 
 recipes ({recipe} where none is named):
@@ -43,7 +44,8 @@ options:
   -d, --debug               show the traceback of a fault
   -h, --help                this text
 
-exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM), 130 Ctrl-C"""
+exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM, SIGUSR1), 130 Ctrl-C;
+a run that could not write a checkpoint ends with 1 at the end; resuming a finished run does nothing and ends with 0"""
 
 
 def text(module: str, summary: str, recipe: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from framework.checkpoint import Checkpoints
 from framework.measure import Evaluator, nested
 from framework.progress import Progress, Silent
 from framework.protocols import Batch, Outcome, Recorder, Status, Trainer
+from framework.saving import Best, Saver, newest
 from framework.stop import Stop
 
 # A loss is read from the device this often at most: reading waits for the step to end.
@@ -28,12 +30,21 @@ class Cadence:
         log_every: steps between two logged losses; None takes 400 points a run.
         num_evaluations: evaluations of validation data, spread evenly.
         checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one anyway.
+        checkpoint_steps: steps between two checkpoints, whatever the time; None for none.
+        keep_every: a checkpoint is written at its multiples too; None for none.
     """
 
     total_steps: int
     log_every: int | None = None
     num_evaluations: int = 10
     checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+    keep_every: int | None = None
+
+    def saves_at(self, step: int, seconds: float) -> bool:
+        """Whether the state is kept after so many steps, and so many seconds after it was kept last."""
+        every = (self.checkpoint_steps, self.keep_every)
+        return seconds > 60 * self.checkpoint_minutes or any(number and step % number == 0 for number in every)
 
     def logs_at(self, step: int) -> bool:
         """Whether metrics are read after so many steps."""
@@ -61,6 +72,9 @@ class Loop:
         metadata: plain values stored with each checkpoint.
         progress: shows how far it is.
         stop: asks the loop to end.
+        best: which checkpoint is the best, and how good the best was before; None for none.
+        warn: told of what could not be written.
+        explain: more words, given the step after which the loss was no number.
     """
 
     trainer: Trainer
@@ -72,39 +86,44 @@ class Loop:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = field(default_factory=Silent)
     stop: Stop = field(default_factory=Stop)
+    best: Best | None = None
+    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
+    explain: Callable[[int], str] = lambda step: ""
 
     def run(self) -> Outcome:
         """Train to the end, or until asked to stop; never raises what goes wrong, but returns it."""
         started, first = time.perf_counter(), self.trainer.steps_done
+        self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
+        self._unread: list[Any] = []
         try:
             with self.stop.heeding():
                 self._train()
                 seconds = time.perf_counter() - started
-                kept = self._save()
+                self._save({}, wait=True)
             status = self.stop.status or "COMPLETED"
             result = self._measure() if status == "COMPLETED" else {}
             steps = self.trainer.steps_done - first
-            return self._outcome(status, result | {"seconds": seconds, "steps_per_second": steps / seconds}, kept)
+            return self._outcome(status, result | {"seconds": seconds, "steps_per_second": steps / seconds})
         except KeyboardInterrupt as error:
-            return self._outcome(self.stop.status or "INTERRUPTED", {}, self._newest(), error)
+            return self._outcome(self.stop.status or "INTERRUPTED", {}, error)
         except Exception as error:  # noqa: BLE001 - told to whoever called, with what was kept
-            return self._outcome("FAILED", {}, self._newest(), error)
+            return self._outcome("FAILED", {}, error)
 
     def _train(self) -> None:
         saved = time.monotonic()
         for batch in self.batches(self.trainer.steps_done):
             metrics = self.trainer.step(batch)
             step = self.trainer.steps_done
+            self._unread.append(metrics["loss"])
             evaluates = self.cadence.evaluates_at(step)
-            saves = evaluates or time.monotonic() - saved > 60 * self.cadence.checkpoint_minutes
+            saves = evaluates or self.cadence.saves_at(step, time.monotonic() - saved)
             # A loss that is no number is noticed here, before it is in a checkpoint.
             if saves or self.cadence.logs_at(step):
                 self._log(step, metrics)
             self.progress.update(step)
-            if evaluates:
-                self._evaluate(step)
+            values = self._evaluate(step) if evaluates else {}
             if saves:
-                self._save()
+                self._save(values)
                 saved = time.monotonic()
             if self.stop.status is not None:
                 return
@@ -112,32 +131,56 @@ class Loop:
     def _log(self, step: int, metrics: Mapping[str, Any]) -> None:
         values = {name: float(value) for name, value in metrics.items()}
         if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"the loss is {values['loss']} at step {step}: try a lower optimizer.lr")
+            self._refuse(step)
+        self._unread.clear()
         self.progress.show(values)
         self.recorder.metrics(step, {f"train.{name}": value for name, value in values.items()})
 
-    def _evaluate(self, step: int) -> None:
-        values = self.evaluator.measure(["validation"])
+    def _refuse(self, step: int) -> None:
+        """Say at which of the steps since the last look the loss was first no number."""
+        losses = [float(loss) for loss in self._unread]
+        place = next(place for place, loss in enumerate(losses) if not math.isfinite(loss))
+        step += place + 1 - len(losses)
+        raise FloatingPointError(
+            f"the loss is {losses[place]} at step {step}{self.explain(step)}: try a lower optimizer.lr"
+        )
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """Measure validation data; a signal ends it at once, since the state is whole meanwhile."""
+        if self.stop.status is not None:
+            return {}
+        try:
+            with self.stop.heeding(False):
+                values = self.evaluator.measure(["validation"])
+        except KeyboardInterrupt:
+            return {}
         self.recorder.metrics(step, values)
         self.progress.show(values)
+        return values
 
     def _measure(self) -> dict[str, Any]:
         values = self.evaluator.measure()
         self.recorder.metrics(self.trainer.steps_done, values)
+        self._save(values, wait=True)
         return values
 
-    def _save(self) -> Path | None:
-        if self.checkpoints is None:
-            return None
-        return self.checkpoints.save(self.trainer.state(), self.metadata)
+    def _save(self, values: Mapping[str, float], wait: bool = False) -> None:
+        if self._saver is None:
+            return
+        self._saver.save(self.trainer.state, self.trainer.steps_done, values)
+        if wait:
+            self._saver.wait()
 
-    def _newest(self) -> Path | None:
-        paths = self.checkpoints.paths() if self.checkpoints else []
-        return paths[0] if paths else None
-
-    def _outcome(
-        self, status: Status, values: Mapping[str, Any], kept: Path | None, error: BaseException | None = None
-    ) -> Outcome:
+    def _outcome(self, status: Status, values: Mapping[str, Any], error: BaseException | None = None) -> Outcome:
         steps = self.trainer.steps_done
         self.progress.close()
-        return Outcome(status, steps, nested({"steps": steps, **values}), error, kept)
+        result = {"steps": steps, **values}
+        problems: tuple[str, ...] = ()
+        if self._saver is not None:
+            # What is being written ends first, unless somebody is in a hurry.
+            if not isinstance(error, KeyboardInterrupt):
+                with contextlib.suppress(Exception):
+                    self._saver.wait()
+            problems = tuple(self._saver.problems)
+            result["checkpoints"] = self._saver.report()
+        return Outcome(status, steps, nested(result), error, newest(self.checkpoints), problems)

@@ -159,7 +159,8 @@ class Outcome:
         steps: updates that were done.
         result: final metrics as plain nested values.
         error: the exception that ended it, where one did.
-        kept: the checkpoint that holds the last state, where one was written.
+        kept: the newest checkpoint that was written.
+        problems: a line on each file that could not be written.
     """
 
     status: Status
@@ -167,3 +168,4 @@ class Outcome:
     result: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
     kept: Path | None = None
+    problems: tuple[str, ...] = ()

@@ -43,6 +43,8 @@ def constant(total_steps: int, warmup_steps: int) -> Schedule:
 
 
 SCHEDULES: dict[str, Callable[[int, int], Schedule]] = {"cosine": warmup_cosine, "constant": constant}
+# Those whose course up to a step doesn't depend on how many follow: a run may be made longer after it has begun.
+EXTENDABLE = ("constant",)
 
 
 def make(spec: ScheduleSpec, total_steps: int) -> Schedule:

@@ -286,14 +286,15 @@ class DistillSpec:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over all that determines the result; backend, paths and cadence are not in it."""
-        return _digest(self._determining())
+        return _digest(self.determining())
 
     @property
     def fingerprint_no_seed(self) -> str:
         """As `fingerprint` without the seed: equal for the runs of one mean and spread."""
-        return _digest({key: value for key, value in self._determining().items() if key != "seed"})
+        return _digest({key: value for key, value in self.determining().items() if key != "seed"})
 
-    def _determining(self) -> dict[str, Any]:
+    def determining(self) -> dict[str, Any]:
+        """The plain values that the fingerprint is made of: all that determines the result."""
         # Through `from_dict`, so that a spec written in Python with lr=1 is the one that says 1.0 in a file.
         value = DistillSpec.from_dict(self.to_dict()).to_dict()
         value["evaluation"] = {"resize": self.evaluation.resize}

@@ -40,13 +40,13 @@ class Stop:
             raise KeyboardInterrupt
 
     @contextmanager
-    def heeding(self) -> Iterator[None]:
-        """The caller looks at `status` meanwhile."""
-        self.heeded = True
+    def heeding(self, heeded: bool = True) -> Iterator[None]:
+        """The caller looks at `status` meanwhile; or, with False inside of it, doesn't for a while."""
+        before, self.heeded = self.heeded, heeded
         try:
             yield
         finally:
-            self.heeded = False
+            self.heeded = before
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:

@@ -157,6 +157,8 @@ def compare(database: Mongo, runs: Sequence[ID]) -> pd.DataFrame:
 def curves(database: Mongo, runs: Sequence[ID], metrics: Iterable[str] | None = None) -> pd.DataFrame:
     """Every point of the runs' metrics; each step once (the last value that was recorded for it).
 
+    A run that went on from another one, or that another one went on from, is read as one with it.
+
     Args:
         database: the database of runs.
         runs: IDs.
@@ -169,13 +171,41 @@ def curves(database: Mongo, runs: Sequence[ID], metrics: Iterable[str] | None = 
         UserError: no such run, or a metric that none of them has.
     """
     documents = [find_run(database, run) for run in runs]
-    uids = [document.get("uid") for document in documents]
+    lines = [segments(database, document) for document in documents]
+    uids = [segment.get("uid") for line in lines for segment in line]
     names = sorted(database.metric_chunks.distinct("name", {"uid": {"$in": uids}}))
     chosen = names if metrics is None else _chosen(list(metrics), names)
-    frames = [_series(database, document, name) for document in documents for name in chosen]
+    frames = [
+        _line(database, document, line, name)
+        for document, line in zip(documents, lines, strict=True)
+        for name in chosen
+    ]
     empty = pd.DataFrame({name: [] for name in ("run", "uid", "metric", "step", "value", "time")})
     frames = [frame for frame in frames if len(frame)]
     return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def segments(database: Mongo, document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that are one run in several segments, in their order.
+
+    Args:
+        database: the database of runs.
+        document: any of them; where several went on from one, the line is the one that this is on, and then the latest.
+    """
+    line = [dict(document)]
+    while found := _beside(database, {"uid": line[0].get("resumed_from")}, line):
+        line.insert(0, found)
+    while found := _beside(database, {"resumed_from": line[-1].get("uid")}, line):
+        line.append(found)
+    return line
+
+
+def _beside(database: Mongo, wanted: Mapping[str, Any], line: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The latest run with this value that is not in the line yet; None for a value of None."""
+    known = {"uid": {"$nin": [segment.get("uid") for segment in line]}}
+    if None in wanted.values():
+        return None
+    return database.runs.find_one({"$and": [dict(wanted), known]}, sort=[("uid", -1)])
 
 
 def by_fingerprint(database: Mongo, by: Sequence[str] = (ACCURACY,), where: Where = None) -> pd.DataFrame:
@@ -248,6 +278,18 @@ def _chosen(wanted: list[str], names: list[str]) -> list[str]:
             raise UserError(f"no metric {pattern!r}; {near(pattern, names) if names else 'these runs have none'}")
         chosen += [name for name in found if name not in chosen]
     return chosen
+
+
+def _line(database: Mongo, document: Mapping[str, Any], line: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
+    """One metric of all segments as one: what a segment did past the start of a later one was done again there."""
+    frames = []
+    for place, segment in enumerate(line):
+        frame = _series(database, segment, name)
+        starts = [later["resumed_at"] for later in line[place + 1 :] if "resumed_at" in later]
+        frames.append(frame[frame["step"] <= min(starts)] if starts else frame)
+    whole = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    whole = whole.drop_duplicates("step", keep="last").sort_values("step", kind="stable", ignore_index=True)
+    return whole.assign(run=document["_id"], uid=document.get("uid"))
 
 
 def _series(database: Mongo, document: Mapping[str, Any], name: str) -> pd.DataFrame:

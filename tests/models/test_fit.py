@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +16,14 @@ import numpy as np
 import pytest
 
 import backends
-from framework.checkpoint import Checkpoints
+from framework.checkpoint import BEST, BEST_STUDENT, Checkpoints, read_arrays
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.fit import Cadence, Loop
 from framework.measure import Evaluator, nested
 from framework.models import catalog
 from framework.protocols import Array, Batch, Trainer
+from framework.saving import Best
 from framework.spec import DistillSpec
 from framework.stop import Stop
 
@@ -140,7 +143,9 @@ def test_a_whole_run(made: Callable[..., Loop]) -> None:
     state, metadata, _ = loop.checkpoints.load()
     assert outcome.kept == loop.checkpoints.paths()[0]
     assert equal(state, loop.trainer.state())
-    assert metadata == {"fingerprint": SPEC.fingerprint}
+    assert metadata == {"fingerprint": SPEC.fingerprint, "best": None}
+    assert outcome.result["checkpoints"]["written"] == 2
+    assert outcome.problems == ()
 
 
 def test_a_resume_is_exact(made: Callable[..., Loop]) -> None:
@@ -233,23 +238,148 @@ def test_a_fault_is_returned_with_what_was_kept(made: Callable[..., Loop]) -> No
     assert (outcome.status, outcome.steps, str(outcome.error)) == ("FAILED", 4, "no such image")
     assert outcome.kept is not None
     assert outcome.kept.name == "step_000000003.safetensors"
-    assert outcome.result == {"steps": 4}
+    assert set(outcome.result) == {"steps", "checkpoints"}
 
 
-def test_checkpoints_follow_the_clock(made: Callable[..., Loop]) -> None:
-    class All(Checkpoints):
-        saved: list[int]
+class Noted(Checkpoints):
+    """Remembers which steps were written; may do something before each."""
 
-        def save(self, state: Mapping[str, Array], metadata: Mapping[str, Any]) -> Path:
-            self.saved.append(int(state["step"]))
-            return super().save(state, metadata)
+    def __init__(self, folder: Path, also: Callable[[int], Any] = lambda step: None, **rest: Any) -> None:
+        super().__init__(folder, **rest)
+        self.saved: list[int] = []
+        self.also = also
 
-    for minutes, expected in ((1e-9, [1, 2, 3, 4, 5, 6, 6]), (1e9, [3, 6])):
-        loop = made(cadence=Cadence(STEPS, None, 2, minutes))
-        assert loop.checkpoints is not None
-        loop.checkpoints.__class__, loop.checkpoints.saved = All, []  # type: ignore[attr-defined]
-        loop.run()
-        assert loop.checkpoints.saved == expected  # type: ignore[attr-defined]
+    def save(self, state: Mapping[str, Array], metadata: Mapping[str, Any], best: bool = False) -> Path:
+        self.also(int(state["step"]))
+        self.saved.append(int(state["step"]))
+        return super().save(state, metadata, best)
+
+
+@pytest.mark.parametrize(
+    ("cadence", "expected"),
+    [
+        (Cadence(STEPS, None, 2, 1e-9), [1, 2, 3, 4, 5, 6]),
+        (Cadence(STEPS, None, 2, 1e9), [3, 6]),
+        (Cadence(STEPS, None, 0, 1e9, checkpoint_steps=4), [4, 6]),
+        (Cadence(STEPS, None, 0, 1e9, keep_every=2), [2, 4, 6]),
+    ],
+)
+def test_checkpoints_follow_clock_steps_and_evaluations(
+    made: Callable[..., Loop], tmp_path: Path, cadence: Cadence, expected: list[int]
+) -> None:
+    checkpoints = Noted(tmp_path)
+    made(checkpoints=checkpoints, cadence=cadence).run()
+    assert checkpoints.saved == expected
+
+
+def test_the_training_does_not_wait_for_the_disk(made: Callable[..., Loop], tmp_path: Path) -> None:
+    later = threading.Event()
+    # The write of step 2 ends when step 4 is done: it would never end if the loop waited for it.
+    checkpoints = Noted(tmp_path, lambda step: later.wait(60) if step == 2 else None)
+    recorder = Written(also=lambda step: later.set() if step == 4 else None)
+    outcome = made(checkpoints=checkpoints, recorder=recorder, cadence=Cadence(STEPS, 1, 0, 1e9, 2)).run()
+    assert later.is_set()
+    # One write at a time, none left out, each with the state of its own step.
+    assert checkpoints.saved == [2, 4, 6]
+    assert [int(read_arrays(path)[0]["step"]) for path in checkpoints.paths()] == [6, 4]
+    assert outcome.result["checkpoints"]["blocked_seconds"] < outcome.result["seconds"]
+
+
+def test_the_best_is_kept_and_a_resume_goes_on_from_its_value(made: Callable[..., Loop], tmp_path: Path) -> None:
+    class Scored(Evaluator):
+        scores: list[float]
+
+        def measure(self, names: Any = None) -> dict[str, float]:
+            return {"validation.student.kl": self.scores.pop(0)}
+
+    def run(scores: list[float], best: Best) -> Any:
+        loop = made(best=best, cadence=Cadence(STEPS, 1, 3), checkpoints=Checkpoints(tmp_path, keep=1))
+        loop.evaluator.__class__, loop.evaluator.scores = Scored, scores  # type: ignore[attr-defined]
+        return loop.run()
+
+    outcome = run([0.3, 0.2, 0.4], Best.by("kl"))
+    assert outcome.result["checkpoints"]["best"] == {"metric": "validation.student.kl", "value": 0.2, "step": 4}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, BEST_STUDENT, "step_000000006.safetensors"]
+    state, metadata = read_arrays(tmp_path / BEST)
+    assert (int(state["step"]), metadata["best"]["value"]) == (4, 0.2)
+    student, _ = read_arrays(tmp_path / BEST_STUDENT)
+    assert equal(
+        {f"student/{name}": array for name, array in student.items()}, {n: state[n] for n in state if "student/" in n}
+    )
+    last = Checkpoints(tmp_path).load()[1]["best"]
+    for scores, step in (([0.25, math.nan, 0.2], 4), ([0.25, 0.25, 0.1], 6)):
+        run(scores, Best.by("kl", last))
+        assert int(read_arrays(tmp_path / BEST)[0]["step"]) == step
+    # Another measure has nothing to do with what was best before.
+    assert Best.by("accuracy", last).value is None
+
+
+def test_a_disk_that_takes_nothing_costs_the_checkpoint_alone(made: Callable[..., Loop], tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "busy").write_text("a file where a folder is wanted")
+    checkpoints = Noted(tmp_path / "busy", lambda step: (tmp_path / "busy").unlink() if step == 4 else None)
+    outcome = made(checkpoints=checkpoints, cadence=Cadence(STEPS, 1, 0, 1e9, 2), warn=told.append).run()
+    assert (outcome.status, outcome.steps) == ("COMPLETED", STEPS)
+    assert checkpoints.saved == [2, 4, 6]
+    assert len(outcome.problems) == len(told) == 1
+    assert "no checkpoint at step 2: File exists" in outcome.problems[0]
+    assert told[0].startswith("warning: no checkpoint at step 2")
+    assert outcome.result["checkpoints"]["written"] == 2
+    assert len(checkpoints.paths()) == 2
+
+
+def test_a_state_that_is_no_number_is_never_kept(made: Callable[..., Loop]) -> None:
+    loop = made(cadence=Cadence(STEPS, 100, 0, 1e9, 2))
+    step, spoil = loop.trainer.step, iter(range(STEPS))
+
+    def spoiled(batch: Batch) -> Any:
+        metrics = step(batch)
+        # The loss was still finite, what it left behind is not.
+        if next(spoil) == 3:
+            state = loop.trainer.state()
+            loop.trainer.restore({n: a * np.nan if n.endswith("head/bias") else a for n, a in state.items()})
+        return metrics
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.trainer, "step", spoiled)
+        outcome = loop.run()
+    assert outcome.status == "FAILED"
+    assert isinstance(outcome.error, FloatingPointError)
+    assert outcome.kept is not None
+    assert outcome.kept.name == "step_000000002.safetensors"
+
+
+def test_the_message_names_the_first_step_that_was_no_number(made: Callable[..., Loop]) -> None:
+    loop = made(cadence=Cadence(STEPS, 100, 0, 1e9), explain=lambda step: f" (draws of {step})")
+    batches = loop.batches
+
+    def spoiled(start: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(start), start + 1):
+            if step == 3:
+                state = loop.trainer.state()
+                loop.trainer.restore({n: a * np.nan if n.endswith("head/bias") else a for n, a in state.items()})
+            yield batch
+
+    loop.batches = spoiled
+    outcome = loop.run()
+    assert outcome.steps == STEPS
+    assert "the loss is nan at step 3 (draws of 3): try a lower" in str(outcome.error)
+    assert outcome.kept is None
+
+
+def test_a_signal_during_an_evaluation_ends_it_at_once_and_keeps_the_state(made: Callable[..., Loop]) -> None:
+    class Preempted(Evaluator):
+        def measure(self, names: Any = None) -> dict[str, float]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("the evaluation went on")
+
+    loop = made()
+    loop.evaluator.__class__ = Preempted
+    with loop.stop.listening():
+        outcome = loop.run()
+    assert (outcome.status, outcome.steps, outcome.error) == ("PREEMPTED", 3, None)
+    assert outcome.kept is not None
+    assert equal(Checkpoints(outcome.kept.parent).load()[0], loop.trainer.state())
 
 
 @pytest.mark.parametrize("total", [1, 7, 10, 1000, 100_003])

@@ -61,7 +61,11 @@ KINDS = {
     "float32": ("float32", ("funmatch", "independent", "bit")),
     "mutations": ("float64", ("funmatch",)),
     "leak": ("float64", ("funmatch",)),
+    "resumed float64": ("float64", ("funmatch",)),
+    "resumed float32": ("float32", ("funmatch",)),
 }
+# How many steps a run goes on for on another backend, after those that are probed.
+RESUMED_STEPS = {"float64": 20, "float32": 1}
 MUTATION_STEPS = 2
 
 # The names of `mutations.MUTATIONS`, which can't be imported without an engine.

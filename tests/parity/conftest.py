@@ -23,6 +23,9 @@ Measured = Callable[[str, str], Results]
 
 def compute(backend: str, kind: str, shared: Path) -> Results:
     """Run a worker, or wait for the one that another process of this session runs."""
+    if kind.startswith("resumed "):
+        for other in BACKENDS:
+            compute(other, kind.removeprefix("resumed "), shared)
     folder = shared / f"parity-{backend}-{kind}"
     folder.mkdir(exist_ok=True)
     done = folder / "done"

@@ -28,6 +28,13 @@ def main(backend_name: str, kind: str, folder: Path) -> None:
         result = measure(backend, device, cases.spec_of(case, precision), examples, steps, probes)
         np.savez(folder / f"{file}.npz", **result)
 
+    if kind.startswith("resumed "):
+        from tests.parity.resumed import resumed
+
+        for other in backends.BACKENDS:
+            before = dict(np.load(folder.with_name(f"parity-{other}-{precision}") / "funmatch.npz"))
+            np.savez(folder / f"{other}.npz", **resumed(backend, device, precision, before))
+        return
     if kind not in ("mutations", "leak"):
         for case in names:
             examples = cases.examples() if case in cases.EVALUATED else silent

@@ -129,6 +129,38 @@ def test_curves_have_each_step_once_with_its_last_value(database: Mongo) -> None
         queries.curves(database, [1], ["train.los"])
 
 
+def segment(root: Path, database: Mongo, steps: range, before: str | None = None, at: int = 0) -> str:
+    with JournalRecorder(new_run_folder(root)) as recorder:
+        if before is not None:
+            recorder.annotate(resumed_from=before, root_run=before, resumed_at=at)
+        recorder.started({"seed": 0}, {"fingerprint": "f"})
+        for step in steps:
+            recorder.metrics(step, {"train.loss": float(len(before or "")) + step})
+    replay(recorder.folder, database)
+    return recorder.uid
+
+
+def test_the_curves_of_all_segments_are_one(destination: Destination, tmp_path: Path) -> None:
+    assert destination.database is not None
+    first = segment(tmp_path, destination.database, range(1, 8))
+    second = segment(tmp_path, destination.database, range(6, 9), first, 5)
+    # It went on from before the second one's start, and so did all that it did differently.
+    third = segment(tmp_path, destination.database, range(4, 7), second, 3)
+    other = segment(tmp_path, destination.database, range(2, 4), first, 1)
+    late = float(len(first))
+    expected = {1: 1.0, 2: 2.0, 3: 3.0, 4: late + 4, 5: late + 5, 6: late + 6}
+    for run in (second, third):
+        frame = queries.curves(destination.database, [run])
+        assert dict(zip(frame["step"], frame["value"], strict=True)) == expected
+        assert set(frame["uid"]) == {run}
+    # Of two runs that went on from the first one, the first one's line is the later one's.
+    for run in (first, other):
+        frame = queries.curves(destination.database, [run])
+        assert dict(zip(frame["step"], frame["value"], strict=True)) == {1: 1.0, 2: late + 2, 3: late + 3}
+    shown = queries.list_runs(destination.database)
+    assert shown["resumed_from"].tolist()[1:] == [first, second, first]
+
+
 def test_seeds_of_one_spec_are_a_group_on_each_backend(database: Mongo) -> None:
     frame = queries.by_fingerprint(database, ["student.accuracy", "student.kl"]).set_index("backend")
     assert frame["runs"].to_dict() == {"jax": 2, "torch": 1}

@@ -1,0 +1,304 @@
+"""Going on with a run: finding it, loading its newest checkpoint, and refusing what would make it another run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.options import RunOptions
+from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, run_folders
+from framework import store
+from framework.checkpoint import Checkpoints
+from framework.errors import UserError
+from framework.protocols import Array
+from framework.schedules import EXTENDABLE
+from framework.spec import DistillSpec
+from framework.validation import plain
+
+if TYPE_CHECKING:
+    from experiments.distilling import Distillation
+
+CHECKPOINTS = "checkpoints"
+LATEST = "latest"
+# The name, in a spec, of a model that was handed over as an object.
+GIVEN = "given"
+# A number of the database has fewer digits than the day that a uid begins with.
+_DAY_DIGITS = 8
+# Keras's name for what its dropout draws from.
+_GENERATOR = "seed_generator"
+_ANYWAY = "resume_anyway=True goes on all the same, and writes it down"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run that is gone on with.
+
+    Attributes:
+        folder: its folder; the name is its uid.
+        lineage: this folder and those of the runs that it went on from itself, the latest first.
+        state: a trainer's state.
+        metadata: what the checkpoint says about itself.
+        notes: lines for the user: on checkpoints that could not be taken.
+    """
+
+    folder: Path
+    lineage: tuple[Path, ...]
+    state: Mapping[str, Array]
+    metadata: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self.state["step"])
+
+    @property
+    def spec(self) -> DistillSpec:
+        """As it was run."""
+        return DistillSpec.from_dict(self.metadata["spec"])
+
+    @property
+    def root_run(self) -> str:
+        """The uid of the first of its segments."""
+        return str(_beginning(self.folder).get("root_run", self.folder.name))
+
+    @property
+    def superseded(self) -> list[Path]:
+        """The checkpoints of segments that were cut short, which the next segment makes superfluous.
+
+        A folder without a journal is not a segment's, but somebody's own.
+        """
+        runs = [folder for folder in self.lineage if (folder / JOURNAL).is_file()]
+        return [folder / CHECKPOINTS for folder in runs if last_status(folder) != "COMPLETED"]
+
+    def config(self) -> dict[str, Any]:
+        """Spec and options as they were, as the config of the run that goes on."""
+        known = plain(RunOptions())
+        kept = {key: value for key, value in self.metadata.get("options", {}).items() if key in known}
+        fixed = {"backend": self.metadata["backend"], "resume": self.folder.name, "resume_anyway": False}
+        return self.spec.to_dict() | known | kept | fixed
+
+    def fields(self) -> dict[str, Any]:
+        """What the run that goes on writes down about this one."""
+        return {
+            "resumed_from": self.folder.name,
+            "root_run": self.root_run,
+            "resumed_at": self.step,
+            "resumed_folder": str(self.folder),
+        }
+
+
+def split(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The name after `resume=`, and the other words of a command line."""
+    names = [word.partition("=")[2] for word in words if word.startswith("resume=")]
+    rest = [word for word in words if not word.startswith("resume=")]
+    name = names[-1] if names else ""
+    return (None if name.lower() in ("", "none", "null") else name), rest
+
+
+def find(name: str, root: Path, uri: str | None = None, journal_only: bool = False) -> Path:
+    """The folder of a run.
+
+    Args:
+        name: `latest`, a run's folder, its uid or a beginning of it, or its number in the database.
+        root: the folder of runs.
+        uri, journal_only: where the database is, as in `open_database`; it is asked where nothing else fits.
+
+    Raises:
+        UserError: there is no such run, there are several, or it still runs.
+    """
+    folder = _latest(root) if name == LATEST else _folder(name, root) or _in_database(name, root, uri, journal_only)
+    if (folder / JOURNAL).is_file() and is_alive(folder):
+        raise UserError(f"resume = {name!r}: run {folder.name} still runs")
+    return folder
+
+
+def load(folder: Path) -> Origin:
+    """The newest checkpoint of a run that verifies; that of the run before it where it has none of its own.
+
+    Raises:
+        UserError: there is none.
+    """
+    chain = tuple(_lineage(folder))
+    notes: list[str] = []
+    for place, each in enumerate(chain):
+        try:
+            state, metadata, problems = Checkpoints(each / CHECKPOINTS).load()
+            return Origin(each, chain[place:], state, metadata, (*notes, *problems))
+        except FileNotFoundError as error:
+            notes.append(str(error))
+    raise UserError(f"run {folder.name} can't be gone on with: {'; '.join(notes)}")
+
+
+def last_status(folder: Path) -> str | None:
+    """As what a run ended; None where its journal has no end: it was killed, or it still runs."""
+    ends = [record["status"] for record in _records(folder, tail=True) if record["type"] == "ended"]
+    return ends[-1] if ends else None
+
+
+def is_finished(origin: Origin, spec: DistillSpec) -> bool:
+    """Whether the run has nothing left to do for this spec: it came to its end, and its student is stored."""
+    same = spec.duration == origin.spec.duration
+    return same and last_status(origin.folder) == "COMPLETED" and store.is_stored(origin.folder / "student")
+
+
+def check_words(origin: Origin, spec: DistillSpec, anyway: bool) -> None:
+    """Refuse words that would make it another run, before anything is written down.
+
+    Raises:
+        UserError: a key of the spec that may not change; a run that only Python can go on with.
+    """
+    if GIVEN in (origin.spec.student.name, *(each.name for each in origin.spec.teachers)):
+        raise UserError(
+            f"run {origin.folder.name} has models that were handed over in Python: go on with experiments.distill(...)"
+        )
+    _refuse(origin, [] if anyway else _changed_keys(origin.spec, spec))
+
+
+def go_on(ready: Distillation, origin: Origin, anyway: bool = False) -> list[str]:
+    """Give a prepared distillation the state of a run.
+
+    Args:
+        ready: prepared for a spec that is the run's, but for what may change.
+        origin: the run.
+        anyway: take it whatever has changed.
+
+    Returns:
+        What has changed and was taken all the same, a line each.
+
+    Raises:
+        UserError: something that may not change, and `anyway` is False; or a state that doesn't fit the student.
+    """
+    changes = list(_changes(ready, origin))
+    if ready.total_steps < origin.step:
+        raise UserError(
+            f"duration gives {ready.total_steps} steps, and run {origin.folder.name} has done {origin.step}"
+        )
+    _refuse(origin, [] if anyway else changes)
+    ready.trainer.restore(origin.state)
+    ready.origin = replace(origin, state={"step": origin.state["step"]})
+    return changes
+
+
+def _refuse(origin: Origin, changes: Sequence[str]) -> None:
+    if changes:
+        allowed = "only duration, backend, device and cadence may change"
+        raise UserError(f"resume = {origin.folder.name!r}: {'; '.join(changes)}; {allowed}; {_ANYWAY}")
+
+
+def _changes(ready: Distillation, origin: Origin) -> Iterator[str]:
+    """A line on each thing that is not what it was."""
+    before, now = origin.metadata, ready.environment
+    yield from _changed_keys(origin.spec, ready.spec)
+    if before["data_fingerprint"] != now["data_fingerprint"]:
+        yield f"the data's fingerprint was {before['data_fingerprint']} and is {now['data_fingerprint']}"
+    hashes = [[each["sha256"][:16] for each in part["teachers"]] for part in (before, now)]
+    if hashes[0] != hashes[1]:
+        yield f"the teacher's SHA-256 was {', '.join(hashes[0])} and is {', '.join(hashes[1])}"
+    if before["backend"] != now["backend"] and any(_GENERATOR in name for name in origin.state):
+        yield (
+            f"the student draws random numbers (dropout), which {now['backend']} makes in another way than "
+            f"{before['backend']}"
+        )
+    if before["total_steps"] != ready.total_steps and ready.spec.schedule.name not in EXTENDABLE:
+        yield (
+            f"duration: schedule {ready.spec.schedule.name!r} was made for {before['total_steps']} steps and would "
+            f"jump with {ready.total_steps} (allowed with schedule {', '.join(EXTENDABLE)}; a new run can start with "
+            f"student.weights={origin.folder / 'student'})"
+        )
+
+
+def _changed_keys(before: DistillSpec, now: DistillSpec) -> list[str]:
+    """The keys of the fingerprint that differ, but for the duration's."""
+    flats = [dict(_flat(spec.determining())) for spec in (before, now)]
+    names = sorted(name for name in {**flats[0], **flats[1]} if flats[0].get(name) != flats[1].get(name))
+    # What was in a student that is handed over doesn't matter: the state takes its place.
+    free = ("duration.", "student.options.") if before.student.name == GIVEN else ("duration.",)
+    return [
+        f"{name} was {flats[0].get(name)!r} and is {flats[1].get(name)!r}"
+        for name in names
+        if not name.startswith(free)
+    ]
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for place, item in enumerate(value):
+            yield from _flat(item, f"{name}[{place}]")
+    else:
+        yield name, value
+
+
+def _latest(root: Path) -> Path:
+    for folder in reversed(run_folders(root)):
+        if not is_alive(folder) and any(Checkpoints(each / CHECKPOINTS).paths() for each in _lineage(folder)):
+            return folder
+    raise UserError(f"resume = {LATEST!r}: no run in {root / RUNS} has a checkpoint")
+
+
+def _folder(name: str, root: Path) -> Path | None:
+    """A run's folder by its path or uid; None for what may be a number."""
+    own = Path(name).expanduser()
+    if (own / CHECKPOINTS).is_dir() or (own / JOURNAL).is_file():
+        return own.absolute()
+    if name.isdigit() and len(name) < _DAY_DIGITS:
+        return None
+    found = [folder for folder in run_folders(root) if folder.name.startswith(name)]
+    if len(found) > 1:
+        raise UserError(f"resume = {name!r} could be {', '.join(folder.name for folder in found[-3:])}")
+    return found[0] if found else None
+
+
+def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> Path:
+    from experiments.tracking import queries
+    from experiments.tracking.mongod import open_database
+
+    with open_database(uri, journal_only, root) as destination:
+        if destination.database is None:
+            raise UserError(
+                f"resume = {name!r}: no run in {root / RUNS} has such a uid, and there is no database to know numbers"
+            )
+        document = queries.find_run(destination.database, name)
+    folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
+    if not folder.is_dir():
+        raise UserError(f"resume = {name!r}: the run's folder {folder} is not on this machine")
+    return folder
+
+
+def _lineage(folder: Path) -> Iterator[Path]:
+    """A run's folder, and those of the runs that it went on from, as far as they are here."""
+    seen: set[Path] = set()
+    while folder.is_dir() and folder not in seen:
+        yield folder
+        seen.add(folder)
+        before = _beginning(folder).get("resumed_folder")
+        if before is None:
+            return
+        # The runs may have been moved together.
+        folder = next(
+            (path for path in (Path(before), folder.parent / Path(before).name) if path.is_dir()), Path(before)
+        )
+
+
+def _beginning(folder: Path) -> dict[str, Any]:
+    """The fields that a run wrote down about itself when it began."""
+    found: dict[str, Any] = {}
+    for record in _records(folder):
+        found |= record["fields"] if record["type"] == "fields" else {}
+    return found
+
+
+def _records(folder: Path, tail: bool = False) -> list[dict[str, Any]]:
+    """The first or the last part of a journal, which may be long; nothing where there is none."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return []
+    reader = JournalReader(folder)
+    if tail:
+        reader.offset = max(0, path.stat().st_size - 2**20)
+    return reader.read()
