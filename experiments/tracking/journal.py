@@ -1,7 +1,8 @@
 """The journal: an append-only file of JSON lines in the run's folder, written before anything else is.
 
-One record a line, each with a `type` and a `time` (seconds since 1970, UTC). NaN and infinities are written as Python's
-json module writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time.
+One record a line, each with a `type`, a `time` (seconds since 1970, UTC) and the CRC32 of the rest of its line: a line
+that was damaged is left out, and never read as something else. NaN and infinities are written as Python's json module
+writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import secrets
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +25,12 @@ from framework.errors import UserError
 
 JOURNAL = "journal.jsonl"
 RUNS = "runs"
-FORMAT = 1
+FORMAT = 2
 SYNC_EVERY_S = 5.0
 MAX_PENDING = 32 * 2**20
 _READ_SIZE = 2**20
 _SILENT_S = 3600.0
+_CHECK = b', "crc32": "'
 
 
 def default_root() -> Path:
@@ -106,7 +109,7 @@ class Journal:
         """
         record = {"type": kind, "time": time.time() if at is None else at, **fields}
         with self._mutex:
-            self._pending.append(json.dumps(record).encode() + b"\n")
+            self._pending.append(_line(record))
             self._write()
             if sync or time.monotonic() - self._synced > SYNC_EVERY_S:
                 self._sync()
@@ -180,15 +183,23 @@ class JournalReader:
 
     def _records(self, data: bytes) -> Iterator[dict[str, Any]]:
         for line in data.split(b"\n"):
-            try:
-                record = json.loads(line)
-            except ValueError:
-                self.damaged += bool(line.strip())
-                continue
-            if isinstance(record, dict) and "type" in record and "time" in record:
+            record = _record(line)
+            if record is not None:
                 yield record
             else:
-                self.damaged += 1
+                self.damaged += bool(line.strip())
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record).encode()
+    return text[:-1] + _CHECK + b'%08x"}\n' % zlib.crc32(text)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The record of a line; None where it doesn't verify."""
+    text, _, check = line.rpartition(_CHECK)
+    text += b"}"
+    return dict(json.loads(text)) if check == b'%08x"}' % zlib.crc32(text) else None
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from pathlib import Path
 
@@ -112,3 +113,26 @@ def test_a_full_disk_ends_no_run_and_what_was_held_back_is_written_later(
     journal.close()
     assert [step for step, _ in metrics(folder)] == [1, 2, 3]
     assert capsys.readouterr().err.count("No space left") == 1
+
+
+def test_no_flipped_bit_and_no_cut_is_read_as_something_else(tmp_path: Path) -> None:
+    folder = new_run_folder(tmp_path)
+    with JournalRecorder(folder) as recorder:
+        recorder.started({"lr": 0.1, "name": "é"}, {"fingerprint": "ab12"})
+        for step in range(20):
+            recorder.metrics(step, {"train.loss": 1.0 / (step + 1), "train.grad_norm": math.nan})
+        recorder.ended("COMPLETED", {"test": {"accuracy": 0.9}})
+    path, rng = folder / JOURNAL, random.Random(0)
+    whole, written = path.read_bytes(), [repr(record) for record in read_journal(folder)]
+    for number in range(200):
+        damaged = bytearray(whole)
+        if number % 2:
+            damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        else:
+            del damaged[rng.randrange(len(whole)) :]
+        path.write_bytes(damaged)
+        read = [repr(record) for record in read_journal(folder)]
+        # What is read is some of what was written: a flip costs its line, or two where it hit the end of one.
+        assert [record for record in written if record in read] == read
+        assert len(read) >= (len(written) - 2 if number % 2 else whole[: len(damaged)].count(b"\n"))
+        assert len(read) < len(written)
