@@ -11,6 +11,8 @@ import numpy as np
 
 from framework import store
 from framework.checkpoint import DamagedFile, read_arrays
+from framework.data.classes import order as class_order
+from framework.data.classes import permutation
 from framework.data.source import Splits
 from framework.errors import UserError, near
 from framework.protocols import Array
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "stored"
 # Teachers that are trained when they are first asked for, by the recipe of that name.
 TRAINED = {"digits": "digits_teacher"}
+# What `teacher.classes` says where the outputs are the data's classes in the data's order, whatever their names.
+DATA_ORDER = "data"
 _PATIENCE = 3600.0
 
 
@@ -105,9 +109,23 @@ def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits)
         UserError: a teacher without weights, or one whose classes are not the data's.
     """
     return [
-        _stored(folder, splits) if folder else _built(teacher, spec, splits)
+        _stored(folder, teacher, splits) if folder else _built(teacher, spec, splits)
         for teacher, folder in zip(spec.teachers, folders, strict=True)
     ]
+
+
+def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[str, ...]] | None:
+    """The classes of a teacher's outputs, each with all its names; None where they are the data's in their order.
+
+    Raises:
+        UserError: `teacher.classes` is nothing that can be read.
+    """
+    if teacher.classes == DATA_ORDER:
+        return None
+    if teacher.classes is not None:
+        return class_order(teacher.classes)
+    names = store.load_card(folder).classes if folder else None
+    return names and [(name,) for name in names]
 
 
 def digest(model: Model) -> str:
@@ -158,24 +176,33 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise UserError(str(error)) from error
 
 
-def _stored(folder: Path, splits: Splits) -> Model:
+def _stored(folder: Path, teacher: TeacherSpec, splits: Splits) -> Model:
     from framework.models import catalog
     from framework.models.initial import assign
 
     card = store.load_card(folder)
-    if card.classes and splits.classes and card.classes != splits.classes:
-        raise UserError(_other_classes(card.classes, splits))
+    order = _order(known_classes(teacher, folder), splits)
     model = catalog.build(card.name, card.options, card.num_classes, card.image_size, 0)
     assign(model, store.load_weights(folder, card))
-    return model
+    return _reordered(model, order, card.image_size)
 
 
-def _other_classes(classes: tuple[str, ...], splits: Splits) -> str:
-    assert splits.classes is not None
-    if len(classes) != len(splits.classes):
-        return f"the teacher knows {len(classes)} classes, but data {splits.name!r} have {len(splits.classes)}"
-    first = next(i for i, (ours, theirs) in enumerate(zip(classes, splits.classes, strict=True)) if ours != theirs)
-    return f"the teacher's class {first} is {classes[first]!r}, in data {splits.name!r} it is {splits.classes[first]!r}"
+def _order(names: Sequence[tuple[str, ...]] | None, splits: Splits) -> Array | None:
+    """Where the teacher has each of the data's classes: int64 [C], or None where it has them in their order."""
+    if names is None or splits.classes is None:
+        return None
+    order = permutation(names, splits.classes, "the teacher", splits.name)
+    return None if (order == np.arange(len(order))).all() else order
+
+
+def _reordered(model: Model, order: Array | None, image_size: int) -> Model:
+    from framework.models.reordered import Reordered
+
+    if order is None:
+        return model
+    reordered = Reordered(model, order)
+    reordered.build((None, image_size, image_size, 3))
+    return reordered
 
 
 def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
@@ -186,9 +213,12 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
         raise UserError(
             f"teacher.name = {teacher.name!r} has no weights: give teacher.weights, or a stored one: {known}"
         )
-    if splits.classes is None:
-        raise UserError("data without labels: the number of classes is the stored teacher's; give a stored teacher")
-    model = catalog.build(teacher.name, teacher.options, len(splits.classes), spec.views.size, spec.seed)
+    names = known_classes(teacher, None)
+    classes = names or splits.classes
+    if classes is None:
+        raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
+    order = _order(names, splits)
+    model = catalog.build(teacher.name, teacher.options, len(classes), spec.views.size, spec.seed)
     if teacher.weights is not None:
-        fill(model, Path(teacher.weights), len(splits.classes))
-    return model
+        fill(model, Path(teacher.weights), len(classes))
+    return _reordered(model, order, spec.views.size)

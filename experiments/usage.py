@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from experiments.config import defaults
-from experiments.recipes import RECIPES
+from experiments.recipes import NOTES, RECIPES
 from framework.errors import near
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ examples:
   python -m {module} with glyphs teaching=consistent duration.total_steps=8000 -c "no mixing"
   python -m {module} print_config with digits
 
-recipes ({recipe} where none is named):
-  {recipes}
+recipes ({recipe} where none is named; python -m {module} with RECIPE):
+{recipes}
 
 keys (KEY=VALUE; inner ones by dots, optimizer.lr=0.001; null for none):
 {keys}
@@ -48,9 +48,12 @@ exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM
 
 def text(module: str, summary: str, recipe: str) -> str:
     """The help of a command that trains."""
-    return _TEXT.format(
-        module=module, summary=summary, recipe=recipe, recipes=", ".join(sorted(RECIPES)), keys=_keys(recipe)
-    )
+    return _TEXT.format(module=module, summary=summary, recipe=recipe, recipes=_recipes(), keys=_keys(recipe))
+
+
+def _recipes() -> str:
+    width = max(map(len, RECIPES))
+    return "\n".join(f"  {name:{width}}  {NOTES[name]}" for name in RECIPES)
 
 
 def _keys(recipe: str) -> str:

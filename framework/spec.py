@@ -32,6 +32,8 @@ class DataSpec:
         image: the image column; None finds it by its type.
         labels: the label column; "auto" finds it by its type; None trains without labels.
         on_bad_image: "error", or "skip" to put a good neighbour in its place.
+        train_from: another data set to train on, named as `name` is, without its labels: out-of-domain images (paper,
+            figure 6). `train` is then a split of it; validation, test and the classes stay those of `name`.
     """
 
     name: str = "glyphs"
@@ -42,6 +44,7 @@ class DataSpec:
     image: str | None = None
     labels: str | None = "auto"
     on_bad_image: Literal["error", "skip"] = "error"
+    train_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +69,15 @@ class TeacherSpec(ModelSpec):
     Attributes:
         name: a stored teacher's name or folder, or as in `ModelSpec`.
         normalize: None for views in [-1, 1], or the teacher's own input range, `"imagenet"`; applied after mixing.
+        classes: whose order its outputs have: `flowers`, `pet`, `food`, `sun`, `imagenet`, a file with one name a line, or
+            "data"; None is what a stored teacher says, else the data's. The outputs are put into the data's order.
         min_accuracy: refuse to start when the teacher's test accuracy in [0, 1] is below this; None never refuses.
         fingerprint: what made a stored teacher: filled in when it is found.
     """
 
     name: str = "glyphs"
     normalize: Literal["imagenet", "unit", "caffe"] | None = None
+    classes: str | None = None
     min_accuracy: float | None = None
     fingerprint: str | None = None
 
@@ -258,6 +264,8 @@ class DistillSpec:
             raise UserError("teachers = []: without a teacher give the labels a weight, loss.task_weight=1")
         if self.loss.task_weight > 0 and self.data.labels is None:
             raise UserError("loss.task_weight > 0 needs labels, and data.labels is None")
+        if self.loss.task_weight > 0 and self.data.train_from is not None:
+            raise UserError("loss.task_weight > 0 needs labels, and data.train_from is trained on without its labels")
         if self.mixup > 0 and self.batch_size == 1:
             raise UserError("batch_size = 1: mixing needs two examples; take a larger batch or teaching=consistent")
 

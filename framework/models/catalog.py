@@ -56,19 +56,19 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
         UserError: there is no such model or option, or what it gives are not logits of that number of classes.
     """
     if name in MODELS:
-        model = _call(name, imported(MODELS[name], "model"), options, num_classes, image_size)
+        model = call(name, imported(MODELS[name], "model"), options, num_classes, image_size)
         initialise(model, seed)
         return model
-    _restart_names(seed)
+    restart_names(seed)
     if name.endswith(".keras"):
         return _checked(name, _from_file(name, options), num_classes, image_size)
     if ":" not in name:
         raise UserError(f"unknown model {name!r}: {near(name, MODELS)}; or package.module:function, or a .keras file")
-    made = _call(name, imported(name, "model"), options, num_classes, image_size)
+    made = call(name, imported(name, "model"), options, num_classes, image_size)
     return _checked(name, _as_keras(name, made, image_size), num_classes, image_size)
 
 
-def _restart_names(seed: int) -> None:
+def restart_names(seed: int) -> None:
     """Keras numbers unnamed layers through the process: the names must not depend on what was built before."""
     policy = keras.config.dtype_policy()
     keras.utils.clear_session()
@@ -76,9 +76,7 @@ def _restart_names(seed: int) -> None:
     keras.utils.set_random_seed(seed % 2**32)
 
 
-def _call(
-    name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int
-) -> Any:
+def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int) -> Any:
     known = inspect.signature(function).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         accepted = [option for option in known if option not in ("num_classes", "image_size")]
