@@ -69,8 +69,8 @@ class TeacherSpec(ModelSpec):
     Attributes:
         name: a stored teacher's name or folder, or as in `ModelSpec`.
         normalize: None for views in [-1, 1], or the teacher's own input range, `"imagenet"`; applied after mixing.
-        classes: whose order its outputs have: `flowers`, `pet`, `food`, `sun`, `imagenet`, a file with one name a line, or
-            "data"; None is what a stored teacher says, else the data's. The outputs are put into the data's order.
+        classes: whose order its outputs have: `flowers`, `food`, `imagenet`, `pet`, `sun`, or a file with one name a
+            line; they are put into the data's order by name. None is what a stored teacher says; "data" the data's.
         min_accuracy: refuse to start when the teacher's test accuracy in [0, 1] is below this; None never refuses.
         fingerprint: what made a stored teacher: filled in when it is found.
     """

@@ -219,13 +219,14 @@ def _note(row: Row | Baseline) -> str:
     return f"{row.epochs} epochs; the paper's test accuracy: {row.accuracy:.2f} %{cost}"
 
 
+def _teacher_note(key: str) -> str:
+    steps = RECIPES[f"{key}_teacher"]["duration"]["total_steps"]
+    return f"{steps} steps of BiT's rule from BiT-M-R152x2; the paper's teacher: {DATA[key].accuracy:.2f} %"
+
+
 NOTES: dict[str, str] = {
     **{name: _note(row) for name, row in ROWS.items()},
     **{f"{key}_labels": f"{_note(row)}; from scratch" for key, row in LABELS.items()},
     **{f"{key}_transfer": f"{_note(row)}; from BiT-M-R50x1" for key, row in TRANSFER.items()},
-    **{
-        f"{key}_teacher": f"{RECIPES[f'{key}_teacher']['duration']['total_steps']} steps of BiT's rule on BiT-M-R152x2; "
-        f"the paper's teacher: {DATA[key].accuracy:.2f} %"
-        for key in TRANSFER
-    },
+    **{f"{key}_teacher": _teacher_note(key) for key in TRANSFER},
 }

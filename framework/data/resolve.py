@@ -139,6 +139,8 @@ def _hold_out(split: str) -> str:
 
 
 def choose(spec: DataSpec, loaded: DatasetDict, text: str) -> tuple[Selection, ...]:
+    """The rows that a split expression means; errors as in `select`."""
+
     def labels(split: str) -> Array:
         column = _label_column(spec, loaded, split)
         if column is None:  # one class: a fixed shuffle

@@ -77,6 +77,7 @@ def restart_names(seed: int) -> None:
 
 
 def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int) -> Any:
+    """Call a builder with checked options; arguments and errors as in `build`, the result is what it returns."""
     known = inspect.signature(function).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         accepted = [option for option in known if option not in ("num_classes", "image_size")]
