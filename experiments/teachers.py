@@ -16,7 +16,7 @@ from framework.data.classes import permutation
 from framework.data.source import Splits
 from framework.errors import UserError, near
 from framework.protocols import Array
-from framework.spec import DistillSpec, TeacherSpec
+from framework.spec import DistillSpec, ModelSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from keras import Model
@@ -81,7 +81,7 @@ def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], 
     from experiments.tracking.locks import FileLock
 
     spec = recipe_spec(recipe)
-    folder = root / "teachers" / f"{recipe}-{spec.fingerprint}"
+    folder = _trained_folder(recipe, root)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_suffix(".lock"))
     if not lock.acquire():
@@ -100,6 +100,45 @@ def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], 
     finally:
         lock.release()
     return folder
+
+
+def _trained_folder(recipe: str, root: Path) -> Path:
+    from experiments.config import recipe_spec
+
+    return root / "teachers" / f"{recipe}-{recipe_spec(recipe).fingerprint}"
+
+
+def trained_folder(name: str, root: Path) -> Path:
+    """Where a teacher of `TRAINED` is kept once it is trained."""
+    return _trained_folder(TRAINED[name], root)
+
+
+def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpec, int]:
+    """The model of a teacher and its number of logits, without its weights.
+
+    Args:
+        teacher: by any name.
+        num_classes: of the data; None without labels.
+
+    Raises:
+        UserError: no such teacher, or nothing says how many classes it has.
+    """
+    check_name(teacher.name)
+    if teacher.name in TRAINED:
+        from experiments.config import recipe_spec
+        from framework.data.offline import OFFLINE
+
+        recipe = recipe_spec(TRAINED[teacher.name])
+        return recipe.student, len(OFFLINE[recipe.data.name].classes)
+    folder = _stored_folder(teacher.name)
+    if folder is not None:
+        card = store.load_card(folder)
+        return ModelSpec(name=card.name, options=card.options), card.num_classes
+    names = known_classes(teacher, None)
+    logits = len(names) if names else num_classes
+    if logits is None:
+        raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
+    return teacher, logits
 
 
 def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits) -> list[Model]:

@@ -22,6 +22,7 @@ examples:
   python -m {module} with digits backend=torch seed=3
   python -m {module} with glyphs teaching=consistent duration.total_steps=8000 -c "no mixing"
   python -m {module} print_config with digits
+  python -m {module} plan with pet_fast
 
 recipes ({recipe} where none is named; python -m {module} with RECIPE):
 {recipes}
@@ -29,7 +30,9 @@ recipes ({recipe} where none is named; python -m {module} with RECIPE):
 keys (KEY=VALUE; inner ones by dots, optimizer.lr=0.001; null for none):
 {keys}
 
-commands: print_config, save_config, print_dependencies
+commands: print_config, save_config, print_dependencies, and
+  plan                      what a recipe will do (steps, parameters, arithmetic, memory, files, time), and what is missing
+                            on this machine; nothing is downloaded
 
 options:
   -m ADDRESS, --mongo_db    where to log: host:port:db, or a mongodb:// URI; else EXPERIMENTS_MONGO_URI,
@@ -38,6 +41,7 @@ options:
   -c TEXT, --comment        a comment, stored with the run
   -n NAME, --name           the experiment's name
   -F FOLDER                 also log to files, as Sacred does
+  -T N, --timed-steps       how many steps plan times (3); 0 for none
   -p, --print-config        print the config first
   -u, --unobserved          no Sacred observer (the journal is written all the same)
   -d, --debug               show the traceback of a fault

@@ -51,6 +51,13 @@ def outline(name: str, options: Mapping[str, Any], num_classes: int, image_size:
     return model
 
 
+def empty(name: str, options: Mapping[str, Any], num_classes: int, image_size: int) -> keras.Model:
+    """A model to be timed: our own ones have parameters of zero, which are not drawn; arguments as in `outline`."""
+    if name not in catalog.MODELS:
+        return catalog.build(name, options, num_classes, image_size, 0)
+    return catalog.call(name, imported(catalog.MODELS[name], "model"), options, num_classes, image_size)
+
+
 def measure(model: keras.Model) -> Cost:
     """Count a built model for the size of view that it was built with."""
     layers = list(_counted(model))
