@@ -159,7 +159,7 @@ def seconds_per_step(
 
 
 def empty_models(wanted: Sequence[tuple[ModelSpec, int, int]]) -> tuple[Model, list[Model]]:
-    """Student and teachers with parameters of zero, from their specs, numbers of logits and sizes of view, in pixels."""
+    """Student and teachers with parameters of zero, from their specs, numbers of logits and view sizes in pixels."""
     from framework.models import cost
 
     student, *others = (cost.empty(spec.name, spec.options, logits, size) for spec, logits, size in wanted)

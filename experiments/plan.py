@@ -90,7 +90,10 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
         ("data", _data(spec, counts)),
         ("length", _length(spec, counts, total_steps)),
         *((model.who, model.describe()) for model in models),
-        ("work", f"{_scaled(work / total_steps)}FLOP a step, {_scaled(work)}FLOP in all (a backward pass as two forward)"),
+        (
+            "work",
+            f"{_scaled(work / total_steps)}FLOP a step, {_scaled(work)}FLOP in all (a backward pass as two forward)",
+        ),
         ("memory", _memory(spec, *costs)),
         ("checkpoint", f"{_scaled(estimates.checkpoint(spec, student.cost))}B, {options.keep_checkpoints} are kept"),
         ("time", _time(spec, options, models, counts, (backend, device), total_steps, steps)),

@@ -31,8 +31,8 @@ keys (KEY=VALUE; inner ones by dots, optimizer.lr=0.001; null for none):
 {keys}
 
 commands: print_config, save_config, print_dependencies, and
-  plan                      what a recipe will do (steps, parameters, arithmetic, memory, files, time), and what is missing
-                            on this machine; nothing is downloaded
+  plan                      what a recipe will do (steps, parameters, arithmetic, memory, files, time), and what
+                            is missing on this machine; nothing is downloaded
 
 options:
   -m ADDRESS, --mongo_db    where to log: host:port:db, or a mongodb:// URI; else EXPERIMENTS_MONGO_URI,
