@@ -105,8 +105,8 @@ def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits)
         UserError: a teacher without weights, or one whose classes are not the data's.
     """
     return [
-        _stored(folder, splits) if folder else _built(teacher, spec, splits)
-        for teacher, folder in zip(spec.teachers, folders, strict=True)
+        _stored(folder, splits, size) if folder else _built(teacher, spec, splits, size)
+        for teacher, folder, size in zip(spec.teachers, folders, spec.teacher_sizes, strict=True)
     ]
 
 
@@ -158,14 +158,14 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise UserError(str(error)) from error
 
 
-def _stored(folder: Path, splits: Splits) -> Model:
+def _stored(folder: Path, splits: Splits, size: int) -> Model:
     from framework.models import catalog
     from framework.models.initial import assign
 
     card = store.load_card(folder)
     if card.classes and splits.classes and card.classes != splits.classes:
         raise UserError(_other_classes(card.classes, splits))
-    model = catalog.build(card.name, card.options, card.num_classes, card.image_size, 0)
+    model = catalog.build(card.name, card.options, card.num_classes, size, 0)
     assign(model, store.load_weights(folder, card))
     return model
 
@@ -178,7 +178,7 @@ def _other_classes(classes: tuple[str, ...], splits: Splits) -> str:
     return f"the teacher's class {first} is {classes[first]!r}, in data {splits.name!r} it is {splits.classes[first]!r}"
 
 
-def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
+def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int) -> Model:
     from framework.models import catalog
 
     if teacher.name in catalog.MODELS and teacher.weights is None:
@@ -188,7 +188,7 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
         )
     if splits.classes is None:
         raise UserError("data without labels: the number of classes is the stored teacher's; give a stored teacher")
-    model = catalog.build(teacher.name, teacher.options, len(splits.classes), spec.views.size, spec.seed)
+    model = catalog.build(teacher.name, teacher.options, len(splits.classes), size, spec.seed)
     if teacher.weights is not None:
         fill(model, Path(teacher.weights), len(splits.classes))
     return model
