@@ -21,6 +21,7 @@ from framework import store
 from framework.checkpoint import Checkpoints
 from framework.data.loader import Loader
 from framework.data.source import Splits
+from framework.data.targets import make
 from framework.errors import UserError
 from framework.fit import Cadence, Loop
 from framework.measure import Evaluator
@@ -28,6 +29,7 @@ from framework.progress import Silent
 from framework.protocols import Array, Outcome, Recorder, Trainer
 from framework.spec import DistillSpec, ModelSpec
 from framework.stop import Stop
+from framework.teachings import resolve
 from framework.validation import plain
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Distillation:
         trainer: the compiled step.
         total_steps: where it ends.
         environment: versions, device, threads and hashes, as plain values.
+        cache: the folder for what is made once.
         made_by: the command line, stored with the student.
     """
 
@@ -83,6 +86,7 @@ class Distillation:
     trainer: Trainer
     total_steps: int
     environment: dict[str, Any]
+    cache: Path
     made_by: str = ""
 
     def run(self, recorder: Recorder, folder: Path | None, stop: Stop | None = None, quiet: bool = False) -> Outcome:
@@ -101,19 +105,30 @@ class Distillation:
         before = evaluator.measure(["validation", "test"])
         recorder.metrics(0, before)
         refuse_weak_teacher(self.spec, before)
-        outcome = self._loop(evaluator, recorder, folder, stop or Stop(), quiet).run()
+        loader = self._loader()
+        outcome = self._loop(loader, evaluator, recorder, folder, stop or Stop(), quiet).run()
         if folder and outcome.status == "COMPLETED":
             for path in self.store_student(folder / "student", outcome):
                 recorder.artifact(path)
         return outcome
 
-    def _loop(self, evaluator: Evaluator, recorder: Recorder, folder: Path | None, stop: Stop, quiet: bool) -> Loop:
+    def _loader(self) -> Loader:
+        """The training batches, with the teachers' targets where the teaching makes them before."""
+        loader = Loader(self.spec, self.splits.train, self.total_steps)
+        if not resolve(self.spec.teaching, self.spec.views.mixup).averaged:
+            return loader
+        hashes = [each["sha256"] for each in self.environment["teachers"]]
+        return Loader(self.spec, self.splits.train, self.total_steps, make(loader, self.trainer, hashes, self.cache))
+
+    def _loop(
+        self, loader: Loader, evaluator: Evaluator, recorder: Recorder, folder: Path | None, stop: Stop, quiet: bool
+    ) -> Loop:
         source, options = self.splits.train, self.options
         times = self.spec.evaluation.num_times
         sizes = (self.total_steps, self.spec.batch_size, source.num_examples)
         return Loop(
             self.trainer,
-            Loader(self.spec, source, self.total_steps).batches,
+            loader.batches,
             evaluator,
             recorder,
             Cadence(self.total_steps, options.log_every, times, options.checkpoint_minutes),
@@ -196,7 +211,9 @@ def prepare(
     device = backend.configure(options.device, options.threads or _default_threads(spec), spec.precision)
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits)
     spec, hashes = _identified(spec, folders, models, bool(teacher))
-    num_classes = len(splits.classes) if splits.classes else num_outputs(models[0], spec, "teacher")
+    num_classes = (
+        len(splits.classes) if splits.classes else num_outputs(models[0], spec, "teacher", spec.teacher_sizes[0])
+    )
     if student is not None:
         given = {"model": student.name, "sha256": stored_teachers.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
@@ -206,7 +223,8 @@ def prepare(
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
     trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
     environment = _environment(backend, device, splits) | {"teachers": hashes}
-    return Distillation(spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
+    ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
+    return Distillation(*ready, root / "cache")
 
 
 def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec) -> Model:
@@ -229,13 +247,16 @@ def _load(spec: DistillSpec, root: Path, tell: Callable[[str], None]) -> Splits:
 
 
 def _hints(spec: DistillSpec) -> list[str]:
-    decay = spec.optimizer.weight_decay
-    if decay <= 0.01:
-        return []
-    meant = decay * spec.optimizer.lr
-    return [
-        f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here; elsewhere's {decay:g} is {meant:g}"
-    ]
+    hints, decay = [], spec.optimizer.weight_decay
+    if decay > 0.01:
+        meant = decay * spec.optimizer.lr
+        hints.append(
+            f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here; elsewhere's {decay:g} is {meant:g}"
+        )
+    if resolve(spec.teaching, spec.views.mixup).averaged:
+        crops = spec.views.target_crops
+        hints.append(f"teaching = {spec.teaching}: the teacher sees {crops} crops of each image first; they are kept")
+    return hints
 
 
 def _default_threads(spec: DistillSpec) -> int | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from framework.protocols import Array
 from framework.spec import DistillSpec, ModelSpec
+from framework.teachings import resolve
 
 if TYPE_CHECKING:
     from keras import Model
@@ -55,7 +56,7 @@ def memory(spec: DistillSpec, student: Cost, teachers: Sequence[Cost]) -> Memory
         student=checkpoint(spec, student) + parameter * student.trainable,
         teachers=parameter * sum(teacher.parameters for teacher in teachers),
         activations=activation * spec.batch_size * (student.kept + widest),
-        views=4 * 3 * spec.batch_size * sum(size**2 for size in view_sizes(spec)),
+        views=4 * 3 * spec.batch_size * sum(size**2 for size in (spec.views.size, *_other_views(spec))),
     )
 
 
@@ -68,26 +69,27 @@ def checkpoint(spec: DistillSpec, student: Cost) -> int:
     return _parameter_bytes(spec) * student.parameters + moment * student.trainable
 
 
-def teacher_sizes(spec: DistillSpec) -> list[int]:
-    """The side of each teacher's view, in pixels."""
-    return [spec.views.size] * len(spec.teachers)
-
-
-def view_sizes(spec: DistillSpec) -> list[int]:
-    """The sides of all views of an example, the student's first, in pixels."""
-    return [spec.views.size]
-
-
-def flops(student: Cost, teachers: Sequence[Cost]) -> int:
+def flops(spec: DistillSpec, student: Cost, teachers: Sequence[Cost]) -> int:
     """Floating-point operations of one example in one step: a backward pass counts as two forward passes."""
-    return 2 * (3 * student.macs + sum(teacher.macs for teacher in teachers))
+    return 2 * (3 * student.macs + (0 if averages(spec) else sum(teacher.macs for teacher in teachers)))
+
+
+def target_flops(spec: DistillSpec, num_examples: int, teachers: Sequence[Cost]) -> int:
+    """Floating-point operations of the targets that are made before the training, where the teaching does so."""
+    each = 2 * spec.views.target_crops * sum(teacher.macs for teacher in teachers)
+    return each * num_examples if averages(spec) else 0
+
+
+def averages(spec: DistillSpec) -> bool:
+    """Whether the teachers' targets are made before the training, so that no step runs a teacher."""
+    return resolve(spec.teaching, spec.views.mixup).averaged
 
 
 def timed_batch(spec: DistillSpec, student: Cost, teachers: Sequence[Cost], device: Device) -> int:
     """How many examples a timed step has: the whole batch on an accelerator, fewer where a CPU would take long."""
     if device.kind != "cpu":
         return spec.batch_size
-    fitting = int(_CPU_FLOPS / flops(student, teachers))
+    fitting = int(_CPU_FLOPS / flops(spec, student, teachers))
     return min(spec.batch_size, max(2, 2 ** (fitting.bit_length() - 1) if fitting else 2))
 
 
@@ -147,7 +149,9 @@ def seconds_per_step(
     backend, device = engine
     total = max(steps + 1, spec.schedule.warmup_steps + 1)
     trainer = backend.compile(spec, *models, total_steps=total, device=device, jit=jit)
-    loader = Loader(spec, source, total)
+    # Made before the training, where there are any; for the time a step takes, their values don't matter.
+    targets = [np.zeros((source.num_examples, len(source.classes)), np.float32)] * len(models[1])
+    loader = Loader(spec, source, total, targets if averages(spec) else None)
     # The last loss is waited for: steps are only put into a queue on an accelerator.
     begun = time.perf_counter()
     float(trainer.step(loader.batch(0))["loss"])
@@ -169,6 +173,12 @@ def empty_models(wanted: Sequence[tuple[ModelSpec, int, int]]) -> tuple[Model, l
 def with_batch(spec: DistillSpec, batch_size: int) -> DistillSpec:
     """The spec with another batch size."""
     return replace(spec, batch_size=batch_size)
+
+
+def _other_views(spec: DistillSpec) -> tuple[int, ...]:
+    """The sides of the teachers' views that are not the student's own pixels."""
+    shared = resolve(spec.teaching, spec.views.mixup).shared
+    return tuple(size for size in spec.view_sizes if not (shared and size == spec.views.size))
 
 
 def _parameter_bytes(spec: DistillSpec) -> int:

@@ -84,7 +84,8 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     costs = student.cost, [teacher.cost for teacher in others]
     total_steps = spec.duration.steps(counts.train, spec.batch_size)
     room = estimates.checkpoint(spec, student.cost) * (options.keep_checkpoints + 1)
-    work = estimates.flops(*costs) * float(spec.batch_size) * total_steps
+    a_step = estimates.flops(spec, *costs) * spec.batch_size
+    work = a_step * total_steps + estimates.target_flops(spec, counts.train, costs[1])
     lacking += missing.things(spec, counts, root, room, work, device)
     rows = [
         ("data", _data(spec, counts)),
@@ -92,7 +93,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
         *((model.who, model.describe()) for model in models),
         (
             "work",
-            f"{_scaled(work / total_steps)}FLOP a step, {_scaled(work)}FLOP in all (a backward pass as two forward)",
+            f"{_scaled(a_step)}FLOP a step, {_scaled(work)}FLOP in all (a backward pass as two forward)",
         ),
         ("memory", _memory(spec, *costs)),
         ("checkpoint", f"{_scaled(estimates.checkpoint(spec, student.cost))}B, {options.keep_checkpoints} are kept"),
@@ -113,8 +114,9 @@ def _models(spec: DistillSpec, counts: Counts) -> list[_Model]:
     num_classes = counts.num_classes or (found[0][1] if found else None)
     if num_classes is None:
         raise UserError("data without labels: the number of classes is the teacher's, and there is none")
-    sizes = estimates.teacher_sizes(spec)
-    taught = [model("teacher", each, logits, size) for (each, logits), size in zip(found, sizes, strict=True)]
+    taught = [
+        model("teacher", each, logits, size) for (each, logits), size in zip(found, spec.teacher_sizes, strict=True)
+    ]
     return [model("student", spec.student, num_classes, spec.views.size), *taught]
 
 

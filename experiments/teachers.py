@@ -148,8 +148,8 @@ def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits)
         UserError: a teacher without weights, or one whose classes are not the data's.
     """
     return [
-        _stored(folder, teacher, splits) if folder else _built(teacher, spec, splits)
-        for teacher, folder in zip(spec.teachers, folders, strict=True)
+        _stored(folder, teacher, splits, size) if folder else _built(teacher, spec, splits, size)
+        for teacher, folder, size in zip(spec.teachers, folders, spec.teacher_sizes, strict=True)
     ]
 
 
@@ -215,15 +215,15 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise UserError(str(error)) from error
 
 
-def _stored(folder: Path, teacher: TeacherSpec, splits: Splits) -> Model:
+def _stored(folder: Path, teacher: TeacherSpec, splits: Splits, size: int) -> Model:
     from framework.models import catalog
     from framework.models.initial import assign
 
     card = store.load_card(folder)
     order = _order(known_classes(teacher, folder), splits)
-    model = catalog.build(card.name, card.options, card.num_classes, card.image_size, 0)
+    model = catalog.build(card.name, card.options, card.num_classes, size, 0)
     assign(model, store.load_weights(folder, card))
-    return _reordered(model, order, card.image_size)
+    return _reordered(model, order, size)
 
 
 def _order(names: Sequence[tuple[str, ...]] | None, splits: Splits) -> Array | None:
@@ -244,7 +244,7 @@ def _reordered(model: Model, order: Array | None, image_size: int) -> Model:
     return reordered
 
 
-def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
+def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int) -> Model:
     from framework.models import catalog
 
     if teacher.name in catalog.MODELS and teacher.weights is None:
@@ -257,7 +257,7 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
     if classes is None:
         raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
     order = _order(names, splits)
-    model = catalog.build(teacher.name, teacher.options, len(classes), spec.views.size, spec.seed)
+    model = catalog.build(teacher.name, teacher.options, len(classes), size, spec.seed)
     if teacher.weights is not None:
         fill(model, Path(teacher.weights), len(classes))
-    return _reordered(model, order, spec.views.size)
+    return _reordered(model, order, size)
