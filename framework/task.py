@@ -66,7 +66,8 @@ class Task:
     @cached_property
     def decayed(self) -> list[bool]:
         """For each trainable variable, whether weight decay applies."""
-        return [decays(name) for name in self.names[0]]
+        variables = zip(self.names[0], self.student.trainable_variables, strict=True)
+        return [decays(name, len(variable.shape)) for name, variable in variables]
 
     def inputs(self, batch: Batch, step: int) -> dict[str, np.ndarray]:
         """All numbers that one step takes, as arrays under fixed names.

@@ -47,7 +47,7 @@ def outline(name: str, options: Mapping[str, Any], num_classes: int, image_size:
     with keras.StatelessScope(initialize_variables=False):
         model = catalog.call(name, imported(catalog.MODELS[name], "model"), options, num_classes, image_size)
     # Keras remembers the variables without a value and would make them later; nobody asks for these.
-    catalog.restart_names(0)
+    catalog.restart_names()
     return model
 
 

@@ -64,7 +64,9 @@ def test_what_is_built_has_no_folder(name: str) -> None:
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"'digts': did you mean 'digits'\? allowed: bit, convnet, digits; or a run's"):
+    with pytest.raises(
+        UserError, match=r"'digts': did you mean 'digits'\? allowed: bit, convnet, digits, mobilenet_v3; or a run's"
+    ):
         found("digts")
     with pytest.raises(UserError, match=r"'empty': there is no model\.json in that folder"):
         found("empty")
