@@ -58,6 +58,8 @@ def load(name: str) -> Backend:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = cast(Backend, importlib.import_module(f"backends.{name}").BACKEND)
     from framework import kernels
+    from framework.models import catalog
 
     kernels.install(backend.kernels)
+    catalog.install_wrapper(backend.wrap)
     return backend

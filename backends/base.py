@@ -75,6 +75,7 @@ class Backend:
         compile: makes a trainer.
         kernels: replacements for `framework.kernels`.
         versions: versions of the engine and of Keras.
+        wrap: makes a Keras model of the engine's own modules: see `framework.models.catalog.install_wrapper`.
     """
 
     name: str
@@ -82,3 +83,4 @@ class Backend:
     compile: Compile
     kernels: Mapping[str, Callable[..., Any]]
     versions: Callable[[], dict[str, str]]
+    wrap: Callable[[Any, int, int], Any] | None = None

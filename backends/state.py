@@ -75,7 +75,11 @@ class StateNames:
         self, loss: Array, views: Sequence[Array], logits: Array, teachers: Sequence[Array], grads: Sequence[Array]
     ) -> dict[str, Array]:
         """What one step computes before it updates, by name."""
-        named = {"loss": loss, "view.student": views[0], "view.teacher": views[1], "logits.student": logits}
+        named = {"loss": loss, "view.student": views[0], "logits.student": logits}
+        # The first teacher's view, and those of other sizes.
+        for index, view in enumerate(views[1:]):
+            if not index or view.shape != views[1].shape:
+                named["view.teacher" + (str(index) if index else "")] = view
         named |= {f"logits.teacher{index}": teacher for index, teacher in enumerate(teachers)}
         return named | {f"gradient/{name}": grad for name, grad in zip(self.params, grads, strict=True)}
 

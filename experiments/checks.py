@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from keras import Model
 
 
-def num_outputs(model: Model, spec: DistillSpec, who: str) -> int:
-    """The number of logits that a model gives for the spec's views.
+def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = None) -> int:
+    """The number of logits that a model gives for the spec's views, of another size than the student's if one is given.
 
     Raises:
         UserError: it doesn't take them.
     """
-    size = spec.views.size
+    size = size or spec.views.size
     try:
         return int(model.compute_output_shape((None, size, size, 3))[-1])
     except (ValueError, TypeError) as error:
@@ -35,29 +35,33 @@ def check_outputs(student: Model, teachers: Sequence[Model], splits: Splits, spe
     """
     own = num_outputs(student, spec, "student")
     data_layer.check_classes(own, splits, "student")
-    for teacher in teachers:
-        count = num_outputs(teacher, spec, "teacher")
+    for teacher, size in zip(teachers, spec.teacher_sizes, strict=True):
+        count = num_outputs(teacher, spec, "teacher", size)
         data_layer.check_classes(count, splits, "teacher")
         if count != own:
             raise UserError(f"the teacher has {count} outputs and the student {own}")
 
 
 def refuse_weak_teacher(spec: DistillSpec, measured: Mapping[str, float]) -> None:
-    """Hold the teachers against their `min_accuracy`.
+    """Hold each teacher against its own `min_accuracy`.
 
     Args:
         spec: says what is wanted.
-        measured: evaluations before the first step, `"test.teacher.accuracy"`; the test split comes first.
+        measured: evaluations before the first step, `"test.teacher.accuracy"`, or `"test.teacher0.accuracy"` where
+            there are several teachers; the test split comes first.
 
     Raises:
-        UserError: the teachers are weaker, or there is nothing to measure them on.
+        UserError: a teacher is weaker, or there is nothing to measure it on.
     """
-    accuracy = measured.get("test.teacher.accuracy", measured.get("validation.teacher.accuracy"))
-    for least in (teacher.min_accuracy for teacher in spec.teachers if teacher.min_accuracy is not None):
+    for index, teacher in enumerate(spec.teachers):
+        least, name = teacher.min_accuracy, f"teacher{index if len(spec.teachers) > 1 else ''}"
+        if least is None:
+            continue
+        accuracy = measured.get(f"test.{name}.accuracy", measured.get(f"validation.{name}.accuracy"))
         if accuracy is None:
             raise UserError(f"teacher.min_accuracy = {least} needs a test or validation split with labels")
         if accuracy < least:
             raise UserError(
-                f"the teacher reaches {accuracy:.1%}, below teacher.min_accuracy = {least}: "
+                f"the teacher {teacher.name!r} reaches {accuracy:.1%}, below teacher.min_accuracy = {least}: "
                 "wrong classes, input range (teacher.normalize) or weights?"
             )

@@ -100,10 +100,11 @@ def check_early(spec: DistillSpec, options: RunOptions) -> None:
     backends.load(backends.choose(options.backend))
     for teacher in spec.teachers:
         teachers.check_name(teacher.name)
-    _check_functions(spec)
+    check_functions(spec)
 
 
-def _check_functions(spec: DistillSpec) -> None:
+def check_functions(spec: DistillSpec) -> None:
+    """Refuse unknown functions and models; a backend must be loaded. Errors as in `check_early`."""
     # These import Keras, which needs the backend to be loaded.
     from framework import losses, optimizers, schedules, views
     from framework.models.catalog import MODELS

@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from framework import schedules, store
 from framework.checkpoint import Checkpoints
 from framework.data.loader import Loader
 from framework.data.source import Splits
+from framework.data.targets import make
 from framework.draws import draws_hash
 from framework.errors import UserError
 from framework.fit import Cadence, Loop
@@ -32,6 +34,7 @@ from framework.protocols import Array, Outcome, Recorder, Trainer
 from framework.saving import Best
 from framework.spec import DistillSpec, ModelSpec
 from framework.stop import Stop
+from framework.teachings import resolve
 from framework.validation import plain
 
 if TYPE_CHECKING:
@@ -77,6 +80,7 @@ class Distillation:
         trainer: the compiled step.
         total_steps: where it ends.
         environment: versions, device, threads and hashes, as plain values.
+        cache: the folder for what is made once.
         made_by: the command line, stored with the student.
         origin: the run that this one goes on with; its state is the trainer's already.
     """
@@ -91,6 +95,7 @@ class Distillation:
     trainer: Trainer
     total_steps: int
     environment: dict[str, Any]
+    cache: Path
     made_by: str = ""
     origin: Origin | None = None
 
@@ -148,7 +153,7 @@ class Distillation:
         best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
         return Loop(
             self.trainer,
-            self._loader.batches,
+            self.loader.batches,
             evaluator,
             recorder,
             self._cadence(),
@@ -161,9 +166,14 @@ class Distillation:
             self.explain,
         )
 
-    @property
-    def _loader(self) -> Loader:
-        return Loader(self.spec, self.splits.train, self.total_steps)
+    @cached_property
+    def loader(self) -> Loader:
+        """The training batches, with the teachers' targets where the teaching makes them before."""
+        loader = Loader(self.spec, self.splits.train, self.total_steps)
+        if not resolve(self.spec.teaching, self.spec.views.mixup).averaged:
+            return loader
+        hashes = [each["sha256"] for each in self.environment["teachers"]]
+        return Loader(self.spec, self.splits.train, self.total_steps, make(loader, self.trainer, hashes, self.cache))
 
     def _cadence(self) -> Cadence:
         options, epochs = self.options, self.options.checkpoint_epochs
@@ -189,7 +199,7 @@ class Distillation:
 
     def explain(self, step: int) -> str:
         """What a step worked with, for the message on a loss that is no number: `step` updates are done after it."""
-        draws = self._loader.batch(step - 1).draws
+        draws = self.loader.batch(step - 1).draws
         factor = schedules.make(self.spec.schedule, self.total_steps)(step - 1)
         rate = f"learning rate {self.spec.optimizer.lr * factor:g}"
         return f" ({rate}, draws {draws_hash(draws)})" if draws is not None else f" ({rate})"
@@ -268,7 +278,9 @@ def prepare(
     device = backend.configure(options.device, threads, spec.precision, root / "cache")
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits)
     spec, hashes = _identified(spec, folders, models, bool(teacher))
-    num_classes = len(splits.classes) if splits.classes else num_outputs(models[0], spec, "teacher")
+    num_classes = (
+        len(splits.classes) if splits.classes else num_outputs(models[0], spec, "teacher", spec.teacher_sizes[0])
+    )
     if student is not None:
         given = {"model": student.name, "sha256": stored_teachers.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
@@ -278,7 +290,8 @@ def prepare(
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
     trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
     environment = _environment(backend, device, splits) | {"teachers": hashes}
-    return Distillation(spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
+    ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
+    return Distillation(*ready, root / "cache")
 
 
 def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec) -> Model:
@@ -301,13 +314,16 @@ def _load(spec: DistillSpec, root: Path, tell: Callable[[str], None]) -> Splits:
 
 
 def _hints(spec: DistillSpec) -> list[str]:
-    decay = spec.optimizer.weight_decay
-    if decay <= 0.01:
-        return []
-    meant = decay * spec.optimizer.lr
-    return [
-        f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here; elsewhere's {decay:g} is {meant:g}"
-    ]
+    hints, decay = [], spec.optimizer.weight_decay
+    if decay > 0.01:
+        meant = decay * spec.optimizer.lr
+        hints.append(
+            f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here; elsewhere's {decay:g} is {meant:g}"
+        )
+    if resolve(spec.teaching, spec.views.mixup).averaged:
+        crops = spec.views.target_crops
+        hints.append(f"teaching = {spec.teaching}: the teacher sees {crops} crops of each image first; they are kept")
+    return hints
 
 
 def _default_threads(spec: DistillSpec) -> int | None:

@@ -22,6 +22,7 @@ from sacred.utils import SacredInterrupt
 from experiments import config as configs
 from experiments import resuming, usage
 from experiments.distilling import Distillation, prepare, tell
+from experiments.plan import add_command, timed_steps
 from experiments.report import report
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination, open_database
@@ -98,8 +99,9 @@ class Program:
 
     def _run(self, argv: list[str]) -> int:
         name = self.module.rpartition(".")[2]
-        experiment = Experiment(name, additional_cli_options=[journal_only], save_git_info=True)
+        experiment = Experiment(name, additional_cli_options=[journal_only, timed_steps], save_git_info=True)
         experiment.logger = usage.quiet_logger(self.module)
+        add_command(experiment)
         options = self._options(experiment, argv)
         root = default_root()
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))

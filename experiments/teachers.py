@@ -11,10 +11,12 @@ import numpy as np
 
 from framework import store
 from framework.checkpoint import DamagedFile, read_arrays
+from framework.data.classes import order as class_order
+from framework.data.classes import permutation
 from framework.data.source import Splits
 from framework.errors import UserError, near
 from framework.protocols import Array
-from framework.spec import DistillSpec, TeacherSpec
+from framework.spec import DistillSpec, ModelSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from keras import Model
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "stored"
 # Teachers that are trained when they are first asked for, by the recipe of that name.
 TRAINED = {"digits": "digits_teacher"}
+# What `teacher.classes` says where the outputs are the data's classes in the data's order, whatever their names.
+DATA_ORDER = "data"
 _PATIENCE = 3600.0
 
 
@@ -77,7 +81,7 @@ def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], 
     from experiments.tracking.locks import FileLock
 
     spec = recipe_spec(recipe)
-    folder = root / "teachers" / f"{recipe}-{spec.fingerprint}"
+    folder = _trained_folder(recipe, root)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_suffix(".lock"))
     if not lock.acquire():
@@ -98,6 +102,45 @@ def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], 
     return folder
 
 
+def _trained_folder(recipe: str, root: Path) -> Path:
+    from experiments.config import recipe_spec
+
+    return root / "teachers" / f"{recipe}-{recipe_spec(recipe).fingerprint}"
+
+
+def trained_folder(name: str, root: Path) -> Path:
+    """Where a teacher of `TRAINED` is kept once it is trained."""
+    return _trained_folder(TRAINED[name], root)
+
+
+def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpec, int]:
+    """The model of a teacher and its number of logits, without its weights.
+
+    Args:
+        teacher: by any name.
+        num_classes: of the data; None without labels.
+
+    Raises:
+        UserError: no such teacher, or nothing says how many classes it has.
+    """
+    check_name(teacher.name)
+    if teacher.name in TRAINED:
+        from experiments.config import recipe_spec
+        from framework.data.offline import OFFLINE
+
+        recipe = recipe_spec(TRAINED[teacher.name])
+        return recipe.student, len(OFFLINE[recipe.data.name].classes)
+    folder = _stored_folder(teacher.name)
+    if folder is not None:
+        card = store.load_card(folder)
+        return ModelSpec(name=card.name, options=card.options), card.num_classes
+    names = known_classes(teacher, None)
+    logits = len(names) if names else num_classes
+    if logits is None:
+        raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
+    return teacher, logits
+
+
 def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits) -> list[Model]:
     """Build the teachers with their weights.
 
@@ -105,9 +148,23 @@ def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits)
         UserError: a teacher without weights, or one whose classes are not the data's.
     """
     return [
-        _stored(folder, splits) if folder else _built(teacher, spec, splits)
-        for teacher, folder in zip(spec.teachers, folders, strict=True)
+        _stored(folder, teacher, splits, size) if folder else _built(teacher, spec, splits, size)
+        for teacher, folder, size in zip(spec.teachers, folders, spec.teacher_sizes, strict=True)
     ]
+
+
+def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[str, ...]] | None:
+    """The classes of a teacher's outputs, each with all its names; None where they are the data's in their order.
+
+    Raises:
+        UserError: `teacher.classes` is nothing that can be read.
+    """
+    if teacher.classes == DATA_ORDER:
+        return None
+    if teacher.classes is not None:
+        return class_order(teacher.classes)
+    names = store.load_card(folder).classes if folder else None
+    return names and [(name,) for name in names]
 
 
 def digest(model: Model) -> str:
@@ -158,27 +215,36 @@ def _arrays(path: Path) -> dict[str, Array]:
         raise UserError(str(error)) from error
 
 
-def _stored(folder: Path, splits: Splits) -> Model:
+def _stored(folder: Path, teacher: TeacherSpec, splits: Splits, size: int) -> Model:
     from framework.models import catalog
     from framework.models.initial import assign
 
     card = store.load_card(folder)
-    if card.classes and splits.classes and card.classes != splits.classes:
-        raise UserError(_other_classes(card.classes, splits))
-    model = catalog.build(card.name, card.options, card.num_classes, card.image_size, 0)
+    order = _order(known_classes(teacher, folder), splits)
+    model = catalog.build(card.name, card.options, card.num_classes, size, 0)
     assign(model, store.load_weights(folder, card))
-    return model
+    return _reordered(model, order, size)
 
 
-def _other_classes(classes: tuple[str, ...], splits: Splits) -> str:
-    assert splits.classes is not None
-    if len(classes) != len(splits.classes):
-        return f"the teacher knows {len(classes)} classes, but data {splits.name!r} have {len(splits.classes)}"
-    first = next(i for i, (ours, theirs) in enumerate(zip(classes, splits.classes, strict=True)) if ours != theirs)
-    return f"the teacher's class {first} is {classes[first]!r}, in data {splits.name!r} it is {splits.classes[first]!r}"
+def _order(names: Sequence[tuple[str, ...]] | None, splits: Splits) -> Array | None:
+    """Where the teacher has each of the data's classes: int64 [C], or None where it has them in their order."""
+    if names is None or splits.classes is None:
+        return None
+    order = permutation(names, splits.classes, "the teacher", splits.name)
+    return None if (order == np.arange(len(order))).all() else order
 
 
-def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
+def _reordered(model: Model, order: Array | None, image_size: int) -> Model:
+    from framework.models.reordered import Reordered
+
+    if order is None:
+        return model
+    reordered = Reordered(model, order)
+    reordered.build((None, image_size, image_size, 3))
+    return reordered
+
+
+def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int) -> Model:
     from framework.models import catalog
 
     if teacher.name in catalog.MODELS and teacher.weights is None:
@@ -186,9 +252,12 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
         raise UserError(
             f"teacher.name = {teacher.name!r} has no weights: give teacher.weights, or a stored one: {known}"
         )
-    if splits.classes is None:
-        raise UserError("data without labels: the number of classes is the stored teacher's; give a stored teacher")
-    model = catalog.build(teacher.name, teacher.options, len(splits.classes), spec.views.size, spec.seed)
+    names = known_classes(teacher, None)
+    classes = names or splits.classes
+    if classes is None:
+        raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
+    order = _order(names, splits)
+    model = catalog.build(teacher.name, teacher.options, len(classes), size, spec.seed)
     if teacher.weights is not None:
-        fill(model, Path(teacher.weights), len(splits.classes))
-    return model
+        fill(model, Path(teacher.weights), len(classes))
+    return _reordered(model, order, size)

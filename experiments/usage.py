@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from experiments.config import defaults
-from experiments.recipes import RECIPES
+from experiments.recipes import NOTES, RECIPES
 from framework.errors import near
 
 if TYPE_CHECKING:
@@ -23,14 +23,17 @@ examples:
   python -m {module} with glyphs teaching=consistent duration.total_steps=8000 -c "no mixing"
   python -m {module} with resume=latest
   python -m {module} print_config with digits
+  python -m {module} plan with pet_fast
 
-recipes ({recipe} where none is named):
-  {recipes}
+recipes ({recipe} where none is named; python -m {module} with RECIPE):
+{recipes}
 
 keys (KEY=VALUE; inner ones by dots, optimizer.lr=0.001; null for none):
 {keys}
 
-commands: print_config, save_config, print_dependencies
+commands: print_config, save_config, print_dependencies, and
+  plan                      what a recipe will do (steps, parameters, arithmetic, memory, files, time), and what
+                            is missing on this machine; nothing is downloaded
 
 options:
   -m ADDRESS, --mongo_db    where to log: host:port:db, or a mongodb:// URI; else EXPERIMENTS_MONGO_URI,
@@ -39,6 +42,7 @@ options:
   -c TEXT, --comment        a comment, stored with the run
   -n NAME, --name           the experiment's name
   -F FOLDER                 also log to files, as Sacred does
+  -T N, --timed-steps       how many steps plan times (3); 0 for none
   -p, --print-config        print the config first
   -u, --unobserved          no Sacred observer (the journal is written all the same)
   -d, --debug               show the traceback of a fault
@@ -50,9 +54,12 @@ a run that could not write a checkpoint ends with 1 at the end; resuming a finis
 
 def text(module: str, summary: str, recipe: str) -> str:
     """The help of a command that trains."""
-    return _TEXT.format(
-        module=module, summary=summary, recipe=recipe, recipes=", ".join(sorted(RECIPES)), keys=_keys(recipe)
-    )
+    return _TEXT.format(module=module, summary=summary, recipe=recipe, recipes=_recipes(), keys=_keys(recipe))
+
+
+def _recipes() -> str:
+    width = max(map(len, RECIPES))
+    return "\n".join(f"  {name:{width}}  {NOTES[name]}" for name in RECIPES)
 
 
 def _keys(recipe: str) -> str:

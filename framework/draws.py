@@ -1,7 +1,8 @@
 """Everything random about views: crop boxes, flips and the mixing factor, as pure functions of their keys.
 
 Boxes follow TensorFlow's `sample_distorted_bounding_box`, which the authors' `inception_crop` calls: aspect uniform
-(not log-uniform), height a uniform integer (so the area is not uniform), upper end of the offsets excluded.
+(not log-uniform), height a uniform integer (so the area is not uniform), upper end of the offsets excluded. Mild and
+central crops are windows of the image resized to a square; here they are boxes of the image itself.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import numpy as np
 
 from framework import keyed
 from framework.protocols import Draws, ViewDraws
-from framework.spec import DistillSpec
-from framework.teachings import resolve
+from framework.spec import DistillSpec, ViewsSpec
+from framework.teachings import CONSTANT, Crop, resolve
 
 Key = tuple[int | np.ndarray, ...]
-STUDENT_STREAM, TEACHER_STREAM, MIX_STREAM = 0, 1, 2
+STUDENT_STREAM, TEACHER_STREAM, MIX_STREAM, TARGET_STREAM = 0, 1, 2, 3
 _ATTEMPTS = 100
 _EXTRA_NUMBERS = 8
 _ASPECT, _HEIGHT, _TOP, _LEFT, _FLIP, _EXTRA = range(6)
@@ -37,28 +38,59 @@ def draw(spec: DistillSpec, step: int, ids: np.ndarray, epochs: np.ndarray, size
         The draws of both views; one object twice where the teaching shares the view.
     """
     teaching = resolve(spec.teaching, spec.views.mixup)
-    student = view_draws(spec, STUDENT_STREAM, ids, epochs, sizes)
+    student = view_draws(spec, STUDENT_STREAM, ids, epochs, sizes, teaching.student_crop)
     teacher = student
-    if not teaching.shared:
-        random = teaching.teacher_crop == "random"
-        teacher = view_draws(spec, TEACHER_STREAM, ids, epochs, sizes) if random else whole(spec, sizes)
+    # Teachers whose targets are made before see no view of a step.
+    if not teaching.shared and not teaching.averaged:
+        teacher = view_draws(spec, TEACHER_STREAM, ids, epochs, sizes, teaching.teacher_crop)
     return Draws(student, teacher, mix_factor(spec.seed, step, teaching.mixup))
 
 
-def view_draws(spec: DistillSpec, stream: int, ids: np.ndarray, epochs: np.ndarray, sizes: np.ndarray) -> ViewDraws:
-    """The draws of one random view of each example; shapes as in `draw`."""
+def view_draws(
+    spec: DistillSpec, stream: int, ids: np.ndarray, epochs: np.ndarray, sizes: np.ndarray, crop: Crop = "inception"
+) -> ViewDraws:
+    """The draws of one view of each example; shapes as in `draw`."""
+    if crop in CONSTANT:
+        return _constant(spec, sizes, whole(sizes) if crop == "whole" else central(sizes, spec.views))
     key = (spec.seed, epochs, ids, stream)
-    boxes = crop_boxes(sizes, spec.views.area, spec.views.aspect, key)
+    inception = crop == "inception"
+    boxes = crop_boxes(sizes, spec.views.area, spec.views.aspect, key) if inception else mild(sizes, spec.views, key)
     flips = (keyed.uniform(*key, _FLIP) < 0.5) & spec.views.flip
     return ViewDraws(boxes.astype(np.float32), flips.astype(np.float32), _extra(spec, key, len(ids)))
 
 
-def whole(spec: DistillSpec, sizes: np.ndarray) -> ViewDraws:
-    """The draws of the constant view: the whole image, not mirrored."""
-    count = len(sizes)
-    boxes = np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.float32)
-    extra = np.zeros((count, len(spec.views.augmentations), _EXTRA_NUMBERS), np.float32)
-    return ViewDraws(boxes, np.zeros(count, np.float32), extra)
+def _constant(spec: DistillSpec, sizes: np.ndarray, boxes: np.ndarray) -> ViewDraws:
+    """The draws of a view that is always the same: not mirrored, and nothing added."""
+    extra = np.zeros((len(sizes), len(spec.views.augmentations), _EXTRA_NUMBERS), np.float32)
+    return ViewDraws(boxes.astype(np.float32), np.zeros(len(sizes), np.float32), extra)
+
+
+def whole(sizes: np.ndarray) -> np.ndarray:
+    """The box of the whole image: [B, 4], (y, x, height, width), from int [B, 2] (height, width)."""
+    return np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+
+
+def central(sizes: np.ndarray, views: ViewsSpec) -> np.ndarray:
+    """The middle of the image resized to a square, in pixels of the image: float64 [B, 4] from int [B, 2].
+
+    The authors' `resize(160)|central_crop(128)`, whose offset is rounded down (REFERENCE: teaching set-ups).
+    """
+    return _window(sizes, views, np.full(sizes.shape, (views.square - views.size) // 2))
+
+
+def mild(sizes: np.ndarray, views: ViewsSpec, key: Key) -> np.ndarray:
+    """A window anywhere in the image resized to a square, in pixels of the image: float64 [B, 4] from int [B, 2].
+
+    The authors' `resize(160)|random_crop(128)`: both offsets are uniform integers, both ends included.
+    """
+    uniforms = keyed.uniform(*_words(key, lambda word: word[:, None]), 0, np.array([_TOP, _LEFT]))
+    return _window(sizes, views, _integer(np.array(views.square - views.size + 1), uniforms))
+
+
+def _window(sizes: np.ndarray, views: ViewsSpec, offsets: np.ndarray) -> np.ndarray:
+    """From offsets [B, 2] in pixels of the square to boxes in pixels of images of the given sizes [B, 2]."""
+    pixels = sizes / views.square
+    return np.concatenate([offsets * pixels, views.size * pixels], axis=1)
 
 
 def mix_factor(seed: int, step: int, p: float) -> float:

@@ -86,6 +86,24 @@ def conv2d(x_bhwc: Tensor, kernel_hwio: Tensor, stride: int = 1, padding: Paddin
 
 
 @Kernel
+def depthwise_conv2d(x_bhwc: Tensor, kernel_hw1c: Tensor, stride: int = 1, padding: Padding = 0) -> Tensor:
+    """Convolve each channel by itself: `conv2d` with as many groups as channels, which an engine may have apart.
+
+    Args:
+        x_bhwc: float [B, H, W, C].
+        kernel_hw1c: float [h, w, 1, C].
+        stride: of both axes, at least 1.
+        padding: as in `conv2d`.
+
+    Returns:
+        float [B, H', W', C].
+    """
+    padded = _padded(x_bhwc, padding, 0.0)
+    kernel_hwc1 = ops.transpose(kernel_hw1c, (0, 1, 3, 2))
+    return ops.depthwise_conv(padded, kernel_hwc1, strides=stride, padding="valid", data_format="channels_last")
+
+
+@Kernel
 def group_norm(x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon: float = 1e-5) -> Tensor:
     """Normalise over space and groups of adjacent channels, with the biased variance in two passes.
 

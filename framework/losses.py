@@ -6,13 +6,15 @@ two disagree most. Shapes: B batch, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras import ops
 
 Tensor = Any
 Distance = Callable[[Tensor, Tensor, float], Tensor]
+Ensemble = Callable[[Sequence[Tensor], float], Tensor]
 
 
 def kl(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
@@ -63,6 +65,35 @@ DISTANCES: Mapping[str, Distance] = {
     "hard": hard,
     "logsoftmax_euclidean": logsoftmax_euclidean,
 }
+
+
+def mean_logits(teachers_bc: Sequence[Tensor], temperature: float) -> Tensor:
+    """The teacher whose logits are the mean of the teachers' (paper, section 3.3).
+
+    Args:
+        teachers_bc: logits [B, C] of one teacher or more.
+        temperature: not used.
+
+    Returns:
+        logits [B, C].
+    """
+    del temperature
+    return sum(teachers_bc[1:], teachers_bc[0]) / len(teachers_bc)
+
+
+def mean_probs(teachers_bc: Sequence[Tensor], temperature: float) -> Tensor:
+    """The teacher whose softmax at T is the mean of the teachers'; arguments as in `mean_logits`.
+
+    The sum of the divergences from several teachers is, but for a constant, their number times the one from this.
+    """
+    if len(teachers_bc) == 1:
+        return teachers_bc[0]
+    logs = ops.stack([ops.log_softmax(teacher_bc / temperature, axis=-1) for teacher_bc in teachers_bc], axis=0)
+    return temperature * (ops.logsumexp(logs, axis=0) - math.log(len(teachers_bc)))
+
+
+# The one teacher that several are; where the distances to them are added up, they are measured by their mean softmax.
+ENSEMBLES: Mapping[str, Ensemble] = {"sum_kl": mean_probs, "mean_logits": mean_logits, "mean_probs": mean_probs}
 
 
 def cross_entropy(logits_bc: Tensor, labels_b: Tensor) -> Tensor:

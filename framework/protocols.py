@@ -58,16 +58,19 @@ class Batch:
     Attributes:
         images: uint8 [B, H, W, 3] canvases, or None when `views` are given.
         draws: the draws that turn `images` into views; with `views`, only the added augmentations use them.
-        views: (student, teacher) float32 [B, S, S, 3] in [-1, 1], not mixed; the same array twice where shared.
+        views: float32 [B, S, S, 3] in [-1, 1], not mixed: the student's, then one for each of `spec.view_sizes`; the
+            same array again where it is shared.
         mix: the mixing factor in [0.5, 1]; 1 mixes nothing.
         labels: int32 [B] or None; needed only by a task loss.
+        targets: float32 [B, C] logits for each teacher, where the teaching makes them before; else None.
     """
 
     images: Array | None = None
     draws: Draws | None = None
-    views: tuple[Array, Array] | None = None
+    views: tuple[Array, ...] | None = None
     mix: float = 1.0
     labels: Array | None = None
+    targets: tuple[Array, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ class EvalBatch:
         views: float32 [B, S, S, 3] in [-1, 1].
         labels: int32 [B], -1 where there is no label.
         mask: float32 [B], 0 for padding.
+        teacher_views: as `views`, one for each of `spec.view_sizes`; () where all of them are the student's size.
     """
 
     views: Array
     labels: Array
     mask: Array
+    teacher_views: tuple[Array, ...] = ()
 
 
 class Source(Protocol):
@@ -125,6 +130,9 @@ class Trainer(Protocol):
 
     def probe(self, batch: Batch) -> dict[str, Array]:
         """What the next step would compute, without doing it: loss, views, logits and gradients by name."""
+
+    def teach(self, batch: Batch) -> list[Array]:
+        """Each teacher's logits [B, C] for its view of a batch."""
 
     def state(self) -> dict[str, Array]:
         """All that a resume needs, as arrays owned by the caller; names and shapes are equal on every backend."""

@@ -15,10 +15,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from framework.errors import UserError
-from framework.teachings import resolve
+from framework.teachings import CONSTANT, canonical, resolve
 from framework.validation import build, check, plain
 
 Precision = Literal["float32", "float64", "bfloat16", "mixed_bfloat16"]
+Ensemble = Literal["sum_kl", "mean_logits", "mean_probs"]
+_LARGEST = 4096
+# Keys that came later: at these values they are left out of the hash, so that older fingerprints stay what they were.
+_LATER: dict[str, dict[str, Any]] = {
+    "views": {"teacher_size": None, "resize": None, "target_crops": 1000},
+    "loss": {"ensemble": "sum_kl"},
+    "data": {"train_from": None},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,8 @@ class DataSpec:
         image: the image column; None finds it by its type.
         labels: the label column; "auto" finds it by its type; None trains without labels.
         on_bad_image: "error", or "skip" to put a good neighbour in its place.
+        train_from: another data set to train on, named as `name` is, without its labels: out-of-domain images (paper,
+            figure 6). `train` is then a split of it; validation, test and the classes stay those of `name`.
     """
 
     name: str = "glyphs"
@@ -42,6 +52,7 @@ class DataSpec:
     image: str | None = None
     labels: str | None = "auto"
     on_bad_image: Literal["error", "skip"] = "error"
+    train_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +77,15 @@ class TeacherSpec(ModelSpec):
     Attributes:
         name: a stored teacher's name or folder, or as in `ModelSpec`.
         normalize: None for views in [-1, 1], or the teacher's own input range, `"imagenet"`; applied after mixing.
+        classes: whose order its outputs have: `flowers`, `food`, `imagenet`, `pet`, `sun`, or a file with one name a
+            line; they are put into the data's order by name. None is what a stored teacher says; "data" the data's.
         min_accuracy: refuse to start when the teacher's test accuracy in [0, 1] is below this; None never refuses.
         fingerprint: what made a stored teacher: filled in when it is found.
     """
 
     name: str = "glyphs"
     normalize: Literal["imagenet", "unit", "caffe"] | None = None
+    classes: str | None = None
     min_accuracy: float | None = None
     fingerprint: str | None = None
 
@@ -85,13 +99,18 @@ class ViewsSpec:
     """How views are made: crop, flip, mixing (paper, section 3.1.1; the authors' `inception_crop`).
 
     Attributes:
-        size: height and width in pixels of the student's and teachers' view.
+        size: height and width in pixels of the student's view, and of the teachers' unless `teacher_size` is given.
         area: smallest and largest share of the image's area that a crop has.
         aspect: smallest and largest width/height of a crop.
         flip: mirror half of the views left to right.
         mixup: p of Beta(p, p) that the mixing factor is drawn from; 0 mixes nothing; None is what the teaching says.
         truncate: round crops down to whole grey levels, as the authors' pipeline does.
         augmentations: names of added augmentations, or import paths `package.module:function`.
+        teacher_size: height and width of the teachers' view: a number, or a list with one for each teacher; None is
+            `size`. Where they share a view, both are cut by one box, mirrored and mixed alike (paper, section 3.3).
+        resize: side in pixels of the square that mild and central crops (`rc`, `cc`) are cut out of, at the student's
+            size; None is 5/4 of `size`, as 160 for 128.
+        target_crops: number of inception crops over which `fix/ic_ens` takes the mean.
     """
 
     size: int = 24
@@ -101,27 +120,59 @@ class ViewsSpec:
     mixup: float | None = None
     truncate: bool = True
     augmentations: tuple[str, ...] = ()
+    teacher_size: int | tuple[int, ...] | None = None
+    resize: int | None = None
+    target_crops: int = 1000
 
     def __post_init__(self) -> None:
-        check(1 <= self.size <= 4096, "views.size", self.size, "1 to 4096 pixels")
+        check(1 <= self.size <= _LARGEST, "views.size", self.size, f"1 to {_LARGEST} pixels")
+        for size in self._teacher_sizes():
+            check(1 <= size <= _LARGEST, "views.teacher_size", self.teacher_size, f"1 to {_LARGEST} pixels")
+        least, side = self.size, self.resize
+        check(side is None or least <= side <= 2 * _LARGEST, "views.resize", side, f"views.size = {least} or more")
+        check(self.target_crops >= 1, "views.target_crops", self.target_crops, "1 or more")
         check(0 < self.area[0] <= self.area[1] <= 1, "views.area", self.area, "0 < smallest <= largest <= 1")
         check(0 < self.aspect[0] <= self.aspect[1], "views.aspect", self.aspect, "0 < smallest <= largest")
         check(self.mixup is None or self.mixup >= 0, "views.mixup", self.mixup, "0 or more")
 
+    @property
+    def square(self) -> int:
+        """Side in pixels of the square that mild and central crops are cut out of."""
+        return self.resize or round(1.25 * self.size)
+
+    def teacher_sizes(self, count: int) -> tuple[int, ...]:
+        """The size of the view of each of `count` teachers, in pixels.
+
+        Raises:
+            UserError: the sizes that are listed are another number.
+        """
+        if isinstance(self.teacher_size, tuple) and len(self.teacher_size) != count:
+            listed = list(self.teacher_size)
+            raise UserError(f"views.teacher_size = {listed}: expected one number, or one for each of {count} teachers")
+        return self._teacher_sizes() if isinstance(self.teacher_size, tuple) else self._teacher_sizes() * count
+
+    def _teacher_sizes(self) -> tuple[int, ...]:
+        if isinstance(self.teacher_size, tuple):
+            return self.teacher_size
+        return (self.size if self.teacher_size is None else self.teacher_size,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """What the student minimises: sum over teachers of the distance, and the labels' share if wanted.
+    """What the student minimises: the distance to the teachers, and the labels' share if wanted.
 
     Attributes:
         distance: a name of `framework.losses.DISTANCES`, or an import path `package.module:function`.
         temperature: T of the softmaxes; the KL carries the factor T².
         task_weight: weight of the cross-entropy against the labels; 0 in the paper's recipes.
+        ensemble: what several teachers are: "sum_kl" adds up the distance to each (the authors' code), "mean_logits" is
+            one teacher with the mean of their logits (the paper), "mean_probs" one with the mean of their softmaxes.
     """
 
     distance: str = "kl"
     temperature: float = 1.0
     task_weight: float = 0.0
+    ensemble: Ensemble = "sum_kl"
 
     def __post_init__(self) -> None:
         check(self.temperature > 0, "loss.temperature", self.temperature, "more than 0")
@@ -229,7 +280,9 @@ class DistillSpec:
 
     Attributes:
         teachers: the models that teach; none for training on labels alone.
-        teaching: which views student and teachers see: a name of `framework.teachings.TEACHINGS`.
+        teaching: which views student and teachers see: `fix/rs`, `fix/cc`, `fix/ic_ens`, `ind/rc`, `ind/ic`, `same/rc`,
+            `same/ic`, `same/ic,mix`, or a plain name: `fixed`, `independent` (ind/ic), `consistent` (same/ic),
+            `funmatch` (same/ic,mix), `labels`; `framework.teachings` says what they mean.
         batch_size: examples in one update, over all devices.
         precision: arithmetic of the models.
         seed: of every random number in the run.
@@ -258,8 +311,23 @@ class DistillSpec:
             raise UserError("teachers = []: without a teacher give the labels a weight, loss.task_weight=1")
         if self.loss.task_weight > 0 and self.data.labels is None:
             raise UserError("loss.task_weight > 0 needs labels, and data.labels is None")
+        if self.loss.task_weight > 0 and self.data.train_from is not None:
+            raise UserError("loss.task_weight > 0 needs labels, and data.train_from is trained on without its labels")
         if self.mixup > 0 and self.batch_size == 1:
             raise UserError("batch_size = 1: mixing needs two examples; take a larger batch or teaching=consistent")
+        if self.views.augmentations and resolve(self.teaching, None).student_crop in CONSTANT:
+            raise UserError(f"teaching = {self.teaching!r} shows images as they are: give no views.augmentations")
+        self.views.teacher_sizes(len(self.teachers))
+
+    @property
+    def teacher_sizes(self) -> tuple[int, ...]:
+        """The size of each teacher's view, in pixels."""
+        return self.views.teacher_sizes(len(self.teachers))
+
+    @property
+    def view_sizes(self) -> tuple[int, ...]:
+        """The sizes of the teachers' views, each once, in the order of the teachers."""
+        return tuple(dict.fromkeys(self.teacher_sizes))
 
     @property
     def mixup(self) -> float:
@@ -299,8 +367,14 @@ class DistillSpec:
         value = DistillSpec.from_dict(self.to_dict()).to_dict()
         value["evaluation"] = {"resize": self.evaluation.resize}
         del value["data"]["on_bad_image"]
+        value["teaching"] = canonical(self.teaching)
+        value["views"]["teacher_size"] = list(self.teacher_sizes) if {*self.teacher_sizes} - {self.views.size} else None
+        for part, defaults in _LATER.items():
+            value[part] = {k: v for k, v in value[part].items() if k not in defaults or v != defaults[k]}
         for teacher in value["teachers"]:
             del teacher["min_accuracy"]
+            if teacher["classes"] is None:
+                del teacher["classes"]
             if teacher["fingerprint"] is not None:
                 teacher["weights"] = None
         return value

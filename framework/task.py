@@ -16,13 +16,13 @@ from keras import ops
 
 from framework import evaluation, optimizers, schedules, views
 from framework.errors import UserError
-from framework.losses import DISTANCES, cross_entropy
+from framework.losses import DISTANCES, ENSEMBLES, cross_entropy
 from framework.models.initial import parameters
 from framework.named import find
 from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch, ViewDraws
 from framework.spec import DistillSpec
-from framework.teachings import resolve
+from framework.teachings import CONSTANT, RESIZED_FIRST, resolve
 
 Tensor = Any
 Inputs = Mapping[str, Any]
@@ -45,11 +45,11 @@ class Task:
         self.total_steps = total_steps
         self.dtype = "float64" if spec.precision == "float64" else "float32"
         teaching = resolve(spec.teaching, spec.views.mixup)
-        self.mixes = teaching.mixup > 0
-        # The constant view is the image as it is: nothing is drawn for it, and nothing is added to it.
-        constant = not teaching.shared and teaching.teacher_crop == "whole"
-        teacher_views = replace(spec.views, augmentations=()) if constant else spec.views
-        self.view_specs = {"student": spec.views, "teacher": teacher_views}
+        self.mixes, self.averaged = teaching.mixup > 0, teaching.averaged
+        # Nothing is added to a view that is always the same.
+        plain = replace(spec.views, augmentations=())
+        self.view_specs = {who: plain if crop in CONSTANT else spec.views for who, crop in teaching.crops.items()}
+        self.beyond = {who: crop in RESIZED_FIRST for who, crop in teaching.crops.items()}
         self.optimizer = optimizers.make(spec.optimizer)
         self.schedule = schedules.make(spec.schedule, total_steps)
         self.distance = find(spec.loss.distance, DISTANCES, "loss.distance")
@@ -66,7 +66,8 @@ class Task:
     @cached_property
     def decayed(self) -> list[bool]:
         """For each trainable variable, whether weight decay applies."""
-        return [decays(name) for name in self.names[0]]
+        variables = zip(self.names[0], self.student.trainable_variables, strict=True)
+        return [decays(name, len(variable.shape)) for name, variable in variables]
 
     def inputs(self, batch: Batch, step: int) -> dict[str, np.ndarray]:
         """All numbers that one step takes, as arrays under fixed names.
@@ -74,19 +75,31 @@ class Task:
         Args:
             batch: images and draws, or rendered views.
             step: number of updates done before; it decides the schedule's factor and the bias corrections.
+
+        Raises:
+            ValueError: there is nothing in the batch to see, or its targets are missing.
         """
+        if self.averaged and batch.targets is None:
+            raise ValueError(f"teaching = {self.spec.teaching!r}: a batch carries its targets")
         scalars = self.optimizer.scalars(step, self.schedule)
         arrays = {f"scalar.{name}": np.asarray(value, self.dtype) for name, value in scalars.items()}
         if batch.labels is not None and self.spec.loss.task_weight > 0:
             arrays["labels"] = batch.labels.astype(np.int32)
-        return arrays | (self._rendered(batch) if batch.views is not None else self._canvases(batch))
+        for index, target in enumerate(batch.targets or ()):
+            arrays[f"target{index}"] = target.astype(self.dtype)
+        return arrays | self.shown(batch)
+
+    def shown(self, batch: Batch) -> dict[str, np.ndarray]:
+        """What `views` takes of a batch, as arrays under fixed names."""
+        return self._rendered(batch) if batch.views is not None else self._canvases(batch)
 
     def _rendered(self, batch: Batch) -> dict[str, np.ndarray]:
         assert batch.views is not None
-        student, teacher = batch.views
+        student, *others = batch.views
         arrays = {"view.student": student, "mix": np.asarray(batch.mix, self.dtype)}
-        if teacher is not student:
-            arrays["view.teacher"] = teacher
+        for size, view in zip(self.spec.view_sizes, others, strict=bool(self.teachers)):
+            if view is not student:
+                arrays[f"view.teacher@{size}"] = view
         if batch.draws is not None and self.spec.views.augmentations:
             arrays |= {"student.extra": batch.draws.student.extra, "teacher.extra": batch.draws.teacher.extra}
         return arrays
@@ -99,33 +112,51 @@ class Task:
         arrays |= _named_draws("student", draws.student)
         return arrays if draws.shared else arrays | _named_draws("teacher", draws.teacher)
 
-    def views(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """The student's and the teachers' view, mixed: [B, S, S, 3] in [-1, 1], one object twice where shared."""
-        student = self._view("student", inputs)
-        shared = "view.teacher" not in inputs and "teacher.boxes" not in inputs
-        return student, student if shared else self._view("teacher", inputs)
+    def views(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """The student's view and each teacher's, mixed: [B, S, S, 3] in [-1, 1]; one object where they are the same.
 
-    def _view(self, who: str, inputs: Inputs) -> Tensor:
-        if f"view.{who}" in inputs:
-            view = ops.cast(inputs[f"view.{who}"], self.dtype)
+        Where the targets are given, the teachers have no view of their own: the student's stands for it.
+        """
+        student = self._view("student", self.spec.views.size, inputs)
+        if "target0" in inputs:
+            return student, *[student for _ in self.teachers]
+        own = any(name.startswith(("teacher.boxes", "view.teacher")) for name in inputs)
+        known = {} if own else {self.spec.views.size: student}
+        for size in self.spec.view_sizes:
+            known[size] = known[size] if size in known else self._view("teacher", size, inputs)
+        return student, *[known[size] for size in self.spec.teacher_sizes]
+
+    def _view(self, who: str, size: int, inputs: Inputs) -> Tensor:
+        spec = replace(self.view_specs[who], size=size)
+        if "view.student" in inputs:
+            # What is not there was the student's own.
+            view = ops.cast(inputs.get(f"view.{who}@{size}", inputs["view.student"]), self.dtype)
             if f"{who}.extra" in inputs:
-                view = views.augment(view, inputs[f"{who}.extra"], self.view_specs[who])
+                view = views.augment(view, inputs[f"{who}.extra"], spec)
         else:
-            boxes, flips, extra = (inputs[f"{who}.{name}"] for name in ("boxes", "flips", "extra"))
-            view = views.render(inputs["images"], boxes, flips, extra, self.view_specs[who], self.dtype)
+            drawn = who if f"{who}.boxes" in inputs else "student"
+            boxes, flips, extra = (inputs[f"{drawn}.{name}"] for name in ("boxes", "flips", "extra"))
+            view = views.render(inputs["images"], boxes, flips, extra, spec, self.dtype, self.beyond[who])
         return views.mix(view, inputs["mix"]) if self.mixes else view
 
-    def teacher_views(self, view: Tensor) -> list[Tensor]:
-        """The teachers' view in each one's input range."""
-        return [views.normalize(view, teacher.normalize) for teacher in self.spec.teachers]
+    def targets(self, inputs: Inputs) -> list[Tensor]:
+        """The teachers' logits where the batch brings them, else nothing."""
+        return [inputs[f"target{index}"] for index in range(len(self.teachers)) if f"target{index}" in inputs]
+
+    def teacher_views(self, teacher_views: Sequence[Tensor]) -> list[Tensor]:
+        """Each teacher's view in its own input range."""
+        return [
+            views.normalize(view, teacher.normalize)
+            for view, teacher in zip(teacher_views, self.spec.teachers, strict=True)
+        ]
 
     def loss(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> Tensor:
-        """The batch mean of the distances' sum over teachers, and of the labels' share if it has weight: a scalar."""
-        student_bc = ops.cast(student_bc, self.dtype)
-        each = [
-            self.distance(student_bc, ops.cast(teacher_bc, self.dtype), self.spec.loss.temperature)
-            for teacher_bc in teachers_bc
-        ]
+        """The batch mean of the distance to the teachers, and of the labels' share if it has weight: a scalar."""
+        student_bc, temperature = ops.cast(student_bc, self.dtype), self.spec.loss.temperature
+        teachers_bc = [ops.cast(teacher_bc, self.dtype) for teacher_bc in teachers_bc]
+        if self.spec.loss.ensemble != "sum_kl" and teachers_bc:
+            teachers_bc = [ENSEMBLES[self.spec.loss.ensemble](teachers_bc, temperature)]
+        each = [self.distance(student_bc, teacher_bc, temperature) for teacher_bc in teachers_bc]
         if self.spec.loss.task_weight > 0:
             each.append(self.spec.loss.task_weight * self._task_loss(student_bc, inputs))
         return ops.sum(sum(each[1:], each[0])) / student_bc.shape[0]
@@ -145,18 +176,26 @@ class Task:
     def eval_inputs(self, batch: EvalBatch) -> dict[str, np.ndarray]:
         """An evaluation batch as arrays under fixed names."""
         # The views come in float32: what follows, a teacher's own input range for one, is in the run's arithmetic.
-        views = np.asarray(batch.views, self.dtype)
-        return {"view.student": views, "labels": batch.labels.astype(np.int32), "weights": batch.mask}
+        arrays = {"view.student": np.asarray(batch.views, self.dtype)}
+        for size, view in zip(self.spec.view_sizes, batch.teacher_views, strict=bool(batch.teacher_views)):
+            arrays[f"view.teacher@{size}"] = np.asarray(view, self.dtype)
+        return arrays | {"labels": batch.labels.astype(np.int32), "weights": batch.mask}
+
+    def eval_views(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """The student's view of an evaluation batch and each teacher's, all of the whole or central image."""
+        student = inputs["view.student"]
+        return student, *[inputs.get(f"view.teacher@{size}", student) for size in self.spec.teacher_sizes]
 
     def eval_sums(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
-        """Sums over one evaluation batch; several teachers count as the mean of their logits."""
-        teacher_bc = sum(teachers_bc[1:], teachers_bc[0]) / len(teachers_bc) if teachers_bc else None
-        return evaluation.batch_sums(
-            ops.cast(student_bc, self.dtype),
-            None if teacher_bc is None else ops.cast(teacher_bc, self.dtype),
-            inputs["labels"],
-            ops.cast(inputs["weights"], self.dtype),
-        )
+        """Sums over one evaluation batch; several teachers count as the one that the ensemble makes of them."""
+        weights, labels = ops.cast(inputs["weights"], self.dtype), inputs["labels"]
+        teachers_bc = [ops.cast(teacher_bc, self.dtype) for teacher_bc in teachers_bc]
+        teacher_bc = ENSEMBLES[self.spec.loss.ensemble](teachers_bc, 1.0) if teachers_bc else None
+        sums = evaluation.batch_sums(ops.cast(student_bc, self.dtype), teacher_bc, labels, weights)
+        for index, own_bc in enumerate(teachers_bc if len(teachers_bc) > 1 else ()):
+            own = evaluation.model_sums(own_bc, labels, weights)
+            sums |= {f"teacher{index}.{name}": value for name, value in own.items()}
+        return sums
 
 
 def mode(model: Any, training: bool) -> dict[str, bool]:

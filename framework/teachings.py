@@ -1,7 +1,20 @@
-"""Teachings: which views student and teacher see (paper, section 3.1.1 and figure 2).
+"""Teachings: which views student and teacher see (paper, section 3.1.1 and figure 2), by the paper's names.
 
-A teaching is a row of one table. `shared` says that both see the very same pixels, `teacher_crop` how the teacher's own
-view is cut where they do not, `mixup` which p mixes the shared view.
+| name | teacher sees | student sees |
+|---|---|---|
+| `fix/rs` | the image resized to a square, for ever | the very same |
+| `fix/cc` | the central crop, for ever | a mild random crop |
+| `fix/ic_ens` | nothing: its targets are the mean prediction over many inception crops, for ever | an inception crop |
+| `ind/rc`, `ind/ic` | a mild random crop, an inception crop | another one of the kind |
+| `same/rc`, `same/ic` | a mild random crop, an inception crop | the very same |
+| `same/ic,mix` | the student's view: an inception crop, mixed | the very same |
+
+Plain names: `independent` is `ind/ic`, `consistent` is `same/ic` and `funmatch` (function matching) is `same/ic,mix`.
+`fixed` is the cheap fixed teacher, between two of the paper's: the teacher sees the view of `fix/rs`, the student the
+crops of `fix/ic_ens`. `labels` has no teacher.
+
+The paper does not define the mild random crop. Here it is what the authors' code does elsewhere: the image is resized
+to a square a quarter larger than the view (160 for 128), of which a window of the view's size is cut.
 """
 
 from __future__ import annotations
@@ -11,6 +24,8 @@ from typing import Literal
 
 from framework.errors import UserError, near
 
+Crop = Literal["inception", "mild", "central", "whole"]
+
 
 @dataclass(frozen=True)
 class Teaching:
@@ -18,42 +33,68 @@ class Teaching:
 
     Attributes:
         shared: student and teacher see one view.
-        teacher_crop: "random" (as the student's, of another stream) or "whole" (the image as it is, always the same).
+        student_crop, teacher_crop: how the views are cut: "inception" (any part, any shape), "mild" (most of the
+            image), "central" (its middle, always the same) or "whole" (the image as it is, always the same).
         mixup: p of Beta(p, p); 0 mixes nothing.
+        averaged: the teachers' targets are means over many crops, made once before the training.
     """
 
     shared: bool
-    teacher_crop: Literal["random", "whole"]
-    mixup: float
+    student_crop: Crop = "inception"
+    teacher_crop: Crop = "inception"
+    mixup: float = 0.0
+    averaged: bool = False
+
+    @property
+    def crops(self) -> dict[str, Crop]:
+        """How each one's views are cut, `"student"` and `"teacher"`."""
+        return {"student": self.student_crop, "teacher": self.teacher_crop}
 
 
 TEACHINGS: dict[str, Teaching] = {
-    "fixed": Teaching(shared=False, teacher_crop="whole", mixup=0.0),
-    "independent": Teaching(shared=False, teacher_crop="random", mixup=0.0),
-    "consistent": Teaching(shared=True, teacher_crop="random", mixup=0.0),
-    "funmatch": Teaching(shared=True, teacher_crop="random", mixup=1.0),
+    "fixed": Teaching(shared=False, teacher_crop="whole"),
+    "independent": Teaching(shared=False),
+    "consistent": Teaching(shared=True),
+    "funmatch": Teaching(shared=True, mixup=1.0),
     # No teacher: the student's own view and the labels, mixed or not as `views.mixup` says.
-    "labels": Teaching(shared=True, teacher_crop="random", mixup=0.0),
+    "labels": Teaching(shared=True),
+    "fix/rs": Teaching(shared=True, student_crop="whole", teacher_crop="whole"),
+    "fix/cc": Teaching(shared=False, student_crop="mild", teacher_crop="central"),
+    "fix/ic_ens": Teaching(shared=False, averaged=True),
+    "ind/rc": Teaching(shared=False, student_crop="mild", teacher_crop="mild"),
+    "same/rc": Teaching(shared=True, student_crop="mild", teacher_crop="mild"),
 }
+# The paper's names of what has a plain one.
+ALIASES = {"ind/ic": "independent", "same/ic": "consistent", "same/ic,mix": "funmatch"}
+MIXING = ("funmatch", "labels")
+CONSTANT: tuple[Crop, ...] = ("central", "whole")
+# Cut out of the resized image, so that pixels beyond the window count; the others are cut first, then resized.
+RESIZED_FIRST: tuple[Crop, ...] = ("mild", "central")
+
+
+def canonical(name: str) -> str:
+    """The one name under which a teaching is hashed: `funmatch` for `same/ic,mix`."""
+    return ALIASES.get(name, name)
 
 
 def resolve(name: str, mixup: float | None) -> Teaching:
     """The teaching of a name, with the views' own mixup where it may be chosen.
 
     Args:
-        name: a key of `TEACHINGS`.
+        name: a key of `TEACHINGS` or of `ALIASES`.
         mixup: `views.mixup`; None leaves it to the teaching.
 
     Raises:
         UserError: for an unknown name, or where the mixup contradicts the teaching.
     """
-    if name not in TEACHINGS:
-        raise UserError(f"teaching = {name!r}: {near(name, TEACHINGS)}")
-    teaching = TEACHINGS[name]
+    known = canonical(name)
+    if known not in TEACHINGS:
+        raise UserError(f"teaching = {name!r}: {near(name, [*TEACHINGS, *ALIASES])}")
+    teaching = TEACHINGS[known]
     if mixup is None:
         return teaching
-    if name == "funmatch" and mixup == 0:
-        raise UserError("teaching = 'funmatch' mixes its views, and views.mixup = 0: say teaching=consistent")
-    if name not in ("funmatch", "labels") and mixup > 0:
+    if known == "funmatch" and mixup == 0:
+        raise UserError(f"teaching = {name!r} mixes its views, and views.mixup = 0: say teaching=consistent")
+    if known not in MIXING and mixup > 0:
         raise UserError(f"teaching = {name!r} mixes nothing, and views.mixup = {mixup}: say teaching=funmatch")
     return replace(teaching, mixup=mixup)

@@ -19,7 +19,9 @@ Tensor = Any
 Augmentation = Callable[[Tensor, Tensor], Tensor]
 
 
-def render(images: Tensor, boxes: Tensor, flips: Tensor, extra: Tensor, spec: ViewsSpec, dtype: str) -> Tensor:
+def render(
+    images: Tensor, boxes: Tensor, flips: Tensor, extra: Tensor, spec: ViewsSpec, dtype: str, beyond: bool = False
+) -> Tensor:
     """Make one view of each image.
 
     Args:
@@ -29,13 +31,16 @@ def render(images: Tensor, boxes: Tensor, flips: Tensor, extra: Tensor, spec: Vi
         extra: float [B, E, 8] in [0, 1), one row for each of `spec.augmentations`.
         spec: size, truncation and augmentations count.
         dtype: of the arithmetic and the result.
+        beyond: pixels beyond the box count, as where an image is resized before it is cropped; else the box's edge is
+            repeated.
 
     Returns:
         [B, S, S, 3] in [-1, 1].
     """
-    pixels = crop_resize(ops.cast(images, dtype), ops.cast(boxes, dtype), ops.cast(flips, dtype), spec.size, dtype)
+    boxes, flips = ops.cast(boxes, dtype), ops.cast(flips, dtype)
+    pixels = crop_resize(ops.cast(images, dtype), boxes, flips, spec.size, dtype, beyond)
     if spec.truncate:
-        # The authors cast to uint8. The margin keeps a flat area, whose weights may add up to 1 - 1e-7, at its level.
+        # The authors cast to uint8. The margin keeps what is a whole level but for rounding, 74.99999, at its level.
         pixels = ops.floor(pixels + 1e-4)
     return augment(pixels * (2.0 / 255.0) - 1.0, extra, spec)
 
@@ -48,12 +53,12 @@ def augment(views: Tensor, extra: Tensor, spec: ViewsSpec) -> Tensor:
     return views
 
 
-def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int, dtype: str) -> Tensor:
+def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int, dtype: str, beyond: bool = False) -> Tensor:
     """Cut the boxes, resize them to [S, S] and mirror them; values stay in [0, 255]; arguments as in `render`."""
     _, height, width, channels = images.shape
     zeros = ops.zeros_like(flips)
-    rows = _interpolation(boxes[:, 0], boxes[:, 2], zeros, height, size, dtype)
-    columns = _interpolation(boxes[:, 1], boxes[:, 3], flips, width, size, dtype)
+    rows = _interpolation(boxes[:, 0], boxes[:, 2], zeros, height, size, dtype, beyond)
+    columns = _interpolation(boxes[:, 1], boxes[:, 3], flips, width, size, dtype, beyond)
     tall = ops.matmul(rows, ops.reshape(images, (-1, height, width * channels)))
     # [B, S, W, 3] to [B, W, S * 3]: the order in which both products are plain matmuls of contiguous operands.
     tall = ops.transpose(ops.reshape(tall, (-1, size, width, channels)), (0, 2, 1, 3))
@@ -61,15 +66,18 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int, dtype: 
     return ops.transpose(ops.reshape(wide, (-1, size, size, channels)), (0, 2, 1, 3))
 
 
-def _interpolation(start: Tensor, length: Tensor, flips: Tensor, extent: int, size: int, dtype: str) -> Tensor:
-    """Weights [B, S, extent] of bilinear sampling at half-pixel centres, clamped to the window."""
+def _interpolation(
+    start: Tensor, length: Tensor, flips: Tensor, extent: int, size: int, dtype: str, beyond: bool
+) -> Tensor:
+    """Weights [B, S, extent] of bilinear sampling at half-pixel centres, clamped to the window or to the image."""
     places = ops.cast(ops.arange(size), dtype)[None, :]
     flipped = flips[:, None]
     places = flipped * (size - 1.0 - places) + (1.0 - flipped) * places
-    length = length[:, None]
+    start, length = start[:, None], length[:, None]
     inside = (places + 0.5) * (length / float(size)) - 0.5
-    inside = ops.minimum(ops.maximum(inside, ops.zeros_like(inside)), length - 1.0)
-    centres = (start[:, None] + inside)[:, :, None]
+    first, last = (-start, extent - 1.0 - start) if beyond else (ops.zeros_like(start), length - 1.0)
+    inside = ops.minimum(ops.maximum(inside, first), last)
+    centres = (start + inside)[:, :, None]
     distance = ops.absolute(centres - ops.cast(ops.arange(extent), dtype)[None, None, :])
     return ops.maximum(1.0 - distance, ops.zeros_like(distance))
 

@@ -8,6 +8,7 @@ import keras
 from backends.base import Backend
 from backends.jax.devices import configure
 from backends.jax.kernels import KERNELS
+from backends.jax.modules import wrap
 from backends.jax.trainer import compile
 
 BACKEND = Backend(
@@ -16,4 +17,5 @@ BACKEND = Backend(
     compile=compile,
     kernels=KERNELS,
     versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
+    wrap=wrap,
 )

@@ -31,6 +31,7 @@ class JaxTrainer:
         self._update = compile_(self._update_of, donate_argnums=0)
         self._sums = compile_(self._sums_of)
         self._probe = compile_(self._gradients)
+        self._targets = compile_(self._targets_of)
 
     def step(self, batch: Batch) -> Mapping[str, Any]:
         inputs = self._put(self.task.inputs(batch, self.steps_done))
@@ -47,6 +48,9 @@ class JaxTrainer:
         (loss, (_, logits, views, teachers)), grads = self._probe(self._carry, self._frozen, inputs)
         return self.names.probed(_host(loss), _host(views), _host(logits), _host(teachers), _host(grads))
 
+    def teach(self, batch: Batch) -> list[Array]:
+        return _host(self._targets(self._frozen, self._put(self.task.shown(batch))))
+
     def state(self) -> dict[str, Array]:
         return self.names.flat(_host(self._carry), self.steps_done)
 
@@ -62,27 +66,30 @@ class JaxTrainer:
         return {"params": params, "buffers": buffers, "moments": moments}, {"loss": loss, "grad_norm": norm}
 
     def _gradients(self, carry: Tree, frozen: Tree, inputs: Tree) -> tuple[tuple[jax.Array, Tree], Tree]:
-        student_view, teacher_view = self.task.views(inputs)
-        teachers = self._teach(frozen, teacher_view)
+        views = self.task.views(inputs)
+        teachers = self.task.targets(inputs) or self._teach(frozen, views[1:])
 
         def loss_of(params: Tree) -> tuple[jax.Array, Tree]:
             student = self.task.student
-            logits, buffers = student.stateless_call(params, carry["buffers"], student_view, **mode(student, True))
-            return self.task.loss(logits, teachers, inputs), (buffers, logits, (student_view, teacher_view), teachers)
+            logits, buffers = student.stateless_call(params, carry["buffers"], views[0], **mode(student, True))
+            return self.task.loss(logits, teachers, inputs), (buffers, logits, views, teachers)
 
         return jax.value_and_grad(loss_of, has_aux=True)(carry["params"])
 
-    def _teach(self, frozen: Tree, view: jax.Array) -> list[jax.Array]:
-        views = self.task.teacher_views(view)
+    def _targets_of(self, frozen: Tree, inputs: Tree) -> list[jax.Array]:
+        return self._teach(frozen, self.task.views(inputs)[1:])
+
+    def _teach(self, frozen: Tree, views: Sequence[jax.Array]) -> list[jax.Array]:
+        views = self.task.teacher_views(views)
         return [
             jax.lax.stop_gradient(_frozen_call(teacher, values, each))
             for teacher, values, each in zip(self.task.teachers, frozen, views, strict=True)
         ]
 
     def _sums_of(self, carry: Tree, frozen: Tree, inputs: Tree) -> dict[str, jax.Array]:
-        view, student = inputs["view.student"], self.task.student
+        (view, *others), student = self.task.eval_views(inputs), self.task.student
         logits, _ = student.stateless_call(carry["params"], carry["buffers"], view, **mode(student, False))
-        return self.task.eval_sums(logits, self._teach(frozen, view), inputs)
+        return self.task.eval_sums(logits, self._teach(frozen, others), inputs)
 
     def _put(self, tree: Tree) -> Tree:
         return jax.device_put(tree, self.device)

@@ -34,6 +34,7 @@ class TensorFlowTrainer:
             }
         self._update = tf.function(self._update_of, jit_compile=jit, autograph=False)
         self._sums = tf.function(self._sums_of, jit_compile=jit, autograph=False)
+        self._targets = tf.function(self._targets_of, jit_compile=jit, autograph=False)
 
     def step(self, batch: Batch) -> Mapping[str, Any]:
         metrics = self._update(self._inputs(self.task.inputs(batch, self.steps_done)))
@@ -49,6 +50,9 @@ class TensorFlowTrainer:
         _fill(self._buffers, before)
         loss, logits = _hosts([loss, logits])
         return self.names.probed(loss, _hosts(views), logits, _hosts(teachers), _hosts(grads))
+
+    def teach(self, batch: Batch) -> list[Array]:
+        return _hosts(self._targets(self._inputs(self.task.shown(batch))))
 
     def state(self) -> dict[str, Array]:
         moments = {name: _hosts(tensors) for name, tensors in self._moments.items()}
@@ -78,21 +82,24 @@ class TensorFlowTrainer:
 
     def _gradients(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Any, Any, Any], Sequence[Tensor]]:
         views = self.task.views(inputs)
-        teachers = self._teach(views[1])
+        teachers = self.task.targets(inputs) or self._teach(views[1:])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._params)
             logits = self.task.student(views[0], **mode(self.task.student, True))
             loss = self.task.loss(logits, teachers, inputs)
         return loss, (logits, views, teachers), tape.gradient(loss, self._params)
 
-    def _teach(self, view: Tensor) -> list[Tensor]:
-        views = self.task.teacher_views(view)
+    def _targets_of(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        return self._teach(self.task.views(inputs)[1:])
+
+    def _teach(self, views: Sequence[Tensor]) -> list[Tensor]:
+        views = self.task.teacher_views(views)
         return [teacher(each, **mode(teacher, False)) for teacher, each in zip(self.task.teachers, views, strict=True)]
 
     def _sums_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        view = inputs["view.student"]
+        view, *others = self.task.eval_views(inputs)
         logits = self.task.student(view, **mode(self.task.student, False))
-        return self.task.eval_sums(logits, self._teach(view), inputs)
+        return self.task.eval_sums(logits, self._teach(others), inputs)
 
     def _inputs(self, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         with tf.device(self.device):

@@ -8,6 +8,7 @@ import torch
 from backends.base import Backend
 from backends.torch.devices import configure
 from backends.torch.kernels import KERNELS
+from backends.torch.modules import wrap
 from backends.torch.optimizer import adamw_update
 from backends.torch.trainer import compile
 
@@ -17,4 +18,5 @@ BACKEND = Backend(
     compile=compile,
     kernels={**KERNELS, "adamw_update": adamw_update},
     versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
+    wrap=wrap,
 )

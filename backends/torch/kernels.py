@@ -101,6 +101,7 @@ def dense(x_bf: Tensor, kernel_fc: Tensor, bias_c: Tensor) -> Tensor:
 
 KERNELS: dict[str, Callable[..., Any]] = {
     "conv2d": conv2d,
+    "depthwise_conv2d": conv2d,
     "group_norm": group_norm,
     "max_pool": max_pool,
     "global_mean": global_mean,

@@ -55,6 +55,11 @@ class TorchTrainer:
         self._fill(self._buffers, before)
         return self.names.probed(_host(loss), _hosts(views), _host(logits), _hosts(teachers), grads)
 
+    @torch.no_grad()
+    def teach(self, batch: Batch) -> list[Array]:
+        inputs = self._inputs(self.task.shown(batch))
+        return _hosts(self._teach(self.task.views(inputs)[1:]))
+
     def state(self) -> dict[str, Array]:
         moments = {name: _hosts(tensors) for name, tensors in self._moments.items()}
         carry = {"params": _hosts(self._params), "buffers": _hosts(self._buffers), "moments": moments}
@@ -70,12 +75,12 @@ class TorchTrainer:
     def _loss_of(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, Sequence[Tensor], list[Tensor]]]:
         with torch.no_grad():
             views = self.task.views(inputs)
-            teachers = self._teach(views[1])
+            teachers = self.task.targets(inputs) or self._teach(views[1:])
         logits = self.task.student(views[0], **mode(self.task.student, True))
         return self.task.loss(logits, teachers, inputs), (logits, views, teachers)
 
-    def _teach(self, view: Tensor) -> list[Tensor]:
-        views = self.task.teacher_views(view)
+    def _teach(self, views: Sequence[Tensor]) -> list[Tensor]:
+        views = self.task.teacher_views(views)
         return [teacher(each, **mode(teacher, False)) for teacher, each in zip(self.task.teachers, views, strict=True)]
 
     @torch.no_grad()
@@ -102,9 +107,9 @@ class TorchTrainer:
             target.copy_(self._tensor(array))
 
     def _sums(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        view = inputs["view.student"]
+        view, *others = self.task.eval_views(inputs)
         logits = self.task.student(view, **mode(self.task.student, False))
-        return {name: _host(value) for name, value in self.task.eval_sums(logits, self._teach(view), inputs).items()}
+        return {name: _host(value) for name, value in self.task.eval_sums(logits, self._teach(others), inputs).items()}
 
     def _inputs(self, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         return {name: self._tensor(array) for name, array in arrays.items()}

@@ -17,6 +17,7 @@ from framework.draws import draw, draws_hash
 from framework.errors import UserError, near
 from framework.plan import Plan
 from framework.protocols import Array, Batch, EvalBatch
+from framework.teachings import resolve
 
 if TYPE_CHECKING:
     from backends.base import Backend, Device
@@ -89,7 +90,12 @@ def measure(
 
     Returns:
         The arrays that the module names.
+
+    Raises:
+        UserError: the teachers' targets would be made before the training.
     """
+    if resolve(spec.teaching, spec.views.mixup).averaged:
+        raise UserError(f"teaching = {spec.teaching!r}: parity takes teachers that see each step's views")
     student, *teachers = models(spec, examples.num_classes)
     total = spec.duration.steps(len(examples.images), spec.batch_size)
     trainer = backend.compile(spec, student, teachers, total_steps=total, device=device)
@@ -121,26 +127,33 @@ def batch_of(spec: DistillSpec, examples: Examples, step: int) -> Batch:
 
 def eval_batches(spec: DistillSpec, examples: Examples) -> Iterator[EvalBatch]:
     """The evaluated images, whole, in full batches; the last one is padded."""
-    from framework.data.hostviews import evaluation_view
-
     images, labels = examples.evaluated
-    size, count = spec.views.size, spec.batch_size
+    count = spec.batch_size
     for start in range(0, len(images), count):
         part = slice(start, start + count)
-        views = [evaluation_view(image, None, None, size, spec.views.truncate) / 127.5 - 1 for image in images[part]]
-        padding = count - len(views)
+        padding = count - len(images[part])
+        student, *others = (_whole(images[part], size, padding, spec) for size in (spec.views.size, *spec.view_sizes))
         yield EvalBatch(
-            np.pad(np.stack(views).astype(np.float32), ((0, padding), (0, 0), (0, 0), (0, 0))),
+            student,
             np.pad(labels[part].astype(np.int32), (0, padding), constant_values=-1),
-            np.pad(np.ones(len(views), np.float32), (0, padding)),
+            np.pad(np.ones(len(images[part]), np.float32), (0, padding)),
+            tuple(others),
         )
+
+
+def _whole(images: Array, size: int, padding: int, spec: DistillSpec) -> Array:
+    from framework.data.hostviews import evaluation_view
+
+    views = [evaluation_view(image, None, None, size, spec.views.truncate) / 127.5 - 1 for image in images]
+    return np.pad(np.stack(views).astype(np.float32), ((0, padding), (0, 0), (0, 0), (0, 0)))
 
 
 def models(spec: DistillSpec, num_classes: int) -> list[Any]:
     """The student and the teachers, none of their parameters at a value that would hide a part of the arithmetic."""
     built = []
-    for number, model in enumerate((spec.student, *spec.teachers)):
-        built.append(_build(model, num_classes, spec.views.size, spec.seed + number))
+    sizes = (spec.views.size, *spec.teacher_sizes)
+    for number, (model, size) in enumerate(zip((spec.student, *spec.teachers), sizes, strict=True)):
+        built.append(_build(model, num_classes, size, spec.seed + number))
         fill(built[-1], spec.seed + number, GAIN if number else 1.0)
     return built
 

@@ -6,9 +6,10 @@ every slice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from framework.data.classes import unknown
 from framework.errors import UserError
 
 
@@ -22,6 +23,7 @@ class Entry:
         num_classes: how many classes it has.
         sizes: the rows of each of its splits.
         note: what to know before using it.
+        order: its class names, a key of `framework.data.classes.ORDERS`; None where they are not kept here.
     """
 
     train: str
@@ -32,29 +34,35 @@ class Entry:
     num_classes: int
     sizes: tuple[tuple[str, int], ...]
     note: str = ""
+    order: str | None = None
 
 
 CATALOG: dict[str, Entry] = {
     "dpdl-benchmark/oxford_flowers102": Entry(
         *("train", "validation", "test", "image", "label", 102),
         sizes=(("train", 1020), ("validation", 1020), ("test", 6149)),
+        order="flowers",
     ),
     "timm/oxford-iiit-pet": Entry(
         *("stratified(train)[:90%]", "stratified(train)[90%:]", "test", "image", "label", 37),
         sizes=(("train", 3680), ("test", 3669)),
+        order="pet",
     ),
     "ethz/food101": Entry(
         *("stratified(train)[:90%]", "stratified(train)[90%:]", "validation", "image", "label", 101),
         sizes=(("train", 75750), ("validation", 25250)),
+        order="food",
     ),
     "dpdl-benchmark/sun397": Entry(
         *("train", "validation", "test", "image", "label", 397),
         sizes=(("train", 76128), ("validation", 10875), ("test", 21750)),
+        order="sun",
     ),
     "ILSVRC/imagenet-1k": Entry(
         *("stratified(train)[:98%]", "stratified(train)[98%:]", "validation", "image", "label", 1000),
         sizes=(("train", 1281167), ("validation", 50000), ("test", 100000)),
         note="gated: accept its terms on the hub and log in with `hf auth login`; its own test split has no labels",
+        order="imagenet",
     ),
     "uoft-cs/cifar10": Entry(
         *("stratified(train)[:90%]", "stratified(train)[90%:]", "test", "img", "label", 10),
@@ -73,16 +81,16 @@ INSTEAD = {
 }
 
 
-def check_entry(name: str, sizes: Mapping[str, int], num_classes: int | None) -> tuple[str, ...]:
+def check_entry(name: str, sizes: Mapping[str, int], classes: Sequence[str] | None) -> tuple[str, ...]:
     """Hold what was loaded against what is known of it.
 
     Args:
         name: the data set; unknown names pass.
         sizes: rows by split.
-        num_classes: how many classes were found, None without labels.
+        classes: the class names that were found, None without labels.
 
     Returns:
-        Notes on splits of another size.
+        Notes on splits of another size and on other names.
 
     Raises:
         UserError: the number of classes is another one.
@@ -92,10 +100,19 @@ def check_entry(name: str, sizes: Mapping[str, int], num_classes: int | None) ->
     entry = CATALOG.get(name)
     if entry is None:
         return ()
-    if num_classes not in (None, entry.num_classes):
-        raise UserError(f"data {name!r} has {num_classes} classes where {entry.num_classes} are known: is it a copy?")
+    if classes is not None and len(classes) != entry.num_classes:
+        raise UserError(f"data {name!r} has {len(classes)} classes where {entry.num_classes} are known: is it a copy?")
+    return _other_sizes(name, entry, sizes) + _other_names(name, entry, classes or ())
+
+
+def _other_sizes(name: str, entry: Entry, sizes: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(
         f"{name}: split {split!r} has {sizes[split]} rows where {known} are known"
         for split, known in entry.sizes
         if split in sizes and sizes[split] != known
     )
+
+
+def _other_names(name: str, entry: Entry, classes: Sequence[str]) -> tuple[str, ...]:
+    other = unknown(classes, entry.order) if entry.order else ()
+    return (f"{name}: {len(other)} class names are not the known ones, e.g. {other[0]!r}",) if other else ()

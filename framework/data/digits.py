@@ -9,6 +9,7 @@ from framework.data.stratify import stratified_order
 Examples = tuple[np.ndarray, np.ndarray]
 
 CLASSES = tuple("0123456789")
+SIDE = 8
 # The first rows of one stratified order go to the first split, and so on. `upstream` is for the teacher only.
 SIZES = {"upstream": 500, "train": 100, "validation": 297, "test": 900}
 

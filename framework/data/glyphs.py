@@ -63,6 +63,7 @@ _PARTS = {
     "validation": _Part(1, VALIDATION_FONTS, NUM_VALIDATION),
     "test": _Part(2, TEST_FONTS, NUM_TEST),
 }
+SIZES = {name: part.per_class * len(CLASSES) for name, part in _PARTS.items()} | {"train": NUM_TRAIN * len(CLASSES)}
 
 
 def generate() -> dict[str, Examples]:

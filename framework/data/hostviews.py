@@ -6,29 +6,43 @@ Shapes: H and W image, S view.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from framework.protocols import Array
 
-# The authors cast to uint8. The margin keeps a flat area, whose weights may add up to 1 - 1e-7, at its level.
+# The authors cast to uint8. The margin keeps what is a whole level but for rounding, 74.99999, at its level.
 _MARGIN = 1e-4
 
 
-def render_view(image: Array, box: Array | tuple[int, int, int, int], size: int, flip: bool, truncate: bool) -> Array:
+def render_view(
+    image: Array,
+    box: Array | tuple[float, float, float, float],
+    size: int,
+    flip: bool,
+    truncate: bool,
+    beyond: bool = False,
+) -> Array:
     """Cut one box out of an image, resize it to a square and mirror it.
 
     Args:
         image: uint8 [H, W, 3].
-        box: (y, x, height, width) in whole pixels, inside the image.
+        box: (y, x, height, width) inside the image, in pixels; in whole ones unless `beyond`.
         size: S, in pixels.
         flip: mirror left to right, after the crop.
         truncate: round down to whole grey levels.
+        beyond: pixels beyond the box count, as where an image is resized before it is cropped; else they are never
+            read, and the box's edge is repeated.
 
     Returns:
-        float32 [S, S, 3] in [0, 255]. Pixels beyond the window are never read: its edge is repeated.
+        float32 [S, S, 3] in [0, 255].
     """
-    y, x, height, width = (int(value) for value in box)
-    view = _bilinear(image[y : y + height, x : x + width], size)
+    if beyond:
+        view = _sampled(image, [float(value) for value in box], size)
+    else:
+        y, x, height, width = (int(value) for value in box)
+        view = _bilinear(image[y : y + height, x : x + width], size)
     view = _truncated(view) if truncate else view
     return np.ascontiguousarray(view[:, ::-1]) if flip else view
 
@@ -106,6 +120,28 @@ def _bilinear(image: Array, size: int) -> Array:
     import cv2
 
     return cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _sampled(image: Array, box: Sequence[float], size: int) -> Array:
+    """Bilinear samples at the half-pixel centres of a box of any place; cv2 resizes boxes of whole pixels only."""
+    (top, bottom, down), (left, right, along) = (
+        _neighbours(box[axis], box[axis + 2], image.shape[axis], size) for axis in (0, 1)
+    )
+
+    def row(rows: Array) -> Array:
+        first, second = (image[rows[:, None], columns[None]].astype(np.float32) for columns in (left, right))
+        return first + (second - first) * along[None, :, None]
+
+    above = row(top)
+    return above + (row(bottom) - above) * down[:, None, None]
+
+
+def _neighbours(start: float, length: float, extent: int, size: int) -> tuple[Array, Array, Array]:
+    """Of each sample along one axis, the pixels on both sides (int64 [S]) and the second one's share (float32 [S])."""
+    places = start + (np.arange(size) + 0.5) * (length / size) - 0.5
+    places = places.clip(0, extent - 1)
+    low = np.floor(places).astype(np.int64)
+    return low, (low + 1).clip(max=extent - 1), (places - low).astype(np.float32)
 
 
 def _central_crop(image: Array, crop: int) -> Array:

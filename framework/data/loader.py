@@ -6,10 +6,11 @@ Small images go to the step as they are, with their draws; larger or unequal one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from framework.errors import UserError
 from framework.plan import Plan
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
 from framework.spec import DistillSpec
+from framework.teachings import RESIZED_FIRST, resolve
 
 T = TypeVar("T")
 
@@ -35,10 +37,15 @@ class Loader:
         spec: the distillation.
         source: the training split.
         total_steps: one past the last step.
+        targets: for each teacher its logits [N, C] for all examples, where they are made before the training.
     """
 
-    def __init__(self, spec: DistillSpec, source: Source, total_steps: int) -> None:
-        self.spec, self.source, self.total_steps = spec, source, total_steps
+    def __init__(
+        self, spec: DistillSpec, source: Source, total_steps: int, targets: Sequence[Array] | None = None
+    ) -> None:
+        self.spec, self.source, self.total_steps, self.targets = spec, source, total_steps, targets
+        crops = resolve(spec.teaching, spec.views.mixup).crops
+        self._beyond = {who: crop in RESIZED_FIRST for who, crop in crops.items()}
         self.plan = Plan(source.num_examples, spec.batch_size, spec.seed)
         self.on_host = source.uniform is None or max(source.uniform) > CANVAS_LIMIT
 
@@ -47,24 +54,34 @@ class Loader:
         ids, epochs = self.plan.batch(step)
         draws = draw(self.spec, step, ids, epochs, self.source.sizes(ids))
         labels = self.source.labels(ids) if self.spec.loss.task_weight > 0 else None
-        images = self.source.images(ids)
+        targets = None if self.targets is None else tuple(each[ids] for each in self.targets)
+        return replace(self.shown(self.source.images(ids), draws, targets is None), labels=labels, targets=targets)
+
+    def shown(self, images: Sequence[Array], draws: Draws, teachers: bool = True) -> Batch:
+        """A batch of images under some draws; without `teachers`, their views are left out where that saves work."""
         if not self.on_host:
-            return Batch(images=np.asarray(images), draws=draws, labels=labels)
-        return Batch(views=self._views(images, draws), draws=draws, mix=draws.mix, labels=labels)
+            return Batch(images=np.asarray(images), draws=draws)
+        return Batch(views=self._views(images, draws, teachers), draws=draws, mix=draws.mix)
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """The batches from step `start` to the end, a few made ahead in a thread."""
         return ahead(self.batch, range(start, self.total_steps))
 
-    def _views(self, images: Any, draws: Draws) -> tuple[Array, Array]:
-        student = self._view(images, draws.student)
-        return student, student if draws.shared else self._view(images, draws.teacher)
+    def _views(self, images: Sequence[Array], draws: Draws, teachers: bool) -> tuple[Array, ...]:
+        size, sizes = self.spec.views.size, self.spec.view_sizes
+        student = self._view("student", images, draws.student, size)
+        if not teachers:
+            return student, *[student for _ in sizes]
+        known = {size: student} if draws.shared else {}
+        for other in sizes:
+            known[other] = known[other] if other in known else self._view("teacher", images, draws.teacher, other)
+        return student, *[known[other] for other in sizes]
 
-    def _view(self, images: Any, draws: ViewDraws) -> Array:
-        views = self.spec.views
+    def _view(self, who: str, images: Sequence[Array], draws: ViewDraws, size: int) -> Array:
+        truncate, beyond = self.spec.views.truncate, self._beyond[who]
 
         def one(image: Array, box: Array, flip: float) -> Array:
-            return render_view(image, box, views.size, bool(flip), views.truncate)
+            return render_view(image, box, size, bool(flip), truncate, beyond)
 
         with ThreadPoolExecutor(num_threads()) as pool:
             rendered = list(pool.map(one, images, draws.boxes, draws.flips))
@@ -80,7 +97,7 @@ class EvalBatches:
     """A split's views for evaluation, all of one batch size; they are made once where they fit in memory.
 
     Args:
-        spec: the distillation; `evaluation.resize` and `views.size` count.
+        spec: the distillation; `evaluation.resize` and the views' sizes count.
         source: the split.
         limit: only so many examples, spread evenly over the split; None takes all.
 
@@ -95,6 +112,8 @@ class EvalBatches:
         if resize is not None and resize < spec.views.size:
             raise UserError(f"evaluation.resize = {resize}: allowed is views.size = {spec.views.size} or more, or null")
         self.spec, self.source = spec, source
+        # Teachers whose view is the student's size take the student's.
+        self._sizes = spec.view_sizes if {*spec.view_sizes} - {spec.views.size} else ()
         count = source.num_examples if limit is None else min(limit, source.num_examples)
         self.ids = np.arange(count, dtype=np.int64) * source.num_examples // count
         self.batch_size = min(spec.evaluation.batch_size, count)
@@ -104,7 +123,8 @@ class EvalBatches:
         if self._kept is not None:
             return iter(self._kept)
         made = ahead(self._batch, range(0, len(self.ids), self.batch_size))
-        if len(self.ids) * self.spec.views.size**2 * 12 > self._KEPT_BYTES:
+        pixels = sum(size**2 for size in (self.spec.views.size, *self._sizes))
+        if len(self.ids) * pixels * 12 > self._KEPT_BYTES:
             return made
         self._kept = list(made)
         return iter(self._kept)
@@ -112,17 +132,24 @@ class EvalBatches:
     def _batch(self, start: int) -> EvalBatch:
         ids = self.ids[start : start + self.batch_size]
         padding = self.batch_size - len(ids)
-        size, resize = self.spec.views.size, self.spec.evaluation.resize
-        crop = None if resize is None else size
-        with ThreadPoolExecutor(num_threads()) as pool:
-            views = list(pool.map(lambda image: evaluation_view(image, resize, crop, size), self.source.images(ids)))
+        images = self.source.images(ids)
         labels = self.source.labels(ids)
         labels = np.full(len(ids), -1, np.int32) if labels is None else labels.astype(np.int32)
         return EvalBatch(
-            views=np.pad(to_range(np.stack(views)), ((0, padding), (0, 0), (0, 0), (0, 0))),
+            views=self._views(images, self.spec.views.size, padding),
             labels=np.pad(labels, (0, padding), constant_values=-1),
             mask=np.pad(np.ones(len(ids), np.float32), (0, padding)),
+            teacher_views=tuple(self._views(images, size, padding) for size in self._sizes),
         )
+
+    def _views(self, images: Sequence[Array], size: int, padding: int) -> Array:
+        """The images at one size: the same part of each, however many pixels it has."""
+        resize, crop = self.spec.evaluation.resize, None
+        if resize is not None:
+            resize, crop = round(resize * size / self.spec.views.size), size
+        with ThreadPoolExecutor(num_threads()) as pool:
+            views = list(pool.map(lambda image: evaluation_view(image, resize, crop, size), images))
+        return np.pad(to_range(np.stack(views)), ((0, padding), (0, 0), (0, 0), (0, 0)))
 
 
 def ahead(make: Callable[[int], T], items: range, depth: int = _AHEAD) -> Iterator[T]:

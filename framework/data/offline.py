@@ -25,17 +25,22 @@ Examples = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class OfflineSet:
-    """How to make a data set without a network, and the hash that the pinned versions give, if one is kept."""
+    """How to make a data set without a network, and the hash that the pinned versions give, if one is kept.
+
+    Its images have `side` x `side` pixels, and `sizes` says how many each split has.
+    """
 
     generate: Callable[[], dict[str, Examples]]
     classes: tuple[str, ...]
+    side: int
+    sizes: Mapping[str, int]
     version: int
     sha256: str | None = None
 
 
 OFFLINE = {
-    "digits": OfflineSet(digits.generate, digits.CLASSES, version=1),
-    "glyphs": OfflineSet(glyphs.generate, glyphs.CLASSES, version=1, sha256=glyphs.SHA256),
+    "digits": OfflineSet(digits.generate, digits.CLASSES, digits.SIDE, digits.SIZES, version=1),
+    "glyphs": OfflineSet(glyphs.generate, glyphs.CLASSES, glyphs.SIZE, glyphs.SIZES, version=1, sha256=glyphs.SHA256),
 }
 
 

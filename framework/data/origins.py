@@ -40,13 +40,17 @@ def open_data(name: str, config: str | None, cache: Path) -> tuple[DatasetDict, 
     Raises:
         UserError: there is no such data set, or it can't be read.
     """
-    path = Path(name).expanduser()
-    is_hub = name not in OFFLINE and not path.exists() and not _looks_like_path(name)
-    if config is not None and not is_hub:
+    hub = is_hub(name)
+    if config is not None and not hub:
         raise UserError(f"data.config={config!r}: only hub data sets have configurations, {name!r} has none")
     if name in OFFLINE:
         return load_offline(name, cache)
-    return load_hub(name, config) if is_hub else (_open_local(name, path, cache), ())
+    return load_hub(name, config) if hub else (_open_local(name, Path(name).expanduser(), cache), ())
+
+
+def is_hub(name: str) -> bool:
+    """Whether a name is a hub id: none of the project's own, and nothing local."""
+    return name not in OFFLINE and not Path(name).expanduser().exists() and not _looks_like_path(name)
 
 
 def _looks_like_path(name: str) -> bool:

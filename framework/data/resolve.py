@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,10 @@ from framework.data.splits import Selection, parse, select
 from framework.data.store import open_store
 from framework.errors import UserError
 from framework.protocols import Array
+from framework.spec import DataSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-    from framework.spec import DataSpec
 
 Chosen = Mapping[str, tuple[Selection, ...]]  # by role: train, validation, test
 
@@ -47,14 +47,16 @@ def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT) -> Spl
     Raises:
         UserError: anything in the data or the spec that can't be trained on; it says what, where, and what is allowed.
     """
+    if spec.train_from is not None:
+        return _with_train_from(spec, cache, decoded_limit)
     _prepare(cache)
     loaded, notes = open_data(spec.name, spec.config, cache)
     sizes = {split: len(dataset) for split, dataset in loaded.items()}
-    expressions, missing = _expressions(spec, sizes)
-    chosen = {role: _select(spec, loaded, text) for role, text in expressions.items()}
-    labels, classes = _labels(spec, loaded, chosen)
+    expressions, missing = expressions_of(spec, sizes)
+    chosen = {role: choose(spec, loaded, text) for role, text in expressions.items()}
+    labels, classes = labels_of(spec, loaded, chosen)
     notes += missing + _overlaps(spec.name, chosen)
-    notes += check_entry(spec.name, sizes, None if classes is None else len(classes))
+    notes += check_entry(spec.name, sizes, classes)
     sources = {}
     for role, parts in chosen.items():
         rows = _rows(spec, loaded, expressions[role], parts)
@@ -63,6 +65,19 @@ def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT) -> Spl
         if store.num_replaced:
             notes += (f"{rows.name}: {store.num_replaced} bad images have a neighbour in their place",)
     return _splits(spec.name, sources, classes, notes)
+
+
+def _with_train_from(spec: DataSpec, cache: Path, decoded_limit: int) -> Splits:
+    """The data set's validation and test splits, and the training images of another one."""
+    own = load(replace(spec, train_from=None, train=DataSpec.train), cache, decoded_limit)
+    assert spec.train_from is not None
+    other = DataSpec(
+        name=spec.train_from, train=spec.train, validation=None, test=None, labels=None, on_bad_image=spec.on_bad_image
+    )
+    images = load(other, cache, decoded_limit)
+    total = hashlib.sha256(f"{own.fingerprint} {images.fingerprint}".encode())
+    notes = own.notes + images.notes
+    return replace(own, train=images.train, fingerprint=total.hexdigest()[:32], notes=notes)
 
 
 def _prepare(cache: Path) -> None:
@@ -82,7 +97,7 @@ def _splits(
     return Splits(sources["train"], validation, test, classes, name, total.hexdigest()[:32], notes)
 
 
-def _expressions(spec: DataSpec, sizes: Mapping[str, int]) -> tuple[dict[str, str], tuple[str, ...]]:
+def expressions_of(spec: DataSpec, sizes: Mapping[str, int]) -> tuple[dict[str, str], tuple[str, ...]]:
     """The split expression of each role that there is, and notes on those that are missing."""
     entry = CATALOG.get(spec.name)
     expressions: dict[str, str] = {}
@@ -123,7 +138,9 @@ def _hold_out(split: str) -> str:
     return f"'data.train=stratified({split})[:80%]' 'data.test=stratified({split})[80%:]'"
 
 
-def _select(spec: DataSpec, loaded: DatasetDict, text: str) -> tuple[Selection, ...]:
+def choose(spec: DataSpec, loaded: DatasetDict, text: str) -> tuple[Selection, ...]:
+    """The rows that a split expression means; errors as in `select`."""
+
     def labels(split: str) -> Array:
         column = _label_column(spec, loaded, split)
         if column is None:  # one class: a fixed shuffle
@@ -133,7 +150,7 @@ def _select(spec: DataSpec, loaded: DatasetDict, text: str) -> tuple[Selection, 
     return select(text, {split: len(dataset) for split, dataset in loaded.items()}, labels, spec.name)
 
 
-def _labels(spec: DataSpec, loaded: DatasetDict, chosen: Chosen) -> tuple[dict[str, Array], tuple[str, ...] | None]:
+def labels_of(spec: DataSpec, loaded: DatasetDict, chosen: Chosen) -> tuple[dict[str, Array], tuple[str, ...] | None]:
     """The int32 labels of each role and the class names; nothing and None where there are no labels."""
     if spec.labels is None:
         return {}, None

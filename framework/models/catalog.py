@@ -20,10 +20,16 @@ from framework.named import imported
 MODELS = {
     "bit": "framework.models.bit:bit",
     "convnet": "framework.models.convnet:convnet",
+    "mobilenet_v3": "framework.models.mobilenet_v3:mobilenet_v3",
 }
 
+# What is said of a model of another library's that nothing here wraps.
+LIBRARIES = {
+    "torch": "a torch.nn.Module needs backend=torch",
+    "flax": "a Flax module needs backend=jax, and to be a flax.linen.Module",
+}
 # Turns what a builder returned into a Keras model where it belongs to the backend's own library, else returns None.
-Wrapper = Callable[[Any, int], keras.Model | None]
+Wrapper = Callable[[Any, int, int], keras.Model | None]
 _wrappers: list[Wrapper] = []
 
 
@@ -31,8 +37,8 @@ def install_wrapper(wrapper: Wrapper | None) -> None:
     """Let a backend wrap its library's own modules (`torch.nn.Module`, a Flax module); None takes that back.
 
     Args:
-        wrapper: called with what the builder returned and the image size; gives a Keras model, or None if it doesn't
-            know the object.
+        wrapper: called with what the builder returned, the image size and the seed; gives a Keras model, or None if it
+            doesn't know the object.
     """
     _wrappers[:] = [wrapper] if wrapper else []
 
@@ -56,29 +62,28 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
         UserError: there is no such model or option, or what it gives are not logits of that number of classes.
     """
     if name in MODELS:
-        model = _call(name, imported(MODELS[name], "model"), options, num_classes, image_size)
+        model = call(name, imported(MODELS[name], "model"), options, num_classes, image_size)
         initialise(model, seed)
         return model
-    _restart_names(seed)
+    restart_names()
+    keras.utils.set_random_seed(seed % 2**32)
     if name.endswith(".keras"):
         return _checked(name, _from_file(name, options), num_classes, image_size)
     if ":" not in name:
         raise UserError(f"unknown model {name!r}: {near(name, MODELS)}; or package.module:function, or a .keras file")
-    made = _call(name, imported(name, "model"), options, num_classes, image_size)
-    return _checked(name, _as_keras(name, made, image_size), num_classes, image_size)
+    made = call(name, imported(name, "model"), options, num_classes, image_size)
+    return _checked(name, _as_keras(name, made, image_size, seed), num_classes, image_size)
 
 
-def _restart_names(seed: int) -> None:
+def restart_names() -> None:
     """Keras numbers unnamed layers through the process: the names must not depend on what was built before."""
     policy = keras.config.dtype_policy()
     keras.utils.clear_session()
     keras.config.set_dtype_policy(policy)
-    keras.utils.set_random_seed(seed % 2**32)
 
 
-def _call(
-    name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int
-) -> Any:
+def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int) -> Any:
+    """Call a builder with checked options; arguments and errors as in `build`, the result is what it returns."""
     known = inspect.signature(function).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         accepted = [option for option in known if option not in ("num_classes", "image_size")]
@@ -112,16 +117,17 @@ def _from_file(name: str, options: Mapping[str, Any]) -> Any:
         raise UserError(f"model {name!r} can't be loaded: {reason}") from error
 
 
-def _as_keras(name: str, made: Any, image_size: int) -> keras.Model:
+def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:
     if isinstance(made, keras.Model):
         return made
     for wrapper in _wrappers:
-        wrapped = wrapper(made, image_size)
+        wrapped = wrapper(made, image_size, seed)
         if wrapped is not None:
             return wrapped
-    raise UserError(
-        f"model {name!r}: it returned a {type(made).__module__}.{type(made).__qualname__}, not a keras.Model"
-    )
+    kind = f"{type(made).__module__}.{type(made).__qualname__}"
+    libraries = [base.__module__.partition(".")[0] for base in type(made).__mro__]
+    hint = next((f": {LIBRARIES[library]}" for library in libraries if library in LIBRARIES), "")
+    raise UserError(f"model {name!r}: it returned a {kind}, not a keras.Model{hint}")
 
 
 def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.Model:

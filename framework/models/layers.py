@@ -6,7 +6,7 @@ Variables start as zeros made by numpy, because Keras's own initialisers compile
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -24,32 +24,63 @@ def host_zeros(shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
     return np.zeros(shape, keras.backend.standardize_dtype(dtype))
 
 
+def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's `SAME`: the odd pixel after the map, so that a stride of 2 sees other pixels than with `centred`.
+
+    >>> same_padding(8, 3, 2), same_padding(7, 3, 2), same_padding(8, 5, 2)
+    ((0, 1), (1, 1), (1, 2))
+    """
+    total = max(0, ((side - 1) // stride) * stride + size - side)
+    return total // 2, total - total // 2
+
+
 @registered
 class Conv2D(keras.layers.Layer):
-    """A convolution without bias, padded by size // 2 on all four sides. Variable: `kernel` [h, w, I, O].
+    """A convolution without bias. Variable: `kernel` [h, w, I, O].
 
     Args:
         filters: output channels.
         size: of the kernel, on both axes; odd.
         stride: of both axes.
+        padding: "centred" adds size // 2 on all four sides, "same" as TensorFlow does.
     """
 
-    def __init__(self, filters: int, size: int, stride: int = 1, **keywords: Any) -> None:
+    convolve = kernels.conv2d
+
+    def __init__(
+        self,
+        filters: int,
+        size: int,
+        stride: int = 1,
+        padding: Literal["centred", "same"] = "centred",
+        **keywords: Any,
+    ) -> None:
         super().__init__(**keywords)
-        self.filters, self.size, self.stride = filters, size, stride
+        self.filters, self.size, self.stride, self.padding = filters, size, stride, padding
+
+    def kernel_shape(self, channels: int) -> tuple[int, ...]:
+        """The kernel's shape for that many input channels."""
+        return (self.size, self.size, channels, self.filters)
 
     def build(self, input_shape: Shape) -> None:
-        shape = (self.size, self.size, input_shape[-1], self.filters)
+        assert input_shape[-1] is not None
+        shape = self.kernel_shape(input_shape[-1])
         # Not cast automatically: standardisation needs the kernel's full precision.
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=host_zeros, autocast=False)
 
     def effective_kernel(self) -> Tensor:
-        """The kernel that is convolved with: [h, w, I, O] in the variable's dtype."""
+        """The kernel that is convolved with, in the variable's dtype and shape."""
         return ops.convert_to_tensor(self.kernel)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         kernel = ops.cast(self.effective_kernel(), self.compute_dtype)
-        return kernels.conv2d(x_bhwc, kernel, self.stride, self.size // 2)
+        return self.convolve(x_bhwc, kernel, self.stride, self._pads(x_bhwc.shape))
+
+    def _pads(self, shape: Shape) -> kernels.Padding:
+        _, height, width, _ = shape
+        if self.padding == "centred" or height is None or width is None:
+            return self.size // 2
+        return same_padding(height, self.size, self.stride), same_padding(width, self.size, self.stride)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, *extent, _ = input_shape
@@ -57,7 +88,8 @@ class Conv2D(keras.layers.Layer):
         return (batch, *sides, self.filters)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "filters": self.filters, "size": self.size, "stride": self.stride}
+        own = {"filters": self.filters, "size": self.size, "stride": self.stride, "padding": self.padding}
+        return {**super().get_config(), **own}
 
 
 @registered
@@ -66,6 +98,16 @@ class StdConv2D(Conv2D):
 
     def effective_kernel(self) -> Tensor:
         return kernels.standardise(super().effective_kernel())
+
+
+@registered
+class DepthwiseConv2D(Conv2D):
+    """A convolution of each channel by itself; `filters` is their number. Variable: `kernel` [h, w, 1, C]."""
+
+    convolve = kernels.depthwise_conv2d
+
+    def kernel_shape(self, channels: int) -> tuple[int, ...]:
+        return (self.size, self.size, 1, channels)
 
 
 @registered
@@ -95,6 +137,51 @@ class GroupNorm(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}
+
+
+@registered
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation with an affine map, over the examples of one device.
+
+    Variables, each [1, 1, 1, C]: `scale`, `bias`, and the statistics that evaluation uses, `moving_mean` and
+    `moving_variance`.
+
+    Args:
+        momentum: share of a moving statistic that a step keeps, 0 to 1.
+        epsilon: added to the variance, inside the root.
+    """
+
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.momentum, self.epsilon = momentum, epsilon
+
+    def build(self, input_shape: Shape) -> None:
+        # Not cast automatically: statistics in half precision would stand still.
+        common = {"shape": (1, 1, 1, input_shape[-1]), "initializer": host_zeros, "autocast": False}
+        self.scale, self.bias = (self.add_weight(name=name, **common) for name in ("scale", "bias"))
+        names = ("moving_mean", "moving_variance")
+        self.moving_mean, self.moving_variance = (self.add_weight(name=n, trainable=False, **common) for n in names)
+
+    def call(self, x_bhwc: Tensor, training: bool | None = None) -> Tensor:
+        x = ops.cast(x_bhwc, self.variable_dtype)
+        mean, variance = self._of_batch(x) if training else (self.moving_mean, self.moving_variance)
+        factor = ops.rsqrt(variance + self.epsilon) * self.scale
+        return ops.cast((x - mean) * factor + self.bias, x_bhwc.dtype)
+
+    def _of_batch(self, x_bhwc: Tensor) -> tuple[Tensor, Tensor]:
+        # By sums, because `ops.mean` passes through float32.
+        share = x_bhwc.shape[-1] / ops.cast(ops.size(x_bhwc), x_bhwc.dtype)
+        mean = ops.sum(x_bhwc, axis=(0, 1, 2), keepdims=True) * share
+        variance = ops.sum(ops.square(x_bhwc - mean), axis=(0, 1, 2), keepdims=True) * share
+        for moving, seen in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + ops.stop_gradient(seen) * (1.0 - self.momentum))
+        return mean, variance
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
 
 
 @registered

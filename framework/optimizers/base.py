@@ -37,9 +37,15 @@ class Optimizer(Protocol):
         """New parameters, new moments and the gradient's global norm; written in `keras.ops`."""
 
 
-def decays(path: str) -> bool:
-    """Whether weight decay applies to a parameter: to kernels, not to norms and biases (the authors' `.*/kernel`)."""
-    return path.rsplit("/", 1)[-1].endswith("kernel")
+def decays(path: str, rank: int = 0) -> bool:
+    """Whether weight decay applies to a parameter: to kernels, not to norms and biases (the authors' `.*/kernel`).
+
+    Args:
+        path: its name, `block1/conv1/kernel`.
+        rank: its number of axes: torch calls a kernel `weight`, and a norm's scale too, which has one axis.
+    """
+    role = path.rsplit("/", 1)[-1]
+    return role.endswith("kernel") or (role == "weight" and rank > 1)
 
 
 def widened(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,7 +64,9 @@ def test_what_is_built_has_no_folder(name: str) -> None:
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"'digts': did you mean 'digits'\? allowed: bit, convnet, digits; or a run's"):
+    with pytest.raises(
+        UserError, match=r"'digts': did you mean 'digits'\? allowed: bit, convnet, digits, mobilenet_v3; or a run's"
+    ):
         found("digts")
     with pytest.raises(UserError, match=r"'empty': there is no model\.json in that folder"):
         found("empty")
@@ -124,12 +127,45 @@ def test_a_stored_teacher_comes_with_its_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("classes", "told"),
-    [(("a", "b", "c"), "the teacher knows 2 classes, but data 'mine' have 3"), (("a", "c"), "class 1 is 'b', in data")],
+    [
+        (("a", "b", "c"), "the teacher knows 2 classes, but data 'mine' have 3"),
+        (("a", "c"), "the teacher knows no class 'c' of data 'mine'"),
+    ],
 )
 def test_a_stored_teacher_of_other_classes_is_refused(tmp_path: Path, classes: tuple[str, ...], told: str) -> None:
     store.save(tmp_path / "own", CARD, weights(build()))
     with pytest.raises(UserError, match=told):
         teachers.build_all(spec(name="own"), [tmp_path / "own"], splits(*classes))
+
+
+def test_a_teacher_answers_in_the_data_s_order(tmp_path: Path) -> None:
+    from keras import ops
+
+    views = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 3)).astype(np.float32)
+    arrays = weights(build(3, seed=3))
+    write_arrays(tmp_path / "a.safetensors", arrays, {})
+    (tmp_path / "theirs.txt").write_text("a\nb\nc\n")
+    store.save(tmp_path / "own", dataclasses.replace(CARD, classes=("a", "b", "c"), num_classes=3), arrays)
+    given = {"name": "convnet", "options": {"widths": [4]}, "weights": str(tmp_path / "a.safetensors")}
+    original = np.asarray(ops.convert_to_numpy(build(3, seed=3)(views)))
+    for folder, values in (
+        (tmp_path / "own", {"name": "own"}),
+        (None, given | {"classes": str(tmp_path / "theirs.txt")}),
+    ):
+        (model,) = teachers.build_all(spec(**values), [folder], splits("C", "a", "b"))
+        np.testing.assert_array_equal(ops.convert_to_numpy(model(views)), original[:, [2, 0, 1]])
+        assert tuple(model.compute_output_shape((None, 8, 8, 3))) == (None, 3)
+        (model,) = teachers.build_all(spec(**values), [folder], splits("a", "b", "c"))
+        np.testing.assert_array_equal(ops.convert_to_numpy(model(views)), original)
+        (model,) = teachers.build_all(spec(**values | {"classes": "data"}), [folder], splits("C", "a", "b"))
+        np.testing.assert_array_equal(ops.convert_to_numpy(model(views)), original)
+
+
+def test_a_built_teacher_without_labels_says_its_classes(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.safetensors", weights(build(37)), {})
+    given = {"name": "convnet", "options": {"widths": [4]}, "weights": str(tmp_path / "a.safetensors")}
+    (model,) = teachers.build_all(spec(**given, classes="pet"), [None], splits())
+    assert tuple(model.compute_output_shape((None, 8, 8, 3))) == (None, 37)
 
 
 def test_a_built_teacher_needs_weights_and_classes(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Draws: pure functions of their keys, in TensorFlow's distribution of crop boxes and the authors' of mixing factors.
 
-tests/golden/crop_boxes.npz has 20,000 boxes of the authors' `inception_crop` for each image size, mixup.npz quantiles
-of 50,000 mixing factors. Two samples of 20,000 from one distribution differ by less than 0.0163 with 99 %
+crop_boxes*.npz have 20,000 boxes of the authors' `inception_crop` for each image size, mixup*.npz quantiles of 50,000
+mixing factors (tests/golden). Two samples of 20,000 from one distribution differ by less than 0.0163 with 99 %
 (Kolmogorov and Smirnov); a sampler as torchvision's (area and log-aspect uniform) differs by more than 0.1.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+import re
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,20 @@ from scipy import stats
 from framework.draws import crop_boxes, draw, draws_hash, mix_factor
 from framework.protocols import Draws
 from framework.spec import DistillSpec, ViewsSpec
+from tests.recorded import params, recordings
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-BOXES = np.load(GOLDEN / "crop_boxes.npz")
-MIXUP = np.load(GOLDEN / "mixup.npz")
+BOXES, MIXUP = recordings("crop_boxes"), recordings("mixup")
+# Of each file the sets of boxes, and the sets of quantiles, by image size: `375x500_default`.
+DRAWN = [(file, key) for file, arrays in BOXES.items() for key in arrays.files if key.endswith("/boxes_yxhw")]
+DESCRIBED = [(file, key) for file, arrays in BOXES.items() for key in arrays.files if key.endswith("/area_quantiles")]
+FACTORS = [(file, key) for file, arrays in MIXUP.items() for key in arrays.files if key.endswith("/lam_quantiles")]
 COUNT = 20_000
 LARGEST_KS = 0.02
+
+
+def size_of(key: str) -> tuple[int, int]:
+    height, width = map(int, re.match(r"(\d+)x(\d+)_", key).groups())  # type: ignore[union-attr]
+    return height, width
 
 
 def spec(**changes: Any) -> DistillSpec:
@@ -50,23 +58,23 @@ def measures(boxes: np.ndarray, height: int, width: int) -> dict[str, np.ndarray
     }
 
 
-@pytest.mark.parametrize("size", [(375, 500), (500, 375)])
+@pytest.mark.parametrize(("file", "key"), params(DRAWN))
 @pytest.mark.parametrize("measure", ["area", "aspect", "height", "top", "left"])
-def test_boxes_are_distributed_as_tensorflow_s(size: tuple[int, int], measure: str) -> None:
-    golden = BOXES[f"{size[0]}x{size[1]}_default/boxes_yxhw"]
-    assert len(golden) == COUNT
-    expected = measures(golden, *size)[measure]
+def test_boxes_are_distributed_as_tensorflow_s(file: str, key: str, measure: str) -> None:
+    size = size_of(key)
+    expected = measures(BOXES[file][key], *size)[measure]
     found = measures(drawn(size).student.boxes, *size)[measure]
     assert stats.ks_2samp(found, expected).statistic < LARGEST_KS
 
 
-@pytest.mark.parametrize("size", [(375, 500), (500, 375)])
-def test_the_imagenet_recipe_draws_the_same(size: tuple[int, int]) -> None:
-    """Its aspect is written out (3/4 to 4/3 cut to 0.75 and 1.33); the recorded quantiles bound the difference."""
-    name, found = f"{size[0]}x{size[1]}_i1k", measures(drawn(size).student.boxes, *size)
-    for measure, key in {"area": "area", "aspect": "aspect", "top": "rel_y", "left": "rel_x"}.items():
-        quantiles = BOXES[f"{name}/{key}_quantiles"].astype(np.float64)
-        levels, inside = BOXES["quantile_levels"], slice(1, -1)
+@pytest.mark.parametrize(("file", "key"), params(DESCRIBED))
+def test_quantiles_are_tensorflow_s(file: str, key: str) -> None:
+    """Also where ImageNet's recipe writes the aspect out; the recorded quantiles bound the difference."""
+    golden, name, size = BOXES[file], key.partition("/")[0], size_of(key)
+    found = measures(drawn(size).student.boxes, *size)
+    for measure, recorded in {"area": "area", "aspect": "aspect", "top": "rel_y", "left": "rel_x"}.items():
+        quantiles = golden[f"{name}/{recorded}_quantiles"].astype(np.float64)
+        levels, inside = golden["quantile_levels"], slice(1, -1)
         # Between the two: many boxes share one value, so the levels may be anywhere within its step.
         below = (found[measure][None] < quantiles[inside, None] - 1e-6).mean(1)
         upto = (found[measure][None] <= quantiles[inside, None] + 1e-6).mean(1)
@@ -75,7 +83,8 @@ def test_the_imagenet_recipe_draws_the_same(size: tuple[int, int]) -> None:
 
 
 def test_the_distribution_test_can_fail() -> None:
-    size, golden = (375, 500), BOXES["375x500_default/boxes_yxhw"]
+    file, key = DRAWN[0]
+    size, golden = size_of(key), BOXES[file][key]
     wider = drawn(size, views=ViewsSpec(aspect=(0.75, 1.45))).student.boxes
     found, expected = measures(wider, *size), measures(golden, *size)
     assert max(stats.ks_2samp(found[key], expected[key]).statistic for key in expected) > 2 * LARGEST_KS
@@ -108,10 +117,34 @@ def test_an_impossible_crop_is_the_whole_image() -> None:
     np.testing.assert_array_equal(boxes, [[0, 0, 4, 400]])
 
 
+SQUARE = ViewsSpec(size=128)  # out of the image resized to 160 x 160
+
+
+def test_mild_crops_are_windows_of_the_resized_image() -> None:
+    """The authors' `resize(160)|random_crop(128)`: offsets of 0 to 32 whole pixels of the square, each as likely."""
+    top, left, height, width = drawn((320, 480), teaching="same/rc", views=SQUARE).student.boxes.astype(np.float64).T
+    np.testing.assert_array_equal(height, np.full(COUNT, 256))
+    np.testing.assert_array_equal(width, np.full(COUNT, 384))
+    for offsets in (top / 2, left / 3):
+        np.testing.assert_array_equal(offsets, np.rint(offsets))
+        counts = np.bincount(offsets.astype(int), minlength=33)
+        assert len(counts) == 33
+        assert stats.chisquare(counts).pvalue > 1e-3
+    assert abs(np.corrcoef(top, left)[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize(("views", "share", "offset"), [(SQUARE, 0.8, 16), (ViewsSpec(size=128, resize=257), 0, 64)])
+def test_the_central_crop_is_the_middle_of_the_resized_image(views: ViewsSpec, share: float, offset: int) -> None:
+    boxes = drawn((320, 480), teaching="fix/cc", views=views).teacher.boxes
+    pixels = np.array([320, 480]) / views.square
+    expected = np.concatenate([offset * pixels, (share or 128 / 257) * np.array([320, 480])])
+    np.testing.assert_allclose(boxes, np.tile(expected, (COUNT, 1)), rtol=1e-6)
+
+
 IDS, EPOCHS, SIZES = np.array([5, 0, 9, 5]), np.array([0, 1, 1, 2]), np.array([[24, 24], [30, 40], [24, 24], [24, 24]])
 
 
-@pytest.mark.parametrize("teaching", ["fixed", "independent", "consistent", "funmatch"])
+@pytest.mark.parametrize("teaching", ["fixed", "independent", "funmatch", "fix/cc", "fix/ic_ens", "ind/rc", "same/rc"])
 def test_draws_are_a_function_of_their_keys_alone(teaching: str) -> None:
     of = spec(teaching=teaching, seed=4, views=ViewsSpec(augmentations=("brightness", "grayscale")))
     together = draw(of, 7, IDS, EPOCHS, SIZES)
@@ -142,8 +175,10 @@ def test_each_word_of_the_key_matters() -> None:
 
 
 def test_shared_views_are_one_object() -> None:
-    assert all(draw(spec(teaching=name), 0, IDS, EPOCHS, SIZES).shared for name in ("consistent", "funmatch"))
-    assert not any(draw(spec(teaching=name), 0, IDS, EPOCHS, SIZES).shared for name in ("independent", "fixed"))
+    shared = ("consistent", "funmatch", "same/rc", "same/ic", "same/ic,mix", "fix/rs")
+    own = ("independent", "fixed", "fix/cc", "ind/rc", "ind/ic")
+    assert all(draw(spec(teaching=name), 0, IDS, EPOCHS, SIZES).shared for name in shared)
+    assert not any(draw(spec(teaching=name), 0, IDS, EPOCHS, SIZES).shared for name in own)
 
 
 def test_student_s_view_is_the_same_in_all_teachings() -> None:
@@ -153,19 +188,29 @@ def test_student_s_view_is_the_same_in_all_teachings() -> None:
         np.testing.assert_array_equal(view.flips, views[0].flips)
 
 
-def test_independent_views_are_unrelated() -> None:
-    both = drawn((64, 64), teaching="independent")
+@pytest.mark.parametrize(("teaching", "column"), [("ind/ic", 2), ("ind/rc", 0)])
+def test_independent_views_are_unrelated(teaching: str, column: int) -> None:
+    both = drawn((64, 64), teaching=teaching, views=SQUARE)
     student, teacher = both.student, both.teacher
-    for first, second in ((student.boxes[:, 2], teacher.boxes[:, 2]), (student.flips, teacher.flips)):
+    for first, second in ((student.boxes[:, column], teacher.boxes[:, column]), (student.flips, teacher.flips)):
         assert abs(np.corrcoef(first, second)[0, 1]) < 0.03
 
 
-def test_fixed_shows_the_teacher_the_whole_image_for_ever() -> None:
-    teachers = [draw(spec(teaching="fixed", seed=seed), seed, IDS, EPOCHS + seed, SIZES).teacher for seed in (0, 3)]
+@pytest.mark.parametrize("teaching", ["fixed", "fix/rs", "fix/cc"])
+def test_fixed_shows_the_teacher_one_view_for_ever(teaching: str) -> None:
+    teachers = [draw(spec(teaching=teaching, seed=seed), seed, IDS, EPOCHS + seed, SIZES).teacher for seed in (0, 3)]
+    whole = np.concatenate([np.zeros_like(SIZES), SIZES], axis=1)
     for view in teachers:
-        np.testing.assert_array_equal(view.boxes, np.concatenate([np.zeros_like(SIZES), SIZES], axis=1))
+        np.testing.assert_array_equal(view.boxes, teachers[0].boxes)
+        assert np.array_equal(view.boxes, whole) == (teaching != "fix/cc")
         assert not view.flips.any()
         assert not view.extra.any()
+
+
+def test_the_student_of_a_fixed_teacher_sees_new_views_but_for_rs() -> None:
+    for teaching in ("fixed", "fix/rs", "fix/cc", "fix/ic_ens"):
+        first, second = (draw(spec(teaching=teaching), 0, IDS, EPOCHS + later, SIZES).student for later in (0, 1))
+        assert np.array_equal(first.boxes, second.boxes) == (teaching == "fix/rs")
 
 
 def test_shapes_and_dtypes() -> None:
@@ -191,16 +236,18 @@ def test_flips_are_unrelated_to_boxes() -> None:
     assert max(abs(np.corrcoef(view.flips, column)[0, 1]) for column in view.boxes.T) < 0.03
 
 
-@pytest.mark.parametrize("p", ["1", "0.5", "0.1"])
-def test_mixing_factors_are_distributed_as_the_authors(p: str) -> None:
-    factors = np.sort([mix_factor(2, step, float(p)) for step in range(COUNT // 2)])
+@pytest.mark.parametrize(("file", "key"), params(FACTORS))
+def test_mixing_factors_are_distributed_as_the_authors(file: str, key: str) -> None:
+    name, golden = key.partition("/")[0], MIXUP[file]
+    p = float(name.removeprefix("dist_p"))
+    factors = np.sort([mix_factor(2, step, p) for step in range(COUNT // 2)])
     assert 0.5 <= factors[0] <= factors[-1] <= 1
-    quantiles, levels = MIXUP[f"dist_p{p}/lam_quantiles"], MIXUP["dist/quantile_levels"]
+    quantiles, levels = golden[key], golden["dist/quantile_levels"]
     inside = (quantiles > 0.5) & (quantiles < 1)  # where many factors round to 1, its level is the jump's end
     assert inside.sum() > 50
     shares = np.searchsorted(factors, quantiles[inside], side="right") / len(factors)
     assert np.abs(shares - levels[inside]).max() < LARGEST_KS
-    assert np.mean(factors) == pytest.approx(MIXUP[f"dist_p{p}/lam_mean_std_min_max"][0], abs=0.005)
+    assert np.mean(factors) == pytest.approx(golden[f"{name}/lam_mean_std_min_max"][0], abs=0.005)
 
 
 def test_the_factor_is_one_float32_a_step() -> None:

@@ -55,6 +55,12 @@ def test_constant_stays_at_the_peak() -> None:
     assert [schedule(step) for step in (0, 1, 4, 9, 1000)] == [0, 0.25, 1, 1, 1]
 
 
+def test_bit_s_staircase() -> None:
+    schedule = make(ScheduleSpec(name="staircase", warmup_steps=500), 10_000)
+    found = [schedule(step) for step in (0, 250, 500, 2999, 3000, 5999, 6000, 8999, 9000, 9999)]
+    np.testing.assert_allclose(found, [0, 0.5, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
 def test_mistakes() -> None:
     with pytest.raises(UserError, match=r"schedule\.name = 'cosin': did you mean 'cosine'"):
         make(ScheduleSpec(name="cosin"), 10)

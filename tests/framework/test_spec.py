@@ -62,6 +62,7 @@ OTHER: dict[Path_, Any] = {
     ("data", "image"): "img",
     ("data", "labels"): None,
     ("data", "on_bad_image"): "skip",
+    ("data", "train_from"): "ethz/food101",
     ("student", "name"): "bit",
     ("student", "options"): {"depth": [1]},
     ("student", "weights"): "student.npz",
@@ -69,6 +70,7 @@ OTHER: dict[Path_, Any] = {
     ("teachers", 0, "options"): {"widths": [8]},
     ("teachers", 0, "weights"): "teacher.npz",
     ("teachers", 0, "normalize"): "imagenet",
+    ("teachers", 0, "classes"): "pet",
     ("teachers", 0, "min_accuracy"): 0.5,
     ("teachers", 0, "fingerprint"): "0123456789abcdef",
     ("teaching",): "consistent",
@@ -79,9 +81,13 @@ OTHER: dict[Path_, Any] = {
     ("views", "mixup"): 0.5,
     ("views", "truncate"): False,
     ("views", "augmentations"): ["brightness"],
+    ("views", "teacher_size"): 32,
+    ("views", "resize"): 32,
+    ("views", "target_crops"): 10,
     ("loss", "distance"): "l2",
     ("loss", "temperature"): 2.0,
     ("loss", "task_weight"): 0.1,
+    ("loss", "ensemble"): "mean_logits",
     ("optimizer", "name"): "sgd",
     ("optimizer", "lr"): 0.1,
     ("optimizer", "weight_decay"): 0.0,
@@ -127,6 +133,42 @@ def test_a_fingerprint_is_sixteen_digits() -> None:
     assert spec.fingerprint == spec.replace(seed=0).fingerprint
     assert len(spec.fingerprint) == 16
     assert int(spec.fingerprint, 16) >= 0
+
+
+def test_fingerprints_stay_what_they_were() -> None:
+    """Runs are found by them for years: a key that comes later must not change them at its default."""
+    assert DistillSpec().fingerprint == "742577344fbce14c"
+    spec = DistillSpec(teaching="independent", data=DataSpec(name="digits"), views=ViewsSpec(size=8))
+    assert spec.fingerprint == "ed9a023e3829ffbb"
+
+
+@pytest.mark.parametrize(
+    ("paper", "plain"), [("ind/ic", "independent"), ("same/ic", "consistent"), ("same/ic,mix", "funmatch")]
+)
+def test_a_teaching_has_one_fingerprint_under_both_names(paper: str, plain: str) -> None:
+    one, other = (DistillSpec(teaching=name) for name in (paper, plain))
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != DistillSpec(teaching="same/rc").fingerprint
+    assert DistillSpec.from_dict(one.to_dict()) == one
+
+
+def test_the_teachers_size_is_hashed_where_it_is_another() -> None:
+    two = (TeacherSpec(), TeacherSpec())
+
+    def fingerprint(size: Any) -> str:
+        return DistillSpec(teachers=two, views=ViewsSpec(size=24, teacher_size=size)).fingerprint
+
+    assert fingerprint(None) == fingerprint(24) == fingerprint((24, 24))
+    assert fingerprint(32) == fingerprint((32, 32))
+    assert len({fingerprint(each) for each in (None, 32, (24, 32), (32, 24))}) == 4
+
+
+def test_each_teacher_has_a_size() -> None:
+    two = (TeacherSpec(), TeacherSpec())
+    views = {size: ViewsSpec(size=24, teacher_size=size) for size in (None, 32, (32, 24), (48, 48))}
+    sizes = {size: DistillSpec(teachers=two, views=each).teacher_sizes for size, each in views.items()}
+    assert sizes == {None: (24, 24), 32: (32, 32), (32, 24): (32, 24), (48, 48): (48, 48)}
+    assert DistillSpec(teachers=two, views=views[48, 48]).view_sizes == (48,)
 
 
 def test_a_stored_teacher_is_known_by_its_fingerprint_wherever_it_lies() -> None:
@@ -243,6 +285,17 @@ def test_an_unknown_key_names_the_near_one(path: Path_) -> None:
         ({"views": {"area": [0.5, 1.1]}}, "views.area"),
         ({"views": {"aspect": [0, 1]}}, "views.aspect"),
         ({"views": {"aspect": [2, 1]}}, "views.aspect"),
+        ({"views": {"teacher_size": 0}}, "views.teacher_size = 0"),
+        ({"views": {"teacher_size": [24, 5000]}}, r"views.teacher_size = \(24, 5000\): allowed is 1 to 4096"),
+        (
+            {"views": {"teacher_size": [24, 32]}},
+            r"teacher_size = \[24, 32\]: expected one number, or one for each of 1",
+        ),
+        ({"views": {"resize": 23}}, "views.resize = 23: allowed is views.size = 24 or more"),
+        ({"views": {"target_crops": 0}}, "views.target_crops = 0"),
+        ({"teaching": "fix/rs", "views": {"augmentations": ["brightness"]}}, "shows images as they are"),
+        ({"teaching": "same/rc", "views": {"mixup": 0.5}}, "say teaching=funmatch"),
+        ({"loss": {"ensemble": "mean"}}, "loss.ensemble = 'mean': did you mean"),
         ({"teaching": "fixed", "views": {"mixup": 0.5}}, "say teaching=funmatch"),
         ({"optimizer": {"lr": 0}}, "optimizer.lr"),
         ({"optimizer": {"lrr": 1}}, "unknown key 'optimizer.lrr': did you mean 'lr'"),

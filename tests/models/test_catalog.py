@@ -64,7 +64,7 @@ def test_every_name_builds_a_model_from_its_seed(name: str, options: dict[str, A
 
 
 def test_all_names_are_tried() -> None:
-    assert set(catalog.MODELS) == {"bit", "convnet"}
+    assert set(catalog.MODELS) == {"bit", "convnet", "mobilenet_v3"}
 
 
 def test_an_own_builder_is_called_with_its_options(own: types.ModuleType) -> None:
@@ -103,18 +103,24 @@ def test_a_file_keeps_its_weights(tmp_path: Path) -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_a_backend_wraps_its_own_modules(own: types.ModuleType) -> None:
-    catalog.install_wrapper(lambda made, size: flat(5, size) if made == 3 else None)
-    try:
-        assert catalog.build("own_models:number", {}, 5, 8, seed=7).count_params() > 0
-    finally:
-        catalog.install_wrapper(None)
+def test_a_backend_wraps_its_own_modules(own: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_wrappers", [])
+    catalog.install_wrapper(lambda made, size, seed: flat(5, size, units=seed) if made == 3 else None)
+    assert catalog.build("own_models:number", {}, 5, 8, seed=7).layers[-2].units == 7
+
+
+@pytest.mark.parametrize(("library", "hint"), [("torch", "needs backend=torch"), ("flax", "needs backend=jax")])
+def test_a_module_of_another_library_is_told_its_backend(library: str, hint: str, own: types.ModuleType) -> None:
+    kind = type("Module", (), {"__module__": f"{library}.nn"})
+    own.module = lambda num_classes, image_size: type("Net", (kind,), {"__module__": "own_models"})()
+    with pytest.raises(UserError, match=rf"returned a own_models\.Net, not a keras\.Model: a .* {hint}"):
+        catalog.build("own_models:module", {}, 5, 8, seed=7)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("convnett", {}, "'convnett': did you mean 'convnet'? allowed: bit, convnet; or"),
+        ("convnett", {}, "'convnett': did you mean 'convnet'? allowed: bit, convnet, mobilenet_v3; or"),
         ("convnet", {"width": [8]}, "model 'convnet' has no option 'width': did you mean 'widths'?"),
         ("convnet", {"num_classes": 3}, "model 'convnet' has no option 'num_classes'"),
         ("nowhere.at_all:build", {}, "there is no module 'nowhere' to import"),

@@ -50,6 +50,7 @@ def standardise(kernel: Array, epsilon: float = 1e-10) -> Array:
 
 REFERENCE: dict[str, Callable[..., Array]] = {
     "conv2d": conv2d,
+    "depthwise_conv2d": conv2d,
     "group_norm": group_norm,
     "max_pool": max_pool,
     "global_mean": lambda x: x.mean((1, 2)),
@@ -76,6 +77,9 @@ CASES: list[tuple[str, tuple[tuple[int, ...], ...], dict[str, Any]]] = [
     ("conv2d", ((2, 6, 6, 4), (3, 3, 2, 6)), {"padding": 1}),
     ("conv2d", ((2, 6, 6, 4), (3, 3, 1, 4)), {"stride": 2, "padding": 1}),
     ("conv2d", ((2, 4, 4, 4), (1, 1, 2, 6)), {}),
+    ("depthwise_conv2d", ((2, 7, 8, 4), (3, 3, 1, 4)), {"padding": 1}),
+    ("depthwise_conv2d", ((2, 8, 8, 4), (5, 5, 1, 4)), {"stride": 2, "padding": ((1, 2), (1, 2))}),
+    ("depthwise_conv2d", ((3, 2, 2, 4), (3, 3, 1, 4)), {"padding": 1}),
     ("group_norm", ((2, 5, 4, 12), (1, 1, 1, 12), (1, 1, 1, 12)), {"groups": 3}),
     ("group_norm", ((2, 4, 4, 8), (8,), (8,)), {"groups": 1}),
     ("group_norm", ((2, 3, 5, 8), (1, 1, 1, 8), (1, 1, 1, 8)), {"groups": 8}),

@@ -171,19 +171,21 @@ def test_scalars_know_the_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
+    ("path", "rank", "expected"),
     [
-        ("block1/unit01/conv1/kernel", True),
-        ("head/kernel", True),
-        ("mixed/depthwise_kernel", True),
-        ("head/bias", False),
-        ("norm-pre-head/scale", False),
-        ("kernel/bias", False),
-        ("bn/gamma", False),
+        ("block1/unit01/conv1/kernel", 4, True),
+        ("head/kernel", 2, True),
+        ("mixed/depthwise_kernel", 4, True),
+        ("head/bias", 1, False),
+        ("norm-pre-head/scale", 4, False),
+        ("kernel/bias", 1, False),
+        ("bn/gamma", 1, False),
+        ("body/0/weight", 4, True),
+        ("body/1/weight", 1, False),
     ],
 )
-def test_kernels_decay_and_nothing_else(path: str, expected: bool) -> None:
-    assert decays(path) == expected
+def test_kernels_decay_and_nothing_else(path: str, rank: int, expected: bool) -> None:
+    assert decays(path, rank) == expected
 
 
 def test_an_unknown_optimizer_names_the_near_one() -> None:

@@ -131,7 +131,7 @@ def test_the_constant_view_is_the_image_as_it_is() -> None:
 def test_each_teacher_gets_its_own_range() -> None:
     task = task_of(teachers=[MODEL, MODEL | {"normalize": "unit"}])
     view = ops.convert_to_tensor(np.full((1, 6, 6, 3), 0.5, np.float32))
-    plain, unit = (ops.convert_to_numpy(each) for each in task.teacher_views(view))
+    plain, unit = (ops.convert_to_numpy(each) for each in task.teacher_views([view, view]))
     assert (plain == 0.5).all()
     assert (unit == 0.75).all()
 

@@ -1,7 +1,8 @@
-"""Views against the authors' crops and mixtures (tests/golden/preprocess.npz, mixup.npz)."""
+"""Views against the authors' crops and mixtures (preprocess*.npz and mixup*.npz of tests/golden)."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +12,89 @@ from keras import ops
 from keras.src.applications.imagenet_utils import preprocess_input
 
 from framework import views
+from framework.draws import central
 from framework.spec import ViewsSpec
+from tests.recorded import params, recordings
 
-FOLDER = Path(__file__).parents[1] / "golden"
-GOLDEN, MIXUP = np.load(FOLDER / "preprocess.npz"), np.load(FOLDER / "mixup.npz")
-IMAGE, BOXES, SIZE = GOLDEN["image"], GOLDEN["boxes_yxhw"].astype(np.float32), int(GOLDEN["size"])
+GOLDEN, MIXUP = recordings("preprocess"), recordings("mixup")
+FILES = params([(file,) for file in GOLDEN])
+CENTRAL = params([(file, key) for file, arrays in GOLDEN.items() for key in arrays.files if "_central" in key])
+MIXED = params([(file, key) for file, arrays in MIXUP.items() for key in arrays.files if key.endswith("_mixed")])
+SIZE = 16
+IMAGE = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+BOXES = np.array([[0, 0, 37, 53], [5, 7, 20, 31], [1, 2, 9, 11], [20, 30, 17, 23], [10, 0, 16, 16], [3, 9, 30, 12]])
+IMAGES = np.repeat(IMAGE[None], len(BOXES), axis=0)
 
 
-def recorded(kind: str) -> np.ndarray:
-    return np.stack([GOLDEN[f"crop{i}/{kind}"] for i in range(len(BOXES))])
+def recorded(file: str, kind: str) -> np.ndarray:
+    return np.stack([GOLDEN[file][f"crop{i}/{kind}"] for i in range(len(GOLDEN[file]["boxes_yxhw"]))])
 
 
-def render(images: np.ndarray, boxes: np.ndarray, flip: float = 0.0, extra: Any = None, **options: Any) -> np.ndarray:
+def shown(file: str, shift: float = 0.0, **options: Any) -> np.ndarray:
+    """Our views of a file's crops."""
+    boxes = GOLDEN[file]["boxes_yxhw"]
+    images = np.repeat(GOLDEN[file]["image"][None], len(boxes), axis=0)
+    return render(images, boxes + np.array([shift, 0, 0, 0]), size=int(GOLDEN[file]["size"]), **options)
+
+
+def render(
+    images: np.ndarray, boxes: np.ndarray, flip: float = 0.0, extra: Any = None, beyond: bool = False, **options: Any
+) -> np.ndarray:
     spec = ViewsSpec(**{"size": SIZE, "truncate": False} | options)
     flips = np.full(len(boxes), flip, np.float32)
     extra = np.zeros((len(boxes), len(spec.augmentations), 8), np.float32) if extra is None else extra
     tensors = [ops.convert_to_tensor(each) for each in (images, boxes.astype(np.float32), flips, extra)]
-    return np.array(ops.convert_to_numpy(views.render(*tensors, spec, "float32")))
+    return np.array(ops.convert_to_numpy(views.render(*tensors, spec, "float32", beyond)))
 
 
 def levels(view: np.ndarray) -> np.ndarray:
     return (view + 1) * 127.5
 
 
-IMAGES = np.repeat(IMAGE[None], len(BOXES), axis=0)
-
-
-def test_crops_equal_the_authors() -> None:
-    found = render(IMAGES, BOXES)
-    assert found.shape == (6, SIZE, SIZE, 3)
+@pytest.mark.parametrize("file", FILES)
+def test_crops_equal_the_authors(file: str) -> None:
+    found = shown(file)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(levels(found), recorded("float"), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(levels(found), recorded(file, "float"), rtol=0, atol=1e-3)
 
 
-def test_truncated_crops_equal_the_authors() -> None:
-    found = render(IMAGES, BOXES, truncate=True)
-    difference = np.abs(levels(found) - recorded("uint8"))
+@pytest.mark.parametrize("file", FILES)
+def test_truncated_crops_equal_the_authors(file: str) -> None:
+    found = shown(file, truncate=True)
+    difference = np.abs(levels(found) - recorded(file, "uint8"))
     assert difference.max() < 1.001
     assert (difference > 0.001).mean() <= 0.005
     same = difference < 0.001
-    np.testing.assert_allclose(found[same], recorded("value_range")[same], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found[same], recorded(file, "value_range")[same], rtol=0, atol=1e-6)
 
 
-def test_the_comparison_can_fail() -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_the_comparison_can_fail(file: str) -> None:
     """Half a pixel, the antialiased resize: either is far outside the tolerance."""
-    assert np.abs(levels(render(IMAGES, BOXES + np.array([0.5, 0, 0, 0]))) - recorded("float")).max() > 1
-    assert np.abs(recorded("antialias_uint8") - recorded("uint8").astype(int)).max() > 1
+    assert np.abs(levels(shown(file, 0.5)) - recorded(file, "float")).max() > 1
+    assert np.abs(recorded(file, "antialias_uint8") - recorded(file, "uint8").astype(int)).max() > 1
+
+
+@pytest.mark.parametrize(("file", "key"), CENTRAL)
+def test_central_crops_of_the_resized_image_equal_the_authors(file: str, key: str) -> None:
+    image = GOLDEN[file][f"{key.partition('/')[0]}/image"]
+    resize, size = map(int, re.search(r"resize(\d+)_central(\d+)", key).groups())  # type: ignore[union-attr]
+    boxes = central(np.array([image.shape[:2]]), ViewsSpec(size=size, resize=resize))
+    found = levels(render(image[None], boxes, beyond=True, size=size, truncate=True)[0])
+    difference = np.abs(found - GOLDEN[file][key])
+    assert difference.max() < 1.001
+    assert (difference > 0.001).mean() <= 0.03
+
+
+def test_a_window_of_the_resized_image() -> None:
+    """Enlarged five times and then cropped: the window's outer samples lie between its edge and the pixel beyond."""
+    image = IMAGE[None, :20, :20]
+    resized = levels(render(image, np.array([[0, 0, 20, 20]]), size=100))
+    for top, left in ((32, 47), (0, 60), (60, 0)):
+        box = np.array([[top, left, 40, 40]]) / 5
+        found, cut = (levels(render(image, box, size=40, beyond=beyond)) for beyond in (True, False))
+        np.testing.assert_allclose(found, resized[:, top : top + 40, left : left + 40], rtol=0, atol=2e-3)
+        assert np.abs(found - cut).max() > 1
 
 
 def test_a_flip_mirrors_the_whole_view() -> None:
@@ -87,17 +125,31 @@ def test_a_flat_image_keeps_its_level() -> None:
     np.testing.assert_allclose(levels(render(flat, boxes, truncate=True)), flat[:, :SIZE, :SIZE], rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize(("levels_a_pixel", "pixels"), [(3, 9), (5, 11), (5, 6), (7, 9), (10, 11)])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_whole_levels_survive_the_truncation(levels_a_pixel: int, pixels: int, axis: int) -> None:
+    """An even slope, enlarged as many times as it has levels a pixel: 75 must not come out as 74.99999, and so as 74."""
+    slope = 60 + levels_a_pixel * np.arange(pixels)
+    image = np.broadcast_to(slope[:, None, None], (pixels, pixels, 3)).astype(np.uint8)[None]
+    size = levels_a_pixel * pixels
+    twice = np.arange(1 - levels_a_pixel, 2 * size - levels_a_pixel, 2).clip(0, 2 * levels_a_pixel * (pixels - 1))
+    expected = np.broadcast_to((60 + twice // 2)[:, None, None], (size, size, 3))[None]
+    images, wanted = (image, expected) if axis == 1 else (image.swapaxes(1, 2), expected.swapaxes(1, 2))
+    found = levels(render(images, np.array([[0, 0, pixels, pixels]]), size=size, truncate=True))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
+
+
 def test_a_crop_of_one_pixel_is_that_pixel() -> None:
     view = levels(render(IMAGE[None], np.array([[7, 9, 1, 1]])))
     np.testing.assert_allclose(view, np.broadcast_to(IMAGE[7, 9], view.shape), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("run", ["p1", "p1b", "p1c", "p02", "p05"])
-@pytest.mark.parametrize("what", ["image", "teacher", "labels"])
-def test_mixtures_equal_the_authors(run: str, what: str) -> None:
-    factor = ops.convert_to_tensor(MIXUP[f"{run}/lam"])
-    found = ops.convert_to_numpy(views.mix(ops.convert_to_tensor(MIXUP[f"{run}/{what}"]), factor))
-    np.testing.assert_allclose(found, MIXUP[f"{run}/{what}_mixed"], rtol=0, atol=1e-6)
+@pytest.mark.parametrize(("file", "key"), MIXED)
+def test_mixtures_equal_the_authors(file: str, key: str) -> None:
+    golden, run = MIXUP[file], key.partition("/")[0]
+    factor = ops.convert_to_tensor(golden[f"{run}/lam"])
+    found = ops.convert_to_numpy(views.mix(ops.convert_to_tensor(golden[key.removesuffix("_mixed")]), factor))
+    np.testing.assert_allclose(found, golden[key], rtol=0, atol=1e-6)
 
 
 def test_the_factor_is_the_share_of_the_example_and_the_rest_of_the_one_before() -> None:

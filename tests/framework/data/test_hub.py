@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 
 from framework.data.catalog import CATALOG, INSTEAD, check_entry
+from framework.data.classes import order
 from framework.data.splits import parse
 from framework.errors import UserError
 
@@ -72,12 +73,15 @@ def test_the_catalogs_splits_can_be_read_and_are_there(name: str) -> None:
 
 def test_what_differs_from_the_catalog_is_said() -> None:
     pets = {"train": 3680, "test": 3669}
-    assert check_entry("timm/oxford-iiit-pet", pets, 37) == ()
+    classes = [names[0] for names in order("pet")]
+    assert check_entry("timm/oxford-iiit-pet", pets, classes) == ()
     assert check_entry("timm/oxford-iiit-pet", pets, None) == ()
-    assert "3600 rows where 3680 are known" in check_entry("timm/oxford-iiit-pet", {**pets, "train": 3600}, 37)[0]
+    assert "3600 rows where 3680 are known" in check_entry("timm/oxford-iiit-pet", {**pets, "train": 3600}, classes)[0]
     with pytest.raises(UserError, match="36 classes where 37 are known"):
-        check_entry("timm/oxford-iiit-pet", pets, 36)
-    assert check_entry("somebody/else", {"train": 3}, 2) == ()
+        check_entry("timm/oxford-iiit-pet", pets, classes[1:])
+    (note,) = check_entry("timm/oxford-iiit-pet", pets, ["Boxr" if name == "boxer" else name for name in classes])
+    assert "1 class names are not the known ones, e.g. 'Boxr'" in note
+    assert check_entry("somebody/else", {"train": 3}, ["a", "b"]) == ()
     for name, instead in INSTEAD.items():
         assert instead in CATALOG
         assert instead in check_entry(name, {}, None)[0]

@@ -1,0 +1,102 @@
+"""A `torch.nn.Module` as a Keras model: its own parameters and buffers, under its own names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import keras
+import torch
+from torch import nn
+
+from framework.errors import UserError
+from framework.models.foreign import check_logits, named_variable, probes
+
+Tensor: TypeAlias = torch.Tensor
+
+
+def wrap(made: Any, image_size: int, seed: int) -> keras.Model | None:
+    """See `framework.models.catalog.install_wrapper`."""
+    if not isinstance(made, nn.Module) or isinstance(made, keras.layers.Layer):
+        return None
+    return TorchModel(made, image_size, seed)
+
+
+class TorchModel(keras.Model):
+    """Calls a module with NCHW views; its variables are the module's own tensors, `body/0/weight` its `body.0.weight`.
+
+    Keras's own `TorchModuleWrapper` knows neither names nor buffers. One variable is added, `draws`: the seed and
+    the number of training calls, from which the module's random numbers (dropout's) follow: a resumed run is exact.
+
+    Args:
+        module: takes float [B, 3, S, S] in [-1, 1] and gives logits [B, C].
+        image_size: S.
+        seed: of the random numbers that the module draws while it is trained.
+
+    Raises:
+        UserError: it doesn't take such views, gives no logits, or isn't initialised.
+    """
+
+    def __init__(self, module: nn.Module, image_size: int, seed: int) -> None:
+        super().__init__(name=type(module).__name__.lower())
+        # In a tuple, or Keras would wrap it again.
+        self._held = (module.to("cpu", getattr(torch, self.variable_dtype)),)
+        with keras.device("cpu"):
+            self._tensors = [_variable(name, tensor) for name, tensor in _owned(module)]
+            self._draws = keras.Variable([seed % 2**62, 0], name="draws", dtype="int64", trainable=False)
+        self._num_classes = self._checked_outputs(image_size)
+        self.built = True
+
+    def _checked_outputs(self, image_size: int) -> int:
+        views = torch.from_numpy(probes(image_size)).to(getattr(torch, self.compute_dtype))
+        with torch.no_grad():
+            try:
+                logits = self._forward(views, False)
+            except (RuntimeError, TypeError, ValueError) as error:
+                shape = f"[B, 3, {image_size}, {image_size}]"
+                raise UserError(f"the torch module {self.name!r} doesn't take views {shape}: {error}") from error
+        return check_logits(self.name, logits.float().numpy() if isinstance(logits, Tensor) else logits)
+
+    def call(self, views: Tensor, training: bool = False) -> Tensor:
+        if not training:
+            return self._forward(views, False)
+        draws = self._draws.value
+        draws[1] += 1
+        devices = [views.device] if views.is_cuda else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int(draws.sum()))
+            return self._forward(views, True)
+
+    def _forward(self, views_bhwc: Tensor, training: bool) -> Tensor:
+        (module,) = self._held
+        if module.training != training:
+            module.train(training)
+        mixed = self.compute_dtype != self.variable_dtype
+        with torch.autocast(views_bhwc.device.type, torch.bfloat16, enabled=mixed):
+            return module(views_bhwc.permute(0, 3, 1, 2))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TorchModel:
+        # What is no state, a buffer that isn't stored for one, moves to the device as well.
+        self._held[0]._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+        return (input_shape[0], self._num_classes)
+
+
+def _owned(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The module's tensors that are state, by name; buffers become parameters, because Keras copies other tensors."""
+    yield from module.named_parameters()
+    stored = module.state_dict(keep_vars=True)
+    for path, owner in module.named_modules():
+        for name, buffer in list(owner.named_buffers(recurse=False)):
+            full = f"{path}.{name}" if path else name
+            if full in stored:
+                owner.register_buffer(name, nn.Parameter(buffer, requires_grad=False))
+                yield full, getattr(owner, name)
+
+
+def _variable(name: str, tensor: Tensor) -> keras.Variable:
+    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        raise UserError(f"the torch module's {name!r} has no shape yet: call the module once before you return it")
+    return named_variable(name.replace(".", "/"), tensor, trainable=tensor.requires_grad, autocast=False)

@@ -1,0 +1,85 @@
+"""Class names of the paper's data sets in the order of the authors' teachers' outputs, and the way between two orders.
+
+A line of `classes/NAME.txt` is one class, with its other names after tabs. Copies of a data set write a name in their
+own way (`British_Shorthair`, `british shorthair`), so names are compared by their letters and digits alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from framework.errors import UserError, near
+
+Names = tuple[str, ...]
+
+_FOLDER = Path(__file__).parent / "classes"
+ORDERS = ("flowers", "food", "imagenet", "pet", "sun")
+
+
+@cache
+def order(name: str) -> tuple[Names, ...]:
+    """The classes of a known data set, or of a file of one's own, each with all its names.
+
+    Args:
+        name: one of `ORDERS`, or the path of a text file with one class a line.
+
+    Raises:
+        UserError: neither.
+    """
+    path = _FOLDER / f"{name}.txt" if name in ORDERS else Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(f"classes {name!r}: {near(name, (*ORDERS, 'data'))}; or a text file, one class a line")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(tuple(line.split("\t")) for line in lines if line.strip())
+
+
+def plain_name(name: str) -> str:
+    """A name as it is compared.
+
+    >>> plain_name("/b/Beer_Hall "), plain_name("hard-leaved pocket orchid")
+    ('b beer hall', 'hard leaved pocket orchid')
+    """
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+
+
+def unknown(classes: Sequence[str], name: str) -> Names:
+    """Those of a data set's classes that an order doesn't have; all known where the result is empty."""
+    known = {plain_name(each) for names in order(name) for each in names}
+    return tuple(each for each in classes if plain_name(each) not in known)
+
+
+def permutation(theirs: Sequence[Names], ours: Sequence[str], who: str, data: str) -> np.ndarray:
+    """For each of our classes, the place it has among theirs.
+
+    Args:
+        theirs: the classes of a model's outputs, each with all its names.
+        ours: the data's classes.
+        who, data: what messages call the two.
+
+    Returns:
+        int64 [C].
+
+    Raises:
+        UserError: the two don't have the same classes.
+    """
+    if len(theirs) != len(ours):
+        raise UserError(f"{who} knows {len(theirs)} classes, but data {data!r} have {len(ours)}: {_HINT}")
+    places = {plain_name(each): place for place, names in enumerate(theirs) for each in names}
+    missing = [name for name in ours if plain_name(name) not in places]
+    if missing:
+        few = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        hint = near(plain_name(missing[0]), places).partition("? ")
+        close = f" ({hint[0]}?)" if hint[1] else ""
+        raise UserError(f"{who} knows no class {few} of data {data!r}{close}: {_HINT}")
+    found = np.array([places[plain_name(name)] for name in ours], np.int64)
+    if len(set(found.tolist())) < len(ours):
+        raise UserError(f"{who}: two classes of data {data!r} are one of its own: {_HINT}")
+    return found
+
+
+_HINT = "teacher.classes=data takes its outputs in the data's own order, data.labels=null distils without labels"

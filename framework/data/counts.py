@@ -1,0 +1,88 @@
+"""How many examples a data set has, without decoding or downloading anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from framework.data.catalog import CATALOG
+from framework.data.offline import OFFLINE
+from framework.data.origins import is_hub, open_data
+from framework.data.resolve import choose, expressions_of, labels_of
+from framework.data.splits import select
+from framework.errors import UserError
+from framework.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A data set in numbers.
+
+    Attributes:
+        train, validation, test: examples; None where there is no such split.
+        num_classes: None without labels.
+        side: of the square images, in pixels; None where it is not known or sizes differ.
+        known: how this is known, for people.
+    """
+
+    train: int
+    validation: int | None
+    test: int | None
+    num_classes: int | None
+    side: int | None
+    known: str
+
+
+def count(spec: DataSpec, cache: Path) -> Counts:
+    """Count what `load` would give.
+
+    Args:
+        spec: where the examples come from.
+        cache: as in `load`; only the index of a local folder is put there.
+
+    Raises:
+        UserError: a hub id that the catalogue doesn't have, or what `load` would refuse before it decodes.
+    """
+    if spec.train_from is not None:
+        own = count(replace(spec, train_from=None, train=DataSpec.train), cache)
+        other = count(DataSpec(name=spec.train_from, train=spec.train, validation=None, test=None, labels=None), cache)
+        return replace(own, train=other.train, side=other.side, known=f"{own.known}; training images: {other.known}")
+    if spec.name in OFFLINE:
+        known = OFFLINE[spec.name]
+        return _counted(spec, known.sizes, len(known.classes), known.side, "as it is made here")
+    if spec.name in CATALOG and is_hub(spec.name):
+        entry = CATALOG[spec.name]
+        return _counted(spec, dict(entry.sizes), entry.num_classes, None, "as the catalogue says")
+    if is_hub(spec.name):
+        raise UserError(
+            f"data {spec.name!r} is no local file or folder, and the catalogue doesn't know its size: known are "
+            f"{', '.join((*OFFLINE, *CATALOG))}"
+        )
+    return _local(spec, cache)
+
+
+def _counted(spec: DataSpec, sizes: Mapping[str, int], num_classes: int, side: int | None, known: str) -> Counts:
+    expressions, _ = expressions_of(spec, sizes)
+    # The order doesn't change how many there are.
+    chosen = {
+        role: select(text, sizes, lambda split: np.zeros(sizes[split], np.int64), spec.name)
+        for role, text in expressions.items()
+    }
+    numbers = {role: sum(len(part.rows) for part in parts) for role, parts in chosen.items()}
+    return _made(numbers, num_classes if spec.labels else None, side, known)
+
+
+def _local(spec: DataSpec, cache: Path) -> Counts:
+    loaded, _ = open_data(spec.name, spec.config, cache)
+    expressions, _ = expressions_of(spec, {split: len(dataset) for split, dataset in loaded.items()})
+    chosen = {role: choose(spec, loaded, text) for role, text in expressions.items()}
+    classes = labels_of(spec, loaded, chosen)[1]
+    numbers = {role: sum(len(part.rows) for part in parts) for role, parts in chosen.items()}
+    return _made(numbers, classes and len(classes), None, "as counted here")
+
+
+def _made(numbers: Mapping[str, int], num_classes: int | None, side: int | None, known: str) -> Counts:
+    return Counts(numbers["train"], numbers.get("validation"), numbers.get("test"), num_classes, side, known)

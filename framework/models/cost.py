@@ -1,0 +1,95 @@
+"""What a model costs, counted from its own layers without running it: parameters, multiply-adds, activations.
+
+A layer with a kernel costs one multiply-add for each of the kernel's numbers at each place of its output, whatever kind
+it is (dense, convolution, grouped or depthwise). Norms, activations, pooling and weight standardisation are left out:
+they are a few per cent of the arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from framework.models import catalog
+from framework.named import imported
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts for one model and one size of view.
+
+    Attributes:
+        parameters: numbers in all variables.
+        trainable: those that are trained.
+        macs: multiply-adds of one image's forward pass; a FLOP count is twice that.
+        kept: numbers of one image that a backward pass needs: the input of each layer with parameters.
+        largest: the most numbers of one image that a layer holds, its input and output.
+    """
+
+    parameters: int
+    trainable: int
+    macs: int
+    kept: int
+    largest: int
+
+
+def outline(name: str, options: Mapping[str, Any], num_classes: int, image_size: int) -> keras.Model:
+    """A model to be counted; of our own models only the shapes are made, and no parameter exists.
+
+    Args and errors are those of `framework.models.catalog.build`.
+    """
+    if name not in catalog.MODELS:
+        return catalog.build(name, options, num_classes, image_size, 0)
+    with keras.StatelessScope(initialize_variables=False):
+        model = catalog.call(name, imported(catalog.MODELS[name], "model"), options, num_classes, image_size)
+    # Keras remembers the variables without a value and would make them later; nobody asks for these.
+    catalog.restart_names()
+    return model
+
+
+def empty(name: str, options: Mapping[str, Any], num_classes: int, image_size: int) -> keras.Model:
+    """A model to be timed: our own ones have parameters of zero, which are not drawn; arguments as in `outline`."""
+    if name not in catalog.MODELS:
+        return catalog.build(name, options, num_classes, image_size, 0)
+    return catalog.call(name, imported(catalog.MODELS[name], "model"), options, num_classes, image_size)
+
+
+def measure(model: keras.Model) -> Cost:
+    """Count a built model for the size of view that it was built with."""
+    layers = list(_counted(model))
+    sizes = [(_numbers(shape), _numbers(layer.compute_output_shape(shape))) for layer, shape in layers]
+    return Cost(
+        parameters=_total(model.variables),
+        trainable=_total(model.trainable_variables),
+        macs=sum(_macs(layer, shape) for layer, shape in layers),
+        kept=sum(inputs for inputs, _ in sizes),
+        largest=max((inputs + outputs for inputs, outputs in sizes), default=0),
+    )
+
+
+def _total(variables: Any) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def _counted(model: keras.Model) -> Iterator[tuple[Any, tuple[int | None, ...]]]:
+    """The innermost layers that have parameters, with the shape of their input."""
+    for layer in model._flatten_layers(include_self=False):
+        config = layer.get_build_config() or {}
+        shape = config.get("input_shape")
+        if layer._layers or not layer.variables or not shape or not all(isinstance(side, int) for side in shape[1:]):
+            continue
+        yield layer, tuple(shape)
+
+
+def _macs(layer: Any, shape: tuple[int | None, ...]) -> int:
+    kernels = [variable for variable in layer.variables if variable.name.rpartition("_")[2] == "kernel"]
+    places = math.prod(side or 1 for side in layer.compute_output_shape(shape)[1:-1])
+    return _total(kernels) * places
+
+
+def _numbers(shape: tuple[int | None, ...]) -> int:
+    return math.prod(side or 1 for side in shape[1:])

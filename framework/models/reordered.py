@@ -1,0 +1,43 @@
+"""A model whose logits come in another order: a teacher whose classes are the data's, numbered in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from framework.models.layers import Shape, Tensor, registered
+
+
+@registered
+class Reordered(keras.Model):
+    """Another model with its outputs permuted: views float [B, S, S, 3] to logits [B, C].
+
+    Args:
+        model: a built Keras model that gives logits [B, C].
+        order: C places; output i is the model's output `order[i]`.
+    """
+
+    def __init__(self, model: keras.Model, order: Sequence[int], **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.model, self.order = model, [int(place) for place in order]
+
+    def build(self, input_shape: Shape) -> None:
+        del input_shape  # the model is built
+
+    def call(self, x_bhwc: Tensor) -> Tensor:
+        return ops.take(self.model(x_bhwc), ops.convert_to_tensor(self.order, dtype="int32"), axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], len(self.order))
+
+    def get_config(self) -> dict[str, Any]:
+        inner = keras.saving.serialize_keras_object(self.model)
+        return {**super().get_config(), "model": inner, "order": self.order}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Reordered:
+        model = keras.saving.deserialize_keras_object(config.pop("model"), custom_objects)
+        return cls(model=model, **config)

@@ -1,0 +1,162 @@
+"""A `torch.nn.Module` by import path, as student and as teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from backends.torch.modules import TorchModel
+from framework.errors import UserError
+from framework.models import catalog, initial
+from tests.backends import contract
+from tests.backends.tiny import CLASSES, SIZE
+
+MODULE = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, rate):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(rate))
+        self.head = nn.Linear(8, num_classes)
+        self.register_buffer("scale", torch.tensor(2.0), persistent=False)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3))) * self.scale
+
+
+def build(num_classes, image_size, rate=0.1):
+    return Net(num_classes, rate)
+
+
+def softmax(num_classes, image_size):
+    return nn.Sequential(build(num_classes, image_size), nn.Softmax(dim=1))
+
+
+def maps(num_classes, image_size):
+    return nn.Conv2d(3, num_classes, 3)
+
+
+def lazy(num_classes, image_size):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+
+
+def nhwc(num_classes, image_size):
+    return nn.Sequential(nn.Conv2d(image_size, 8, 1), nn.Flatten(), nn.Linear(8, num_classes))
+
+
+def frozen(num_classes, image_size):
+    net = build(num_classes, image_size)
+    net.body.requires_grad_(False)
+    return net
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch_nets.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def build(function: str = "build", **options: Any) -> Any:
+    return catalog.build(f"torch_nets:{function}", options, CLASSES, SIZE, 7)
+
+
+def views() -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (5, SIZE, SIZE, 3)).astype(np.float32)
+
+
+def test_it_learns_and_then_teaches(tiny: Any, tmp_path: Path) -> None:
+    own = {"name": "torch_nets:build", "options": {"rate": 0.05}}
+    spec = tiny.spec(student=own, teachers=[own])
+    weights = contract.learns(tiny, spec)
+    contract.teaches_when_stored(tiny, spec, weights, tmp_path / "stored")
+
+
+def test_names_are_the_modules(tiny: Any) -> None:
+    model = build()
+    names = list(initial.parameters(model))
+    (module,) = model._held
+    assert set(names) == {*(name.replace(".", "/") for name in module.state_dict()), "draws"}
+    spec = tiny.spec(student={"name": "torch_nets:build"})
+    trainer = tiny.trainer(spec, student=model)
+    assert trainer.names.params == ["body/0/weight", "body/1/weight", "body/1/bias", "head/weight", "head/bias"]
+    assert trainer.task.decayed == [True, False, False, True, False]
+    # They are the module's own tensors, not copies: what one does, the other sees.
+    for name, variable in initial.parameters(model).items():
+        if name != "draws":
+            assert variable.value.data_ptr() == module.state_dict()[name.replace("/", ".")].data_ptr()
+
+
+def test_it_sees_channels_first_and_its_mode() -> None:
+    model = build(rate=0.5)
+    (module,) = model._held
+    given = torch.from_numpy(views())
+    expected = module.eval()(given.permute(0, 3, 1, 2))
+    torch.testing.assert_close(model(given), expected)
+    assert not torch.equal(model(given, training=True), expected)
+    assert module.training
+    torch.testing.assert_close(model(given, training=False)[:2], model(given[:2], training=False))
+
+
+def test_dropout_follows_from_the_seed_and_the_count() -> None:
+    given = torch.from_numpy(views())
+    torch.manual_seed(1)
+    first, second = build(rate=0.5), build(rate=0.5)
+    ones = [first(given, training=True) for _ in range(2)]
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    others = [second(given, training=True) for _ in range(2)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one, other) for one, other in zip(ones, others, strict=True))
+    assert not torch.equal(*ones)
+
+
+def test_frozen_parameters_stay(tiny: Any) -> None:
+    spec = tiny.spec(student={"name": "torch_nets:frozen"})
+    trainer = tiny.trainer(spec)
+    before = trainer.state()
+    tiny.run(trainer, spec, 2)
+    assert np.array_equal(trainer.state()["student/body/0/weight"], before["student/body/0/weight"])
+    assert trainer.names.params == ["head/weight", "head/bias"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "dtypes"),
+    [("float64", (torch.float64, torch.float64)), ("mixed_bfloat16", (torch.float32, torch.bfloat16))],
+)
+def test_arithmetic_is_the_policys(policy: str, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build()
+        logits = model(torch.from_numpy(views()).to(torch.float64))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert (model._held[0].head.weight.dtype, logits.dtype) == dtypes
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("softmax", "gives probabilities, expected logits"),
+        ("maps", r"gives \(4, 4, 6, 6\), expected one tensor of logits"),
+        ("lazy", "has no shape yet: call the module once"),
+        ("nhwc", r"doesn't take views \[B, 3, 8, 8\]: .*expected input\[4, 3, 8, 8\] to have 8 channels"),
+    ],
+)
+def test_mistakes_are_explained(function: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(function)
+
+
+def test_another_number_of_classes_is_refused() -> None:
+    model = TorchModel(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3)), SIZE, 0)
+    assert model.compute_output_shape((None, SIZE, SIZE, 3)) == (None, 3)

@@ -1,0 +1,58 @@
+"""Counting without decoding or downloading gives what loading gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from framework.data import load
+from framework.data.counts import count
+from framework.errors import UserError
+from framework.spec import DataSpec
+
+
+def write(folder: Path, classes: int, each: int) -> str:
+    for label in range(classes):
+        (folder / f"c{label}").mkdir(parents=True)
+        for number in range(each):
+            pixels = np.full((6 + label, 5 + number, 3), 10 * number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"c{label}" / f"{number}.png")
+    return str(folder)
+
+
+def test_the_catalogue_counts_without_the_data(tmp_path: Path) -> None:
+    found = count(DataSpec(name="timm/oxford-iiit-pet"), tmp_path)
+    assert (found.train, found.validation, found.test, found.num_classes) == (3312, 368, 3669, 37)
+    assert list(tmp_path.iterdir()) == []
+    assert count(DataSpec(name="timm/oxford-iiit-pet", labels=None), tmp_path).num_classes is None
+
+
+@pytest.mark.parametrize("train", ["train", "upstream+train", "train[:30%]"])
+def test_digits_are_counted_as_they_are_loaded(tmp_path: Path, train: str) -> None:
+    spec = DataSpec(name="digits", train=train)
+    found, loaded = count(spec, tmp_path), load(spec, tmp_path)
+    assert loaded.validation is not None
+    assert (found.train, found.validation) == (loaded.train.num_examples, loaded.validation.num_examples)
+    assert loaded.train.uniform == (found.side, found.side)
+
+
+def test_folders_and_images_of_another_one(tmp_path: Path) -> None:
+    mine, other = write(tmp_path / "mine", 2, 5), write(tmp_path / "other", 3, 4)
+    spec = DataSpec(name=mine, train_from=other, train="train[:75%]", validation="stratified(train)[:50%]", test=None)
+    found, loaded = count(spec, tmp_path / "cache"), load(spec, tmp_path / "cache")
+    assert (found.train, found.validation, found.num_classes) == (9, 5, 2)
+    assert loaded.train.num_examples == 9
+    assert loaded.validation is not None
+    assert (loaded.validation.num_examples, loaded.classes) == (5, ("c0", "c1"))
+    # The other set's images come without its labels.
+    assert loaded.train.labels(np.arange(9)) is None
+    assert loaded.train.name.startswith(other)
+    assert loaded.fingerprint != load(DataSpec(name=mine, validation=None, test=None), tmp_path / "cache").fingerprint
+
+
+def test_an_unknown_hub_id_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the catalogue doesn't know its size: known are digits, glyphs"):
+        count(DataSpec(name="somebody/else"), tmp_path)
