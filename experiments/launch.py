@@ -182,7 +182,8 @@ class _Run:
             error = caught
         note = self.tracker.close()
         if others is not None:
-            others.join(timeout=CLOSE_S)
+            # Whoever preempts it doesn't wait for that: the next segment does it again.
+            others.join(timeout=CLOSE_S if error is None else 1.0)
         code = self._end(error, bool(options.get("--debug")))
         for line in (note, self.destination.note):
             if line:
@@ -218,6 +219,8 @@ class _Run:
         if changes:
             self.tracker.annotate(resumed_anyway=changes)
         self.origin = ready.origin
+        # "resume=latest" makes nothing again.
+        ready.made_by = origin.metadata.get("made_by") or ready.made_by
         notes = "".join(f"; {line}" for line in (*origin.notes, *changes))
         tell(f"going on with run {origin.folder.name} after step {origin.step}{notes}")
 
