@@ -195,7 +195,7 @@ class Distillation:
 
     def _metadata(self) -> dict[str, Any]:
         spec = {"spec": self.spec.to_dict(), "fingerprint": self.spec.fingerprint, "total_steps": self.total_steps}
-        return {**spec, **self.environment, "options": plain(self.options)}
+        return {**spec, **self.environment, "options": plain(self.options), "made_by": self.made_by}
 
     def explain(self, step: int) -> str:
         """What a step worked with, for the message on a loss that is no number: `step` updates are done after it."""

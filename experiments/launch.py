@@ -184,7 +184,8 @@ class _Run:
             error = caught
         note = self.tracker.close()
         if others is not None:
-            others.join(timeout=CLOSE_S)
+            # Whoever preempts it doesn't wait for that: the next segment does it again.
+            others.join(timeout=CLOSE_S if error is None else 1.0)
         code = self._end(error, bool(options.get("--debug")))
         for line in (note, self.destination.note):
             if line:
@@ -220,6 +221,8 @@ class _Run:
         if changes:
             self.tracker.annotate(resumed_anyway=changes)
         self.origin = ready.origin
+        # "resume=latest" makes nothing again.
+        ready.made_by = origin.metadata.get("made_by") or ready.made_by
         notes = "".join(f"; {line}" for line in (*origin.notes, *changes))
         tell(f"going on with run {origin.folder.name} after step {origin.step}{notes}")
 
@@ -272,15 +275,17 @@ class _Run:
             status = getattr(error, "STATUS", "INTERRUPTED")
             code = PREEMPTED if status == "PREEMPTED" else INTERRUPTED
             return self.program._say(code, f"{status}: {self._kept()}")
-        return self.program._say(FAULT, f"{type(error).__name__}: {error}; {self._kept()}; -d shows the traceback")
+        # The same steps would end in the same way: nobody is told to go on from a loss that is no number.
+        kept = self._kept(hint=not isinstance(error, FloatingPointError))
+        return self.program._say(FAULT, f"{type(error).__name__}: {error}; {kept}; -d shows the traceback")
 
-    def _kept(self) -> str:
+    def _kept(self, hint: bool = True) -> str:
         if self.outcome is None:
             return f"before the first step, nothing was trained; run {self._name()}"
         kept = f"kept: {self.outcome.kept}" if self.outcome.kept else "no checkpoint yet"
         told = f"ended after step {self.outcome.steps}, {kept}; run {self._name()}"
         # A run that wrote none itself leads to the one that it went on from.
-        if self.outcome.kept is None and self.origin is None:
+        if not hint or (self.outcome.kept is None and self.origin is None):
             return told
         return f"{told}: python -m {self.program.module}{self._flag()} with resume={self._name()} goes on"
 

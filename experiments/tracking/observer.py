@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,9 +114,11 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
             self._taken = 0
             path.unlink(missing_ok=True)
         if end > self._taken:
-            with open(path, "a", encoding="utf-8", errors="replace") as file:
-                file.write(scrub_text(captured[self._taken : end]))
-            self._taken = end
+            # Sacred drops an observer that raises. A full disk is told by the journal; the next beat tries again.
+            with contextlib.suppress(OSError):
+                with open(path, "a", encoding="utf-8", errors="replace") as file:
+                    file.write(scrub_text(captured[self._taken : end]))
+                self._taken = end
 
 
 def _once(repositories: Iterable[Any]) -> list[Any]:

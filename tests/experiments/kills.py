@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,22 +23,23 @@ from typing import Any
 
 import numpy as np
 
-from experiments.resuming import CHECKPOINTS
+from experiments.resuming import CHECKPOINTS, last_status
 from experiments.tracking.journal import Journal, read_journal, run_folders
 from framework.checkpoint import Checkpoints
 
 PHASES = ("starting", "evaluating", "saving", "logging")
-STEPS_PER_KILL = 60
-# A kill comes so many seconds after the training's start at the latest, whether or not its phase was met.
-LATEST_S = 0.6
+STEPS = 400
+# A kill waits so long for its phase, in seconds, and then comes all the same.
+PATIENCE_S = 1.0
 WORDS = (
     "digits", "teaching=labels", "student.options.widths=[4]", "batch_size=20", "schedule.warmup_steps=5",
     "evaluation.train_subset=0", "data.test=null", "log_every=1", "checkpoint_steps=7",
+    f"duration.total_steps={STEPS}", f"evaluation.num_times={STEPS // 10}",
 )  # fmt: skip
 
 
 class Campaign:
-    """One run and its kills.
+    """A run that is killed until it has come to its end; then the same again, until there were enough kills.
 
     Args:
         root: a folder of its own.
@@ -48,24 +50,29 @@ class Campaign:
 
     def __init__(self, root: Path, backend: str, kills: int, seed: int) -> None:
         self.root, self.kills, self.random = root, kills, random.Random(seed)
-        steps = STEPS_PER_KILL * kills
-        self.words = [*WORDS, f"duration.total_steps={steps}", f"evaluation.num_times={steps // 10}"]
-        self.words.append(f"backend={backend}")
+        self.words = [*WORDS, f"backend={backend}"]
         # Shared with the child, and still readable when it is dead.
         self.phases = mmap.mmap(-1, len(PHASES) + 1)
         self.hit: Counter[str] = Counter()
 
     def run(self) -> dict[str, Any]:
         """The report as plain values; raises AssertionError where anything was lost."""
-        started = time.monotonic()
-        whole, killed = self.root / "whole", self.root / "killed"
+        started, number, rounds = time.monotonic(), 0, 0
+        whole = self.root / "whole"
         assert self._end(self._start(whole)) == 0, self._output(whole)
-        for number in range(self.kills):
-            self._kill(self._start(killed), PHASES[number % len(PHASES)])
-        assert self._end(self._start(killed)) == 0, self._output(killed)
-        return {"steps": self._compare(whole, killed), "kills": self.kills, "by phase": dict(self.hit)} | {
-            "segments": len(run_folders(killed)),
-            "bytes kept": sum(path.stat().st_size for path in killed.glob(f"runs/*/{CHECKPOINTS}/*")),
+        while number < self.kills:
+            killed = self.root / f"killed{rounds}"
+            rounds += 1
+            while number < self.kills and self._kill(killed, PHASES[number % len(PHASES)]):
+                number += 1
+            if not self._ended(killed):
+                assert self._end(self._start(killed)) == 0, self._output(killed)
+            self._compare(whole, killed)
+        folders = [folder for root in self.root.glob("killed*") for folder in run_folders(root)]
+        bytes_kept = sum(path.stat().st_size for path in self.root.glob(f"killed0/runs/*/{CHECKPOINTS}/*"))
+        return {"kills": number, "by phase": dict(self.hit), "runs": rounds, "steps of each": STEPS} | {
+            "segments": len(folders),
+            "bytes kept of the first run": bytes_kept,
             "seconds": round(time.monotonic() - started),
         }
 
@@ -91,33 +98,55 @@ class Campaign:
             from experiments.run import PROGRAM
 
             code = PROGRAM.main(arguments)
+        except BaseException:  # noqa: BLE001 - a child says it and ends, whatever it was
+            traceback.print_exc()
         finally:
             os._exit(code)
 
-    def _kill(self, child: int, phase: str) -> None:
-        place = PHASES.index(phase)
+    def _kill(self, root: Path, phase: str) -> bool:
+        """Start a segment and kill it; False where it came to its end before."""
+        child = self._start(root)
         if phase == "starting":
             time.sleep(self.random.uniform(0.0, 0.3))
         else:
-            self._wait_while(child, lambda: not self.phases[-1], 200.0)
-            time.sleep(self.random.uniform(0.05, LATEST_S / 2))
-            self._wait_while(child, lambda: not self.phases[place], LATEST_S / 2)
-            time.sleep(self.random.choice((0.0, 0.0, 0.0005, 0.002)))
+            self._wait(lambda: bool(self.phases[-1]) or self._is_gone(child), 200.0)
+            time.sleep(self.random.uniform(0.0, 0.3))
+            self._wait(lambda: self._stopped_in(child, phase), PATIENCE_S)
         os.kill(child, signal.SIGKILL)
         code = self._end(child)
-        assert code == -signal.SIGKILL, f"the run ended by itself with {code}: {self._output(self.root / 'killed')}"
-        at = [name for name, flag in zip(PHASES, self.phases[: len(PHASES)], strict=True) if flag]
-        self.hit.update(at or ["training"])
+        if code == -signal.SIGKILL:
+            at = [name for name, flag in zip(PHASES, self.phases[: len(PHASES)], strict=True) if flag]
+            self.hit.update(at or ["training"])
+            return True
+        assert code == 0, f"the run ended by itself with {code}: {self._output(root)}"
+        return False
+
+    def _stopped_in(self, child: int, phase: str) -> bool:
+        """Stop the child where it seems to be in a phase, and look again: it may have left it meanwhile."""
+        place = PHASES.index(phase)
+        if self._is_gone(child):
+            return True
+        if not self.phases[place]:
+            return False
+        os.kill(child, signal.SIGSTOP)
+        os.waitid(os.P_PID, child, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if not self.phases[place]:
+            os.kill(child, signal.SIGCONT)
+        return bool(self.phases[place])
 
     @staticmethod
-    def _wait_while(child: int, condition: Callable[[], bool], seconds: float) -> None:
+    def _wait(condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while (
-            condition()
-            and time.monotonic() < deadline
-            and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-        ):
-            pass
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(20e-6)
+
+    @staticmethod
+    def _is_gone(child: int) -> bool:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _ended(self, root: Path) -> bool:
+        folders = run_folders(root)
+        return bool(folders) and last_status(folders[-1]) == "COMPLETED"
 
     @staticmethod
     def _end(child: int) -> int:
@@ -127,8 +156,9 @@ class Campaign:
     def _output(root: Path) -> str:
         return (root / "output.txt").read_text()[-2000:]
 
-    def _compare(self, whole: Path, killed: Path) -> int:
-        """Hold what is left against the run that nobody killed; returns its steps."""
+    @staticmethod
+    def _compare(whole: Path, killed: Path) -> None:
+        """Hold what is left against the run that nobody killed."""
         expected, found = losses(whole), losses(killed)
         assert found == expected, {step for step in expected if found.get(step) != expected[step]}
         states = [Checkpoints(run_folders(root)[-1] / CHECKPOINTS).load() for root in (whole, killed)]
@@ -137,7 +167,6 @@ class Campaign:
         for name, array in states[0][0].items():
             np.testing.assert_array_equal(states[1][0][name], array, err_msg=name)
         assert states[0][1]["best"] == states[1][1]["best"]
-        return int(states[0][0]["step"])
 
 
 def mark(phases: mmap.mmap) -> None:

@@ -201,7 +201,10 @@ def test_signals(commands: Any, database: Any, short: tuple[str, ...], tmp_path:
 def test_a_loss_that_is_no_number(commands: Any, database: Any, said: Any, short: tuple[str, ...]) -> None:
     done = commands.run(*short, "optimizer.lr=1e38", "optimizer.clip_norm=null", "duration.total_steps=50")
     line = said(done, 1)
-    assert re.search(r"the loss is (nan|inf) at step \d+: try a lower optimizer\.lr; .* run 1; -d shows", line)
+    assert re.search(
+        r"the loss is (nan|inf) at step \d+ \(learning rate \S+, draws \w{16}\): try a lower optimizer\.lr;", line
+    )
+    assert re.search(r"no checkpoint yet; run 1; -d shows", line)
     (run,) = database.runs.find()
     assert run["status"] == "FAILED"
     assert any("FloatingPointError" in part for part in run["fail_trace"])

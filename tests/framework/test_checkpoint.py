@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from framework.checkpoint import Checkpoints, DamagedFile, read_arrays, write_arrays, write_text
+from framework.checkpoint import (
+    BEST,
+    BEST_STUDENT,
+    Checkpoints,
+    DamagedFile,
+    read_arrays,
+    write_arrays,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[2]
 KINDS = ["f8", "f4", "f2", ml_dtypes.bfloat16, "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]
@@ -133,6 +141,49 @@ def test_a_damaged_one_is_told_and_the_one_before_is_taken(tmp_path: Path) -> No
     assert len(problems) == 1
     assert str(newest) in problems[0]
     assert "damaged" in problems[0]
+
+
+def test_no_damage_is_loaded_in_silence(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        arrays = {f"student/{name}": rng.normal(size=(40, 30)).astype(np.float32) for name in "abc"}
+        checkpoints.save(arrays | {"step": np.asarray(step)}, METADATA | {"at": step})
+    newest = checkpoints.paths()[0]
+    whole = newest.read_bytes()
+    for number in range(200):
+        damaged = bytearray(whole)
+        if number % 2:
+            damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        else:
+            del damaged[rng.integers(len(whole)) :]
+        newest.write_bytes(damaged)
+        state, metadata, problems = checkpoints.load()
+        assert (int(state["step"]), metadata["at"], len(problems)) == (1, 1, 1)
+
+
+def test_round_steps_and_the_best_are_kept_beside_the_last(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2, keep_every=10)
+    for step in (5, 10, 15, 20, 25, 27):
+        checkpoints.save(STATE | {"step": np.asarray(step)}, {"at": step}, best=step in (5, 15))
+    assert [int(path.stem.removeprefix("step_")) for path in checkpoints.paths()] == [27, 25, 20, 10]
+    assert read_arrays(tmp_path / BEST)[1] == {"at": 15}
+    assert load_file(tmp_path / BEST_STUDENT).keys() == {"kérnel"}
+    # The best one is the last that is left when none of the others verifies.
+    for path in checkpoints.paths():
+        path.write_bytes(b"")
+    state, _, problems = checkpoints.load()
+    assert (int(state["step"]), len(problems)) == (15, 4)
+
+
+def test_the_best_is_kept_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("this file system has no links")
+
+    monkeypatch.setattr("os.link", refused)
+    saved = Checkpoints(tmp_path).save(STATE, METADATA, best=True)
+    assert (tmp_path / BEST).read_bytes() == saved.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, BEST_STUDENT, saved.name]
 
 
 def test_none_that_verifies_is_an_error_with_every_reason(tmp_path: Path) -> None:
