@@ -285,7 +285,10 @@ def test_an_unknown_key_names_the_near_one(path: Path_) -> None:
         ({"views": {"aspect": [2, 1]}}, "views.aspect"),
         ({"views": {"teacher_size": 0}}, "views.teacher_size = 0"),
         ({"views": {"teacher_size": [24, 5000]}}, r"views.teacher_size = \(24, 5000\): allowed is 1 to 4096"),
-        ({"views": {"teacher_size": [24, 32]}}, r"teacher_size = \[24, 32\]: expected one number, or one for each of 1"),
+        (
+            {"views": {"teacher_size": [24, 32]}},
+            r"teacher_size = \[24, 32\]: expected one number, or one for each of 1",
+        ),
         ({"views": {"resize": 23}}, "views.resize = 23: allowed is views.size = 24 or more"),
         ({"views": {"target_crops": 0}}, "views.target_crops = 0"),
         ({"teaching": "fix/rs", "views": {"augmentations": ["brightness"]}}, "shows images as they are"),
