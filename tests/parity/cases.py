@@ -75,7 +75,7 @@ CASES = {
 STEPS = {"funmatch": 50, "independent": 50, "bfloat16": 3, "task": 3, "bit": 3, "sizes": 2}
 PROBES = {"funmatch": 3, "independent": 3, "bfloat16": 3, "task": 3, "bit": 1, "sizes": 1}
 
-EVALUATED = ("funmatch", "independent", "sizes")  # an evaluation is one more function to compile
+EVALUATED = ("funmatch", "independent")  # an evaluation is one more function to compile
 
 # What one process does, by the kind of the process: (precision, cases).
 KINDS = {
