@@ -1,24 +1,36 @@
-"""Distances against the authors' (tests/golden/distances.npz): values, the training loss and its gradient."""
+"""Distances against the authors' (distances*.npz of tests/golden): values, the training loss and its gradient."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from keras import ops
 
-from framework.losses import DISTANCES, cross_entropy, kl
+from framework.losses import DISTANCES, ENSEMBLES, cross_entropy, kl
+from tests.recorded import params, recordings
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "distances.npz")
-CASES = ["small", "peaky", "same", "k1000", "edge"]
-TEMPERATURES = [1, 2, 5, 10]
+GOLDEN = recordings("distances")
+DIVERGENCES = [
+    (file, key) for file, arrays in GOLDEN.items() for key in arrays.files if re.search(r"/kl_t[\d.]+$", key)
+]
+# Of every case the recorded values of our other distances.
+OTHERS = [
+    (file, key)
+    for file, arrays in GOLDEN.items()
+    for key in arrays.files
+    if key.partition("/")[2] in DISTANCES.keys() - {"kl"}
+]
+HARD = [(file, key) for file, key in OTHERS if key.endswith("/hard")]
 
 
-def logits(case: str) -> tuple[np.ndarray, np.ndarray]:
-    return GOLDEN[f"{case}/student"], GOLDEN[f"{case}/teacher"]
+def logits(file: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """The student's and the teacher's of the case that a recorded array belongs to."""
+    case = key.partition("/")[0]
+    return GOLDEN[file][f"{case}/student"], GOLDEN[file][f"{case}/teacher"]
 
 
 def computed(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
@@ -30,26 +42,26 @@ def mean_kl(temperature: float) -> Callable[..., Any]:
     return lambda student, teacher: ops.sum(kl(student, teacher, temperature)) / student.shape[0]
 
 
-@pytest.mark.parametrize("temperature", TEMPERATURES)
-@pytest.mark.parametrize("case", CASES)
-def test_kl_equals_the_authors(case: str, temperature: int, differentiate: Any) -> None:
+@pytest.mark.parametrize(("file", "key"), params(DIVERGENCES))
+def test_kl_equals_the_authors(file: str, key: str, differentiate: Any) -> None:
+    temperature = float(key.partition("/kl_t")[2])
     close = {"atol": 2e-5 * max(1, temperature**2 / 10), "rtol": 2e-5}
-    each = computed(lambda student, teacher: kl(student, teacher, temperature), *logits(case))
-    np.testing.assert_allclose(each, GOLDEN[f"{case}/kl_t{temperature}"], **close)
-    mean, (gradient, _) = differentiate(mean_kl(temperature), *logits(case))
-    np.testing.assert_allclose(mean, GOLDEN[f"{case}/kl_t{temperature}_mean"], **close)
-    np.testing.assert_allclose(gradient, GOLDEN[f"{case}/kl_t{temperature}_grad_mean"], atol=1e-6, rtol=1e-4)
+    each = computed(lambda student, teacher: kl(student, teacher, temperature), *logits(file, key))
+    np.testing.assert_allclose(each, GOLDEN[file][key], **close)
+    mean, (gradient, _) = differentiate(mean_kl(temperature), *logits(file, key))
+    np.testing.assert_allclose(mean, GOLDEN[file][f"{key}_mean"], **close)
+    np.testing.assert_allclose(gradient, GOLDEN[file][f"{key}_grad_mean"], atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["euclidean", "l2", "logsoftmax_euclidean", "hard"])
-@pytest.mark.parametrize("case", CASES)
-def test_other_distances_equal_the_authors(case: str, name: str) -> None:
-    each = computed(lambda student, teacher: DISTANCES[name](student, teacher, 3.0), *logits(case))
-    np.testing.assert_allclose(each, GOLDEN[f"{case}/{name}"], rtol=2e-5, atol=2e-5 if name == "hard" else 2e-6)
+@pytest.mark.parametrize(("file", "key"), params(OTHERS))
+def test_other_distances_equal_the_authors(file: str, key: str) -> None:
+    name = key.partition("/")[2]
+    each = computed(lambda student, teacher: DISTANCES[name](student, teacher, 3.0), *logits(file, key))
+    np.testing.assert_allclose(each, GOLDEN[file][key], rtol=2e-5, atol=2e-5 if name == "hard" else 2e-6)
 
 
 def test_every_distance_is_compared() -> None:
-    assert set(DISTANCES) == {"kl", "euclidean", "l2", "logsoftmax_euclidean", "hard"}
+    assert {key.partition("/")[2] for _, key in OTHERS} | {"kl"} == set(DISTANCES)
 
 
 @pytest.mark.parametrize("name", DISTANCES)
@@ -81,18 +93,71 @@ def test_the_teacher_is_the_first_of_the_divergence() -> None:
     np.testing.assert_allclose(computed(lambda s, t: kl(s, t, 1.0), student, teacher), [expected], rtol=1e-5)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_cross_entropy_equals_the_authors_hard_distance(case: str) -> None:
-    student, teacher = logits(case)
+@pytest.mark.parametrize(("file", "key"), params(HARD))
+def test_cross_entropy_equals_the_authors_hard_distance(file: str, key: str) -> None:
+    student, teacher = logits(file, key)
     each = computed(cross_entropy, student, teacher.argmax(-1).astype(np.int32))
-    np.testing.assert_allclose(each, GOLDEN[f"{case}/hard"], rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(each, GOLDEN[file][key], rtol=2e-5, atol=2e-5)
 
 
 def test_an_example_without_a_label_has_no_loss(differentiate: Any) -> None:
     labels = np.array([2, -1, 0], np.int32)
-    student = GOLDEN["small/student"][:3]
+    student = np.random.default_rng(7).normal(size=(3, 6)).astype(np.float32)
     values, (gradient,) = differentiate(lambda s: cross_entropy(s, ops.convert_to_tensor(labels)), student)
     assert (values[[0, 2]] > 0).all()
     assert values[1] == 0
     assert not gradient[1].any()
     assert gradient[[0, 2]].any(axis=1).all()
+
+
+TEACHERS = [np.random.default_rng(seed).normal(0, 4, (3, 5)).astype(np.float32) for seed in range(3)]
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64) / temperature)
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def ensemble(name: str, temperature: float, *teachers: np.ndarray) -> np.ndarray:
+    return computed(lambda *each: ENSEMBLES[name](each, temperature), *teachers)
+
+
+def test_mean_logits_are_the_mean_of_the_logits() -> None:
+    for temperature in (1.0, 4.0):
+        np.testing.assert_allclose(ensemble("mean_logits", temperature, *TEACHERS), np.mean(TEACHERS, 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_mean_probs_have_the_mean_softmax(temperature: float) -> None:
+    found = ensemble("mean_probs", temperature, *TEACHERS)
+    expected = np.mean([softmax(each, temperature) for each in TEACHERS], 0)
+    np.testing.assert_allclose(softmax(found, temperature), expected, rtol=1e-5)
+    assert np.abs(softmax(np.mean(TEACHERS, 0), temperature) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_one_teacher_is_itself(name: str) -> None:
+    np.testing.assert_array_equal(ensemble(name, 3.0, TEACHERS[0]), TEACHERS[0])
+
+
+def test_very_confident_teachers_have_a_finite_mean() -> None:
+    found = ensemble("mean_probs", 1.0, *(1000 * np.eye(3, dtype=np.float32)[[place]] for place in (0, 1)))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(softmax(found), [[0.5, 0.5, 0]], atol=1e-6)
+
+
+def test_summed_divergences_teach_what_the_mean_softmax_teaches(differentiate: Any) -> None:
+    """Their gradients differ by the number of teachers alone; that of the mean logits is another one."""
+    student, temperature = np.random.default_rng(9).normal(size=(3, 5)).astype(np.float32), 2.0
+
+    def summed(own: Any) -> Any:
+        return sum(kl(own, ops.convert_to_tensor(each), temperature) for each in TEACHERS)
+
+    def averaged(name: str) -> Callable[[Any], Any]:
+        return lambda own: kl(own, ENSEMBLES[name]([ops.convert_to_tensor(t) for t in TEACHERS], temperature), 2.0)
+
+    gradients = [
+        differentiate(each, student)[1][0] for each in (summed, averaged("mean_probs"), averaged("mean_logits"))
+    ]
+    np.testing.assert_allclose(gradients[0], 3 * gradients[1], rtol=0, atol=1e-5)
+    assert np.abs(gradients[1] - gradients[2]).max() > 1e-2
