@@ -261,7 +261,7 @@ def _hints(spec: DistillSpec) -> list[str]:
 
 def _default_threads(spec: DistillSpec) -> int | None:
     """One thread for small views, where more of them only wait for each other; the library's choice otherwise."""
-    return 1 if spec.views.size <= 32 else None
+    return 1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None
 
 
 def _identified(

@@ -258,7 +258,8 @@ class EvaluationSpec:
     Attributes:
         num_times: evaluations of validation data spread evenly over the run, the last at its end; 0 for the end only.
         train_subset: number of training examples, without augmentation, that are measured as well.
-        resize: shorter side in pixels before the central crop; None takes the whole image at the views' size.
+        resize: shorter side in pixels before the central crop of `views.size`, in proportion for teachers of another
+            size; None takes the whole image at the views' size.
         batch_size: examples at a time.
     """
 

@@ -21,6 +21,11 @@ def read(*words: str) -> dict[str, Any]:
     return config.read(words)[0]
 
 
+def test_the_paper_s_teachings_are_words_of_the_command_line() -> None:
+    for name in ("fix/rs", "fix/cc", "fix/ic_ens", "ind/rc", "ind/ic", "same/rc", "same/ic", "same/ic,mix"):
+        assert read("digits", f"teaching={name}")["teaching"] == name
+
+
 def test_no_words_are_the_default_recipe() -> None:
     assert read() == config.defaults("glyphs")
     assert config.read([])[1:] == ([], {})

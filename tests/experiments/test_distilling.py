@@ -166,6 +166,23 @@ def test_a_teacher_for_other_views_is_a_mistake(data: Any, backend: str) -> None
         distill(SPEC, teacher=model(size=16), data=data, quiet=True, backend=backend)
 
 
+def test_a_teacher_of_its_own_size(data: Any, backend: str) -> None:
+    """It takes no other: in each step and in the evaluations it sees the student's crop at 16 pixels."""
+    spec = SPEC | {"views": SPEC["views"] | {"teacher_size": 16}}
+    _, result = distill(spec, teacher=model(size=16), data=data, quiet=True, backend=backend)
+    assert {"accuracy", "loss"} <= set(result["test"]["teacher"])
+    with pytest.raises(UserError, match="the student"):
+        distill(spec, student=model(size=16), teacher=model(size=16), data=data, quiet=True, backend=backend)
+
+
+def test_targets_that_are_made_before(data: Any, backend: str, tmp_path: Path) -> None:
+    spec = SPEC | {"teaching": "fix/ic_ens", "views": SPEC["views"] | {"target_crops": 3}}
+    first, _ = distill(spec, teacher=model(), data=data, quiet=True, backend=backend)
+    [folder] = (tmp_path / "e/cache/targets").iterdir()
+    assert len(list(folder.glob("*.safetensors"))) == 1
+    assert np.isfinite(weights(first)[0]).all()
+
+
 def test_what_ends_the_training_is_raised(data: Any, backend: str) -> None:
     optimizer = {"optimizer": {"lr": 1e38, "clip_norm": None}, "duration": {"total_steps": 20}}
     with pytest.raises(FloatingPointError, match="the loss is"):

@@ -180,6 +180,29 @@ def test_a_built_teacher_needs_weights_and_classes(tmp_path: Path) -> None:
         teachers.build_all(spec(**given), [None], splits())
 
 
+def test_each_teacher_is_built_for_its_own_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    import keras
+
+    sizes: list[int] = []
+
+    def builder(num_classes: int, image_size: int) -> Any:
+        sizes.append(image_size)
+        inputs = keras.Input((image_size, image_size, 3))
+        pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+        return keras.Model(inputs, keras.layers.Dense(num_classes, name="logits")(pooled))
+
+    module: Any = SimpleNamespace(build=builder)
+    monkeypatch.setitem(sys.modules, "own_teachers", module)
+    store.save(tmp_path / "own", CARD, weights(build()))
+    two = [{"name": "own_teachers:build"}, {"name": "own_teachers:build"}, {"name": "own"}]
+    of = DistillSpec.from_dict({"teachers": two, "views": {"size": 8, "teacher_size": [12, 8, 16]}})
+    *_, stored = teachers.build_all(of, [None, None, tmp_path / "own"], splits("a", "b"))
+    assert sizes == [12, 8]
+    assert stored.compute_output_shape((None, 16, 16, 3)) == (None, 2)
+
+
 def test_a_teacher_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     from experiments.recipes import RECIPES
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from framework.losses import DISTANCES, cross_entropy, kl
+from framework.losses import DISTANCES, ENSEMBLES, cross_entropy, kl
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "distances.npz")
 CASES = ["small", "peaky", "same", "k1000", "edge"]
@@ -96,3 +96,56 @@ def test_an_example_without_a_label_has_no_loss(differentiate: Any) -> None:
     assert values[1] == 0
     assert not gradient[1].any()
     assert gradient[[0, 2]].any(axis=1).all()
+
+
+TEACHERS = [np.random.default_rng(seed).normal(0, 4, (3, 5)).astype(np.float32) for seed in range(3)]
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64) / temperature)
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def ensemble(name: str, temperature: float, *teachers: np.ndarray) -> np.ndarray:
+    return computed(lambda *each: ENSEMBLES[name](each, temperature), *teachers)
+
+
+def test_mean_logits_are_the_mean_of_the_logits() -> None:
+    for temperature in (1.0, 4.0):
+        np.testing.assert_allclose(ensemble("mean_logits", temperature, *TEACHERS), np.mean(TEACHERS, 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_mean_probs_have_the_mean_softmax(temperature: float) -> None:
+    found = ensemble("mean_probs", temperature, *TEACHERS)
+    expected = np.mean([softmax(each, temperature) for each in TEACHERS], 0)
+    np.testing.assert_allclose(softmax(found, temperature), expected, rtol=1e-5)
+    assert np.abs(softmax(np.mean(TEACHERS, 0), temperature) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_one_teacher_is_itself(name: str) -> None:
+    np.testing.assert_array_equal(ensemble(name, 3.0, TEACHERS[0]), TEACHERS[0])
+
+
+def test_very_confident_teachers_have_a_finite_mean() -> None:
+    found = ensemble("mean_probs", 1.0, *(1000 * np.eye(3, dtype=np.float32)[[place]] for place in (0, 1)))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(softmax(found), [[0.5, 0.5, 0]], atol=1e-6)
+
+
+def test_summed_divergences_teach_what_the_mean_softmax_teaches(differentiate: Any) -> None:
+    """Their gradients differ by the number of teachers alone; that of the mean logits is another one."""
+    student, temperature = np.random.default_rng(9).normal(size=(3, 5)).astype(np.float32), 2.0
+
+    def summed(own: Any) -> Any:
+        return sum(kl(own, ops.convert_to_tensor(each), temperature) for each in TEACHERS)
+
+    def averaged(name: str) -> Callable[[Any], Any]:
+        return lambda own: kl(own, ENSEMBLES[name]([ops.convert_to_tensor(t) for t in TEACHERS], temperature), 2.0)
+
+    gradients = [
+        differentiate(each, student)[1][0] for each in (summed, averaged("mean_probs"), averaged("mean_logits"))
+    ]
+    np.testing.assert_allclose(gradients[0], 3 * gradients[1], rtol=0, atol=1e-5)
+    assert np.abs(gradients[1] - gradients[2]).max() > 1e-2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from keras import ops
 
+from framework.data.hostviews import render_view
 from framework.draws import draw
 from framework.errors import UserError
 from framework.models import catalog
-from framework.protocols import Batch, EvalBatch
+from framework.protocols import Batch, Draws, EvalBatch
 from framework.spec import DistillSpec
 from framework.task import Task, mode
+from tests.recorded import params, recordings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 9, 11, 3), dtype=np.uint8)
 LABELS = np.array([0, 2, 1, -1])
@@ -82,6 +85,58 @@ def test_shared_views_are_computed_once(teaching: str, shared: bool) -> None:
     assert tuple(student.shape) == (4, 6, 6, 3)
 
 
+@pytest.mark.parametrize("rendered", [False, True])
+@pytest.mark.parametrize("sizes", [9, [9, 6], [9, 12]])
+def test_a_shared_view_of_two_sizes_is_one_crop(sizes: Any, rendered: bool) -> None:
+    """Boxes, flips, added augmentations, partners and factor are the student's: only the number of pixels differs."""
+    options = {"flip": True, "augmentations": ["brightness", "grayscale"]}
+    task = task_of(teachers=[MODEL, MODEL], views={"size": 6, "teacher_size": sizes} | options)
+    batch = batch_of(task)
+    alone = {size: views_of(task_of(views={"size": size} | options), batch)[0] for size in (6, 9, 12)}
+    if rendered:
+        bare = {size: views_of(task_of(teaching="same/ic", views={"size": size}), batch)[0] for size in (6, 9, 12)}
+        views = (bare[6], *(bare[size] for size in task.spec.view_sizes))
+        batch = Batch(views=views, draws=batch.draws, mix=batch.draws.mix)
+    student, *teachers = views_of(task, batch)
+    np.testing.assert_allclose(student, alone[6], rtol=0, atol=1e-6)
+    for teacher, size in zip(teachers, task.spec.teacher_sizes, strict=True):
+        np.testing.assert_allclose(teacher, alone[size], rtol=0, atol=1e-6)
+
+
+def test_an_independent_view_of_another_size_has_its_own_crop() -> None:
+    options = {"size": 6, "teacher_size": 9}
+    task = task_of(teaching="ind/ic", views=options)
+    batch = batch_of(task)
+    teachers_own = Draws(batch.draws.teacher, batch.draws.teacher, 1.0)
+    expected = views_of(task_of(teaching="same/ic", views={"size": 9}), batch_of(task, draws=teachers_own))[0]
+    np.testing.assert_allclose(views_of(task, batch)[1], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("teaching", ["same/rc", "ind/rc", "fix/cc"])
+def test_windows_of_the_resized_image_are_the_host_s(teaching: str) -> None:
+    """Enlarged, where pixels beyond the window count."""
+    task = task_of(teaching=teaching, views={"size": 24, "teacher_size": 36, "truncate": False})
+    batch = batch_of(task)
+    found, sizes, draws = views_of(task, batch), (24, 36), (batch.draws.student, batch.draws.teacher)
+    for view, size, drawn in zip(found, sizes, draws, strict=True):
+        for place, image in enumerate(IMAGES):
+            flip = bool(drawn.flips[place])
+            expected = render_view(image, drawn.boxes[place], size, flip, truncate=False, beyond=True)
+            np.testing.assert_allclose((view[place] + 1) * 127.5, expected, rtol=0, atol=2e-3)
+
+
+def test_targets_take_the_teachers_place() -> None:
+    task = task_of(teaching="fix/ic_ens")
+    batch = batch_of(task)
+    with pytest.raises(ValueError, match="a batch carries its targets"):
+        task.inputs(batch, 0)
+    targets = np.ones((4, 3), np.float32)
+    inputs = task.inputs(replace(batch, targets=(targets,)), 0)
+    (found,) = task.targets({name: ops.convert_to_tensor(array) for name, array in inputs.items()})
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), targets)
+    assert task.targets(task.shown(batch)) == []
+
+
 def test_only_mixing_teachings_mix() -> None:
     task = task_of(teaching="consistent", views={"size": 6, "flip": False})
     mixing = task_of(teaching="funmatch", views={"size": 6, "flip": False})
@@ -144,6 +199,37 @@ def test_the_loss_sums_over_teachers_and_means_over_the_batch() -> None:
     assert float(found) == pytest.approx(sum(np.square(student - each).sum() for each in teachers) / 4, rel=1e-5)
 
 
+TWO = recordings("distances")
+
+
+@pytest.mark.parametrize("file", params([(file,) for file in TWO]))
+def test_the_loss_of_two_teachers_is_the_authors(file: str) -> None:
+    golden = {key.removeprefix("two/"): array for key, array in TWO[file].items() if key.startswith("two/")}
+    losses = [key for key in golden if key.startswith("loss_t")]
+    assert losses
+    teachers = [ops.convert_to_tensor(golden[name]) for name in sorted(golden) if name.startswith("teacher")]
+    for key in losses:
+        task = task_of(loss={"temperature": float(key.removeprefix("loss_t"))}, teachers=[MODEL] * len(teachers))
+        found = float(ops.convert_to_numpy(task.loss(ops.convert_to_tensor(golden["student"]), teachers, {})))
+        assert found == pytest.approx(float(golden[key]), rel=2e-5, abs=2e-5)
+
+
+@pytest.mark.parametrize("ensemble", ["mean_logits", "mean_probs"])
+def test_an_ensemble_is_one_teacher(ensemble: str) -> None:
+    task = task_of(loss={"ensemble": ensemble, "temperature": 2.0}, teachers=[MODEL, MODEL])
+    student, *teachers = (np.random.default_rng(seed).normal(0, 2, (4, 3)) for seed in range(3))
+
+    def log_softmax(logits: np.ndarray) -> np.ndarray:
+        return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+    each = [log_softmax(teacher / 2) for teacher in teachers]
+    mean = log_softmax(np.mean(teachers, 0) / 2) if ensemble == "mean_logits" else np.log(np.mean(np.exp(each), 0))
+    expected = 4 * (np.exp(mean) * (mean - log_softmax(student / 2))).sum(1).mean()
+    tensors = [ops.convert_to_tensor(array.astype(np.float32)) for array in (student, *teachers)]
+    found = float(ops.convert_to_numpy(task.loss(tensors[0], tensors[1:], {})))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 def test_names_follow_the_model_and_kernels_decay() -> None:
     task = task_of()
     names = ["stage1/conv1/kernel", "stage1/norm1/scale", "stage1/norm1/bias", "head/kernel", "head/bias"]
@@ -158,7 +244,32 @@ def test_an_evaluation_batch_has_fixed_names() -> None:
     assert inputs["labels"].dtype == np.int32
 
 
-def test_several_teachers_are_measured_by_their_mean() -> None:
+def test_a_teacher_is_evaluated_at_its_size() -> None:
+    task = task_of(teachers=[MODEL, MODEL], views={"size": 6, "teacher_size": [9, 6]})
+    student, large = np.zeros((4, 6, 6, 3), np.float32), np.ones((4, 9, 9, 3), np.float32)
+    batch = EvalBatch(student, LABELS, np.ones(4, np.float32), (large, student))
+    assert [view.shape[1] for view in task.eval_views(task.eval_inputs(batch))] == [6, 9, 6]
+    same = task_of(teachers=[MODEL, MODEL])
+    views = same.eval_views(same.eval_inputs(EvalBatch(student, LABELS, np.ones(4, np.float32))))
+    assert [view.shape[1] for view in views] == [6, 6, 6]
+
+
+@pytest.mark.parametrize(("ensemble", "winner"), [("sum_kl", 2), ("mean_probs", 2), ("mean_logits", 1)])
+def test_several_teachers_are_measured_as_their_ensemble_and_each(ensemble: str, winner: int) -> None:
+    """Two are sure of class 2, one is very sure that it is class 1."""
+    task = task_of(teachers=[MODEL] * 3, loss={"ensemble": ensemble})
+    teachers = np.array([[[0, 0, 5.0]], [[0, 0, 5.0]], [[0, 20.0, 0]]], np.float32)
+    inputs = {"labels": np.array([2], np.int32), "weights": np.ones(1, np.float32)}
+    tensors = {name: ops.convert_to_tensor(array) for name, array in inputs.items()}
+    student = ops.convert_to_tensor(np.eye(3, dtype=np.float32)[[winner]])
+    found = task.eval_sums(student, [ops.convert_to_tensor(each) for each in teachers], tensors)
+    values = {name: float(ops.convert_to_numpy(value)) for name, value in found.items()}
+    assert values["student.agreement@1"] == 1
+    assert values["teacher.accuracy"] == (winner == 2)
+    assert [values[f"teacher{index}.accuracy"] for index in range(3)] == [1, 1, 0]
+
+
+def test_two_teachers_are_measured_by_their_mean() -> None:
     task = task_of(teachers=[MODEL, MODEL])
     teachers = np.array([[[3.0, 0, 0]], [[0, 0, 4.0]]], np.float32)
     inputs = {"labels": np.array([2], np.int32), "weights": np.ones(1, np.float32)}

@@ -128,7 +128,7 @@ def test_a_flat_image_keeps_its_level() -> None:
 @pytest.mark.parametrize(("levels_a_pixel", "pixels"), [(3, 9), (5, 11), (5, 6), (7, 9), (10, 11)])
 @pytest.mark.parametrize("axis", [1, 2])
 def test_whole_levels_survive_the_truncation(levels_a_pixel: int, pixels: int, axis: int) -> None:
-    """An even slope, enlarged as many times as it has levels a pixel: 75 must not come out as 74.99999, and so as 74."""
+    """An even slope, enlarged as many times as it has levels a pixel: 75 must not come out as 74.99999, so as 74."""
     slope = 60 + levels_a_pixel * np.arange(pixels)
     image = np.broadcast_to(slope[:, None, None], (pixels, pixels, 3)).astype(np.uint8)[None]
     size = levels_a_pixel * pixels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.parity import cases, reference
 Array = np.ndarray
 TOLERANCE = 1e-10
 ROUNDED = 2**-7  # of what is stored in 8 bits
-CASES = ("funmatch", "independent", "bfloat16", "task")  # the reference knows no BiT
+CASES = ("funmatch", "independent", "bfloat16", "task", "sizes")  # the reference knows no BiT
 
 
 def checks(case: str, result: Result, evaluated: bool = True) -> list[Check]:
@@ -34,9 +34,11 @@ def step_checks(case: str, spec: DistillSpec, result: Result, step: int) -> list
     views = views_of(case, step)
     parameters, gradients = named(before, "student/"), named(probe, "gradient/")
     loss = loss_of(spec, views, labels_of(spec, step))
+    last = f"view.teacher{len(spec.teachers) - 1}" if len(spec.view_sizes) > 1 else "view.teacher"
     found = [
         Check(f"student's view {step}", relative(views[0], probe["view.student"]), TOLERANCE),
         Check(f"teachers' view {step}", relative(views[1], probe["view.teacher"]), TOLERANCE),
+        Check(f"the last teacher's view {step}", relative(views[-1], probe[last]), TOLERANCE),
         Check(f"loss {step}", relative(np.array(loss(parameters).real), probe["loss"]), TOLERANCE),
         Check(f"loss of the step {step}", relative(probe["loss"], result["loss"][step]), TOLERANCE),
     ]
@@ -79,8 +81,10 @@ def evaluation_checks(spec: DistillSpec, result: Result) -> list[Check]:
     views = np.concatenate([batch.views for batch in batches])[mask].astype(np.float64)
     labels = np.concatenate([batch.labels for batch in batches])[mask]
     student = logits_of(spec.student, named(result, "end/student/"), views)
-    teachers = teachers_of(spec, views)
-    teacher = np.mean(teachers, axis=0)
+    others = [np.concatenate(each)[mask] for each in zip(*[batch.teacher_views for batch in batches], strict=True)]
+    own = {size: view.astype(np.float64) for size, view in zip(spec.view_sizes, others, strict=True)}
+    teachers = teachers_of(spec, [own[size] for size in spec.teacher_sizes])
+    teacher = reference.mean_softmax(teachers, 1.0) if len(teachers) > 1 else teachers[0]
     order = np.argsort(-student, axis=1, kind="stable")
     winners = teacher.argmax(1)
     wanted = {
@@ -93,6 +97,9 @@ def evaluation_checks(spec: DistillSpec, result: Result) -> list[Check]:
         "student.agreement@1": (order[:, 0] == winners).mean(),
         "student.agreement@5": (order[:, :5] == winners[:, None]).any(1).mean(),
     }
+    if len(teachers) > 1:
+        wanted |= {f"teacher{i}.accuracy": (each.argmax(1) == labels).mean() for i, each in enumerate(teachers)}
+        wanted |= {f"teacher{i}.loss": reference.cross_entropy(each, labels).mean() for i, each in enumerate(teachers)}
     found = named(result, "evaluation/")
     missing = np.array(np.nan)
     return [
@@ -100,8 +107,10 @@ def evaluation_checks(spec: DistillSpec, result: Result) -> list[Check]:
     ]
 
 
-def loss_of(spec: DistillSpec, views: tuple[Array, Array], labels: Array) -> Callable[[Any], Any]:
-    teachers = teachers_of(spec, views[1])
+def loss_of(spec: DistillSpec, views: Sequence[Array], labels: Array) -> Callable[[Any], Any]:
+    teachers = teachers_of(spec, views[1:])
+    if spec.loss.ensemble == "mean_probs":
+        teachers = [reference.mean_softmax(teachers, spec.loss.temperature)]
 
     def loss(parameters: Any) -> Any:
         student = logits_of(spec.student, parameters, views[0])
@@ -122,11 +131,11 @@ def logits_of(model: Any, parameters: Any, views: Array) -> Array:
     return reference.convnet(parameters, views, cases.strides(model.options), standardised)
 
 
-def teachers_of(spec: DistillSpec, views: Array) -> list[Array]:
+def teachers_of(spec: DistillSpec, views: Sequence[Array]) -> list[Array]:
     result = []
-    for number, teacher in enumerate(spec.teachers, start=1):
+    for number, (teacher, view) in enumerate(zip(spec.teachers, views, strict=True), start=1):
         parameters = drawn(teacher.options, spec.seed + number)
-        result.append(logits_of(teacher, parameters, reference.caffe(views) if teacher.normalize else views))
+        result.append(logits_of(teacher, parameters, reference.caffe(view) if teacher.normalize else view))
     return result
 
 
@@ -143,20 +152,20 @@ def drawn(options: dict[str, Any], seed: int) -> dict[str, Array]:
 
 
 @cache
-def views_of(case: str, step: int) -> tuple[Array, Array]:
-    """The student's and the teachers' views of a step."""
+def views_of(case: str, step: int) -> list[Array]:
+    """The student's view of a step, and each teacher's."""
     spec = cases.spec_of(case)
     batch = batch_of(spec, cases.examples(), step)
     assert batch.draws is not None
     assert batch.images is not None
-    student = rendered(batch.images, batch.draws.student, batch.draws, spec)
-    shared = batch.draws.shared
-    return student, student if shared else rendered(batch.images, batch.draws.teacher, batch.draws, spec)
+    sizes, mild = (spec.views.size, *spec.teacher_sizes), spec.teaching.endswith("/rc")
+    own = (batch.draws.student, *[batch.draws.teacher for _ in spec.teachers])
+    return [rendered(batch.images, of, batch.draws, size, mild) for of, size in zip(own, sizes, strict=True)]
 
 
-def rendered(images: Array, of: ViewDraws, draws: Draws, spec: DistillSpec) -> Array:
+def rendered(images: Array, of: ViewDraws, draws: Draws, size: int, mild: bool) -> Array:
     each = zip(images, of.boxes, of.flips, strict=True)
-    return reference.mixed(np.stack([reference.view(*one, spec.views.size) for one in each]), draws.mix)
+    return reference.mixed(np.stack([reference.view(*one, size, mild) for one in each]), draws.mix)
 
 
 def named(arrays: Result, prefix: str) -> dict[str, Array]:

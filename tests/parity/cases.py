@@ -35,7 +35,22 @@ INDEPENDENT = FUNMATCH | {
     "loss": {"temperature": 1.0},
     "optimizer": {"lr": 3e-3, "weight_decay": 0.01, "clip_norm": 1e3},
 }
-BFLOAT16 = FUNMATCH | {"optimizer": FUNMATCH["optimizer"] | {"moment_dtype": "bfloat16"}}
+# A shared window of the resized image, enlarged: pixels beyond it count.
+BFLOAT16 = FUNMATCH | {
+    "teaching": "same/rc",
+    "optimizer": FUNMATCH["optimizer"] | {"moment_dtype": "bfloat16"},
+    "views": {"size": 12, "truncate": False},
+}
+# One crop at three sizes, mixed, for two teachers that stand for one.
+SIZES = FUNMATCH | {
+    "teachers": [
+        {"name": "convnet", "options": {"widths": [8]}, "normalize": "caffe"},
+        {"name": "convnet", "options": {"widths": [16]}},
+    ],
+    "teaching": "same/ic,mix",
+    "views": {"size": 8, "teacher_size": [12, 6], "area": [0.1, 1.0], "truncate": False},
+    "loss": {"temperature": 2.0, "ensemble": "mean_probs"},
+}
 # A constant view for the teacher, a share for the labels, momentum.
 TASK = FUNMATCH | {
     "teaching": "fixed",
@@ -49,11 +64,18 @@ BIT = FUNMATCH | {
     "optimizer": {"lr": 1e-3, "weight_decay": 1e-3, "clip_norm": 1.0},
     "batch_size": 8,
 }
-CASES = {"funmatch": FUNMATCH, "independent": INDEPENDENT, "bfloat16": BFLOAT16, "task": TASK, "bit": BIT}
-STEPS = {"funmatch": 50, "independent": 50, "bfloat16": 3, "task": 3, "bit": 3}
-PROBES = {"funmatch": 3, "independent": 3, "bfloat16": 3, "task": 3, "bit": 1}
+CASES = {
+    "funmatch": FUNMATCH,
+    "independent": INDEPENDENT,
+    "bfloat16": BFLOAT16,
+    "task": TASK,
+    "bit": BIT,
+    "sizes": SIZES,
+}
+STEPS = {"funmatch": 50, "independent": 50, "bfloat16": 3, "task": 3, "bit": 3, "sizes": 2}
+PROBES = {"funmatch": 3, "independent": 3, "bfloat16": 3, "task": 3, "bit": 1, "sizes": 1}
 
-EVALUATED = ("funmatch", "independent")  # an evaluation is one more function to compile
+EVALUATED = ("funmatch", "independent", "sizes")  # an evaluation is one more function to compile
 
 # What one process does, by the kind of the process: (precision, cases).
 KINDS = {

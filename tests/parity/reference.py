@@ -17,15 +17,18 @@ Array = np.ndarray
 Parameters = Mapping[str, Array]
 
 
-def view(image: Array, box: Array, flip: float, size: int) -> Array:
-    """One view [S, S, 3] in [-1, 1]: bilinear, half-pixel centres, edges repeated."""
-    top, left, height, width = (int(value) for value in box)
-    window = image[top : top + height, left : left + width].astype(np.float64)
+def view(image: Array, box: Array, flip: float, size: int, resized_first: bool = False) -> Array:
+    """One view [S, S, 3] in [-1, 1]: bilinear, half-pixel centres, edges (of the box, or of the image) repeated."""
+    top, left, height, width = (float(value) for value in box)
+    window = image.astype(np.float64)
+    if not resized_first:
+        window = window[int(top) : int(top + height), int(left) : int(left + width)]
+        top = left = 0
     result = np.empty((size, size, 3))
     for row in range(size):
         for column in range(size):
-            y = min(max((row + 0.5) * height / size - 0.5, 0), height - 1)
-            x = min(max((column + 0.5) * width / size - 0.5, 0), width - 1)
+            y = min(max(top + (row + 0.5) * height / size - 0.5, 0), len(window) - 1)
+            x = min(max(left + (column + 0.5) * width / size - 0.5, 0), window.shape[1] - 1)
             place = (row, size - 1 - column) if flip else (row, column)
             result[place] = bilinear(window, y, x)
     return result / 127.5 - 1
@@ -102,6 +105,12 @@ def divergence(student: Array, teacher: Array, temperature: float) -> Array:
     """T² KL(teacher || student) of softened softmaxes, [B]."""
     log_q, log_p = log_softmax(teacher / temperature), log_softmax(student / temperature)
     return temperature * temperature * (np.exp(log_q) * (log_q - log_p)).sum(1)
+
+
+def mean_softmax(teachers: Sequence[Array], temperature: float) -> Array:
+    """Logits [B, C] whose softmax at T is the mean of the teachers'."""
+    shares = [np.exp(log_softmax(teacher / temperature)) for teacher in teachers]
+    return temperature * np.log(np.mean(shares, axis=0))
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:

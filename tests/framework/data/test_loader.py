@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from framework.data import load
 from framework.data.hostviews import evaluation_view, render_view
 from framework.data.loader import CANVAS_LIMIT, EvalBatches, Loader, ahead, to_range
 from framework.draws import draw
 from framework.errors import UserError
 from framework.protocols import Array
-from framework.spec import DistillSpec
+from framework.spec import DataSpec, DistillSpec
 
 SPEC = {
     "views": {"size": 8},
@@ -98,6 +101,67 @@ def test_others_are_rendered_here_from_the_same_draws(source: Images, teaching: 
             np.testing.assert_array_equal(view, expected)
 
 
+@pytest.mark.parametrize("source", [LARGE, VARIED], ids=["large", "varied"])
+@pytest.mark.parametrize(
+    ("teaching", "size", "sizes"), [("same/ic", 12, (12,)), ("ind/ic", 12, (12,)), ("same/rc", 8, ())]
+)
+def test_two_sizes_are_cut_by_one_box(source: Images, teaching: str, size: int, sizes: tuple[int, ...]) -> None:
+    loader = Loader(spec(teaching=teaching, views={"size": 8, "teacher_size": size}), source, 6)
+    views, (ids, epochs) = loader.batch(1).views, loader.plan.batch(1)
+    assert views is not None
+    draws = draw(loader.spec, 1, ids, epochs, source.sizes(ids))
+    assert [view.shape[1] for view in views] == [8, *(sizes or (8,))]
+    assert (views[0] is views[1]) == (not sizes)
+    for view, drawn in zip(views, (draws.student, draws.teacher), strict=True):
+        for image, box, flip, one in zip(source.images(ids), drawn.boxes, drawn.flips, view, strict=True):
+            expected = render_view(image, box, view.shape[1], bool(flip), True, beyond=teaching == "same/rc")
+            np.testing.assert_array_equal(one, to_range(expected))
+
+
+def test_several_teachers_see_each_size_once() -> None:
+    teachers = [{"name": "a:b"}] * 3
+    loader = Loader(spec(teachers=teachers, views={"size": 8, "teacher_size": [12, 8, 12]}), VARIED, 6)
+    views = loader.batch(0).views
+    assert views is not None
+    assert [view.shape[1] for view in views] == [8, 12, 8]
+    assert views[0] is views[2]
+
+
+@pytest.mark.parametrize("source", [SMALL, VARIED], ids=["uniform", "varied"])
+def test_targets_go_with_their_examples(source: Images) -> None:
+    targets = [np.random.default_rng(number).normal(size=(10, 3)).astype(np.float32) for number in range(2)]
+    of = spec(teaching="fix/ic_ens", teachers=[{"name": "a:b"}] * 2)
+    loader = Loader(of, source, 6, targets)
+    batch, (ids, _) = loader.batch(2), loader.plan.batch(2)
+    assert batch.targets is not None
+    for found, expected in zip(batch.targets, targets, strict=True):
+        np.testing.assert_array_equal(found, expected[ids])
+    assert Loader(of, source, 6).batch(2).targets is None
+
+
+def test_encoded_images_of_any_size_are_cut_as_their_pixels_are(tmp_path: Path) -> None:
+    """From files of several sizes and kinds to views, for training and for evaluation."""
+    for number in range(10):
+        (tmp_path / "pictures" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(VARIED.images(np.array([number]))[0])
+        kind = ("png", "webp")[number % 2]
+        image.save(tmp_path / "pictures" / "ab"[number % 2] / f"{number}.{kind}", lossless=True)
+    source = load(DataSpec(name=str(tmp_path / "pictures"), validation=None, test=None), tmp_path / "cache").train
+    images = source.images(np.arange(10))
+    assert {image.tobytes() for image in images} == {image.tobytes() for image in VARIED.images(np.arange(10))}
+    loader = Loader(spec(teaching="same/rc"), source, 6)
+    batch, (ids, epochs) = loader.batch(1), loader.plan.batch(1)
+    draws = draw(loader.spec, 1, ids, epochs, source.sizes(ids)).student
+    assert batch.views is not None
+    for number, box, flip, view in zip(ids, draws.boxes, draws.flips, batch.views[0], strict=True):
+        np.testing.assert_array_equal(
+            view, to_range(render_view(images[number], box, 8, bool(flip), True, beyond=True))
+        )
+    (measured,) = EvalBatches(spec(evaluation={"resize": 9, "batch_size": 10}), source)
+    for image, view in zip(images, measured.views, strict=True):
+        np.testing.assert_array_equal(view, to_range(evaluation_view(image, 9, 8, 8)))
+
+
 def test_labels_come_only_where_the_loss_needs_them() -> None:
     loader = Loader(spec(loss={"task_weight": 0.5}), SMALL, 6)
     ids, _ = loader.plan.batch(3)
@@ -120,6 +184,21 @@ def test_evaluation_sees_every_example_once_and_pads_the_last_batch() -> None:
     views = np.concatenate([batch.views for batch in batches])[mask > 0]
     for image, view in zip(VARIED.images(np.arange(10)), views, strict=True):
         np.testing.assert_array_equal(view, to_range(evaluation_view(image, None, None, 8)))
+
+
+@pytest.mark.parametrize(("resize", "resizes"), [(None, (None, None)), (10, (10, 15))])
+def test_a_teacher_is_evaluated_on_the_same_part_at_its_size(
+    resize: int | None, resizes: tuple[int | None, ...]
+) -> None:
+    of = spec(views={"size": 8, "teacher_size": 12}, evaluation={"batch_size": 4, "resize": resize})
+    batches = list(EvalBatches(of, VARIED))
+    assert all(len(batch.teacher_views) == 1 for batch in batches)
+    views = [[batch.views for batch in batches], [batch.teacher_views[0] for batch in batches]]
+    for size, side, found in zip((8, 12), resizes, views, strict=True):
+        for image, view in zip(VARIED.images(np.arange(10)), np.concatenate(found), strict=False):
+            expected = evaluation_view(image, side, size if side else None, size)
+            np.testing.assert_array_equal(view, to_range(expected))
+    assert not any(batch.teacher_views for batch in EvalBatches(spec(), VARIED))
 
 
 def test_a_subset_is_spread_over_the_split() -> None:
