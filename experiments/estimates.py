@@ -89,7 +89,7 @@ def timed_batch(spec: DistillSpec, student: Cost, teachers: Sequence[Cost], devi
     """How many examples a timed step has: the whole batch on an accelerator, fewer where a CPU would take long."""
     if device.kind != "cpu":
         return spec.batch_size
-    fitting = int(_CPU_FLOPS / flops(spec, student, teachers))
+    fitting = int(_CPU_FLOPS / max(1, flops(spec, student, teachers)))
     return min(spec.batch_size, max(2, 2 ** (fitting.bit_length() - 1) if fitting else 2))
 
 

@@ -8,7 +8,7 @@ they are a few per cent of the arithmetic.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from framework.named import imported
 
 @dataclass(frozen=True)
 class Cost:
-    """Counts for one model and one size of view.
+    """Counts for one model and one size of view; all but the parameters are 0 where a layer's sizes are not known.
 
     Attributes:
         parameters: numbers in all variables.
@@ -60,7 +60,7 @@ def empty(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
 
 def measure(model: keras.Model) -> Cost:
     """Count a built model for the size of view that it was built with."""
-    layers = list(_counted(model))
+    layers = _counted(model)
     sizes = [(_numbers(shape), _numbers(layer.compute_output_shape(shape))) for layer, shape in layers]
     return Cost(
         parameters=_total(model.variables),
@@ -75,14 +75,14 @@ def _total(variables: Any) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
 
 
-def _counted(model: keras.Model) -> Iterator[tuple[Any, tuple[int | None, ...]]]:
-    """The innermost layers that have parameters, with the shape of their input."""
-    for layer in model._flatten_layers(include_self=False):
-        config = layer.get_build_config() or {}
-        shape = config.get("input_shape")
-        if layer._layers or not layer.variables or not shape or not all(isinstance(side, int) for side in shape[1:]):
-            continue
-        yield layer, tuple(shape)
+def _counted(model: keras.Model) -> list[tuple[Any, tuple[int | None, ...]]]:
+    """The innermost layers that have parameters, with the shape of their input; none where a size is not known."""
+    # Keras has no public way to the layers inside of layers.
+    innermost = [layer for layer in model._flatten_layers(include_self=False) if layer.variables and not layer._layers]
+    shapes = [(layer.get_build_config() or {}).get("input_shape") for layer in innermost]
+    if not all(shape and all(isinstance(side, int) for side in shape[1:]) for shape in shapes):
+        return []
+    return [(layer, tuple(shape)) for layer, shape in zip(innermost, shapes, strict=True)]
 
 
 def _macs(layer: Any, shape: tuple[int | None, ...]) -> int:

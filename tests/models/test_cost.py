@@ -26,11 +26,23 @@ def test_r152x2_costs_about_ten_times_r50() -> None:
 
 
 def test_keras_own_layers_are_counted_too() -> None:
-    # Its 4.1 billion: https://keras.io/api/applications has 25.6 M parameters; the stride is in the first 1x1, 3.86 G.
+    # Its stride is in the first 1x1 convolution, which makes 3.86 of the 4.1 billion.
     found = cost.measure(keras.applications.ResNet50(weights=None))
     assert found.parameters == 25_636_712
     assert found.parameters - found.trainable == 53_120
     assert found.macs == pytest.approx(3.86e9, rel=0.01)
+
+
+@pytest.mark.parametrize(("variant", "macs"), [("large", 219e6), ("small", 56e6)])
+def test_mobilenets_cost_what_their_paper_says(variant: str, macs: float) -> None:
+    assert cost.measure(cost.outline("mobilenet_v3", {"variant": variant}, 1000, 224)).macs == pytest.approx(
+        macs, rel=0.02
+    )
+
+
+def test_arithmetic_is_unknown_where_sizes_are() -> None:
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3), keras.layers.Dense(2)])
+    assert cost.measure(model) == cost.Cost(parameters=122, trainable=122, macs=0, kept=0, largest=0)
 
 
 def test_sums_by_hand() -> None:

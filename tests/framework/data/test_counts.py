@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,17 @@ def test_folders_and_images_of_another_one(tmp_path: Path) -> None:
     # The other set's images come without its labels.
     assert loaded.train.labels(np.arange(9)) is None
     assert loaded.train.name.startswith(other)
-    assert loaded.fingerprint != load(DataSpec(name=mine, validation=None, test=None), tmp_path / "cache").fingerprint
+    # Fewer of the other set's images are another data set.
+    fewer = load(dataclasses.replace(spec, train="train[:50%]"), tmp_path / "cache")
+    assert fewer.validation is not None
+    assert fewer.validation.fingerprint == loaded.validation.fingerprint
+    assert fewer.fingerprint != loaded.fingerprint
+
+
+def test_glyphs_are_counted_without_being_drawn(tmp_path: Path) -> None:
+    found = count(DataSpec(name="glyphs"), tmp_path)
+    assert (found.train, found.validation, found.test, found.num_classes, found.side) == (660, 660, 1980, 33, 24)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_hub_id_is_a_mistake(tmp_path: Path) -> None:
