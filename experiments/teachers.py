@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework import store
+from experiments.tracking.journal import default_root
+from framework import download, store
 from framework.checkpoint import DamagedFile, read_arrays
 from framework.data.source import Splits
 from framework.errors import UserError, near
@@ -98,14 +99,16 @@ def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], 
     return folder
 
 
-def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits) -> list[Model]:
-    """Build the teachers with their weights.
+def build_all(
+    spec: DistillSpec, folders: Sequence[Path | None], splits: Splits, root: Path | None = None
+) -> list[Model]:
+    """Build the teachers with their weights; `root` is the folder for caches, by default where runs go.
 
     Raises:
         UserError: a teacher without weights, or one whose classes are not the data's.
     """
     return [
-        _stored(folder, splits) if folder else _built(teacher, spec, splits)
+        _stored(folder, splits) if folder else _built(teacher, spec, splits, root)
         for teacher, folder in zip(spec.teachers, folders, strict=True)
     ]
 
@@ -123,13 +126,40 @@ def digest(model: Model) -> str:
     return sha256.hexdigest()
 
 
-def fill(model: Model, path: Path, num_classes: int) -> None:
+def located(weights: str, root: Path | None = None) -> Path:
+    """Where a model's `weights` are: the path itself, or the copy of what a URL names, fetched when first asked for.
+
+    Raises:
+        UserError: it can't be fetched, or is another file than the one expected.
+    """
+    if not download.is_url(weights):
+        return Path(weights).expanduser()
+    return download.fetch(weights, (root or default_root()) / "cache" / "weights").path
+
+
+def weights_hashes(spec: DistillSpec, root: Path | None = None) -> dict[str, dict[str, str]]:
+    """Each model's `weights` with their SHA-256, by `"student"` and `"teacher0"`; what has none is left out."""
+    models = {"student": spec.student, **{f"teacher{place}": each for place, each in enumerate(spec.teachers)}}
+    found = {}
+    for who, model in models.items():
+        if model.weights is not None:
+            path = located(model.weights, root)
+            found[who] = {"source": model.weights, "sha256": store.sha256(_file(path))}
+    return found
+
+
+def _file(path: Path) -> Path:
+    return path / store.WEIGHTS if path.is_dir() else path
+
+
+def fill(model: Model, path: Path, num_classes: int, dont_load: Sequence[str] = ()) -> None:
     """Assign a stored model's weights; its head is left out where it has another number of classes.
 
     Args:
         model: a built Keras model.
         path: a stored model's folder, or a `.safetensors` or `.npz` file; its head is `head/...`.
         num_classes: of `model`.
+        dont_load: regular expressions of names that keep the values they have.
 
     Raises:
         UserError: nothing readable is there, or names and shapes don't fit.
@@ -140,7 +170,7 @@ def fill(model: Model, path: Path, num_classes: int) -> None:
     head = arrays.get("head/bias")
     other = head is not None and head.shape != (num_classes,)
     try:
-        assign(model, arrays, ("head/.*",) if other else ())
+        assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
     except UserError as error:
         raise UserError(f"weights {str(path)!r}: {error}") from error
 
@@ -178,10 +208,10 @@ def _other_classes(classes: tuple[str, ...], splits: Splits) -> str:
     return f"the teacher's class {first} is {classes[first]!r}, in data {splits.name!r} it is {splits.classes[first]!r}"
 
 
-def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
+def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, root: Path | None) -> Model:
     from framework.models import catalog
 
-    if teacher.name in catalog.MODELS and teacher.weights is None:
+    if teacher.weights is None and catalog.is_untrained(teacher.name, teacher.options):
         known = ", ".join(stored_names())
         raise UserError(
             f"teacher.name = {teacher.name!r} has no weights: give teacher.weights, or a stored one: {known}"
@@ -190,5 +220,5 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits) -> Model:
         raise UserError("data without labels: the number of classes is the stored teacher's; give a stored teacher")
     model = catalog.build(teacher.name, teacher.options, len(splits.classes), spec.views.size, spec.seed)
     if teacher.weights is not None:
-        fill(model, Path(teacher.weights), len(splits.classes))
+        fill(model, located(teacher.weights, root), len(splits.classes), teacher.dont_load)
     return model
