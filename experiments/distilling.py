@@ -15,8 +15,9 @@ import backends
 from backends.base import Backend, Device
 from experiments import teachers as stored_teachers
 from experiments.checks import check_outputs, num_outputs, refuse_weak_teacher
+from experiments.lineage import CHECKPOINTS
 from experiments.options import RunOptions
-from experiments.resuming import CHECKPOINTS, GIVEN, Origin
+from experiments.resuming import GIVEN, Origin
 from experiments.tracking.journal import default_root
 from framework import data as data_layer
 from framework import progress as shown

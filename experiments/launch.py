@@ -20,7 +20,7 @@ from sacred.commandline_options import cli_option
 from sacred.utils import SacredInterrupt
 
 from experiments import config as configs
-from experiments import resuming, usage
+from experiments import lineage, resuming, usage
 from experiments.distilling import Distillation, prepare, tell
 from experiments.plan import add_command, timed_steps
 from experiments.report import report
@@ -106,7 +106,7 @@ class Program:
         root = default_root()
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
         resumed, words = resuming.split(options.pop("UPDATE"))
-        origin = resuming.load(resuming.find(resumed, root, uri, journal_alone)) if resumed else None
+        origin = resuming.load(lineage.find(resumed, root, uri, journal_alone)) if resumed else None
         config, recipes, changes = configs.read(words, self.recipe, origin.config() if origin else None)
         self.check(config)
         experiment.add_config(config)

@@ -1,4 +1,4 @@
-"""Going on with a run: finding it, loading its newest checkpoint, and refusing what would make it another run."""
+"""Going on with a run: loading its newest checkpoint, and refusing what would make it another run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.lineage import CHECKPOINTS, beginning, last_status, lineage
 from experiments.options import RunOptions
-from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, run_folders
+from experiments.tracking.journal import JOURNAL
 from framework import store
 from framework.checkpoint import Checkpoints
 from framework.errors import UserError
@@ -20,12 +21,8 @@ from framework.validation import plain
 if TYPE_CHECKING:
     from experiments.distilling import Distillation
 
-CHECKPOINTS = "checkpoints"
-LATEST = "latest"
 # The name, in a spec, of a model that was handed over as an object.
 GIVEN = "given"
-# A number of the database has fewer digits than the day that a uid begins with.
-_DAY_DIGITS = 8
 # Keras's name for what its dropout draws from.
 _GENERATOR = "seed_generator"
 _ANYWAY = "resume_anyway=True goes on all the same, and writes it down"
@@ -62,7 +59,7 @@ class Origin:
     @property
     def root_run(self) -> str:
         """The uid of the first of its segments."""
-        return str(_beginning(self.folder).get("root_run", self.folder.name))
+        return str(beginning(self.folder).get("root_run", self.folder.name))
 
     @property
     def superseded(self) -> list[Path]:
@@ -98,30 +95,13 @@ def split(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return (None if name.lower() in ("", "none", "null") else name), rest
 
 
-def find(name: str, root: Path, uri: str | None = None, journal_only: bool = False) -> Path:
-    """The folder of a run.
-
-    Args:
-        name: `latest`, a run's folder, its uid or a beginning of it, or its number in the database.
-        root: the folder of runs.
-        uri, journal_only: where the database is, as in `open_database`; it is asked where nothing else fits.
-
-    Raises:
-        UserError: there is no such run, there are several, or it still runs.
-    """
-    folder = _latest(root) if name == LATEST else _folder(name, root) or _in_database(name, root, uri, journal_only)
-    if (folder / JOURNAL).is_file() and is_alive(folder):
-        raise UserError(f"resume = {name!r}: run {folder.name} still runs")
-    return folder
-
-
 def load(folder: Path) -> Origin:
     """The newest checkpoint of a run that verifies; that of the run before it where it has none of its own.
 
     Raises:
         UserError: there is none.
     """
-    chain = tuple(_lineage(folder))
+    chain = tuple(lineage(folder))
     notes: list[str] = []
     for place, each in enumerate(chain):
         try:
@@ -130,12 +110,6 @@ def load(folder: Path) -> Origin:
         except FileNotFoundError as error:
             notes.append(str(error))
     raise UserError(f"run {folder.name} can't be gone on with: {'; '.join(notes)}")
-
-
-def last_status(folder: Path) -> str | None:
-    """As what a run ended; None where its journal has no end: it was killed, or it still runs."""
-    ends = [record["status"] for record in _records(folder, tail=True) if record["type"] == "ended"]
-    return ends[-1] if ends else None
 
 
 def is_finished(origin: Origin, spec: DistillSpec) -> bool:
@@ -232,73 +206,3 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(item, f"{name}[{place}]")
     else:
         yield name, value
-
-
-def _latest(root: Path) -> Path:
-    for folder in reversed(run_folders(root)):
-        if not is_alive(folder) and any(Checkpoints(each / CHECKPOINTS).paths() for each in _lineage(folder)):
-            return folder
-    raise UserError(f"resume = {LATEST!r}: no run in {root / RUNS} has a checkpoint")
-
-
-def _folder(name: str, root: Path) -> Path | None:
-    """A run's folder by its path or uid; None for what may be a number."""
-    own = Path(name).expanduser()
-    if (own / CHECKPOINTS).is_dir() or (own / JOURNAL).is_file():
-        return own.absolute()
-    if name.isdigit() and len(name) < _DAY_DIGITS:
-        return None
-    found = [folder for folder in run_folders(root) if folder.name.startswith(name)]
-    if len(found) > 1:
-        raise UserError(f"resume = {name!r} could be {', '.join(folder.name for folder in found[-3:])}")
-    return found[0] if found else None
-
-
-def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> Path:
-    from experiments.tracking import queries
-    from experiments.tracking.mongod import open_database
-
-    with open_database(uri, journal_only, root) as destination:
-        if destination.database is None:
-            raise UserError(
-                f"resume = {name!r}: no run in {root / RUNS} has such a uid, and there is no database to know numbers"
-            )
-        document = queries.find_run(destination.database, name)
-    folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
-    if not folder.is_dir():
-        raise UserError(f"resume = {name!r}: the run's folder {folder} is not on this machine")
-    return folder
-
-
-def _lineage(folder: Path) -> Iterator[Path]:
-    """A run's folder, and those of the runs that it went on from, as far as they are here."""
-    seen: set[Path] = set()
-    while folder.is_dir() and folder not in seen:
-        yield folder
-        seen.add(folder)
-        before = _beginning(folder).get("resumed_folder")
-        if before is None:
-            return
-        # The runs may have been moved together.
-        folder = next(
-            (path for path in (Path(before), folder.parent / Path(before).name) if path.is_dir()), Path(before)
-        )
-
-
-def _beginning(folder: Path) -> dict[str, Any]:
-    """The fields that a run wrote down about itself when it began."""
-    found: dict[str, Any] = {}
-    for record in _records(folder):
-        found |= record["fields"] if record["type"] == "fields" else {}
-    return found
-
-
-def _records(folder: Path, tail: bool = False) -> list[dict[str, Any]]:
-    """The first or the last part of a journal, which may be long; nothing where there is none."""
-    path = folder / JOURNAL
-    if not path.is_file():
-        return []
-    reader = JournalReader(folder)
-    if tail:
-        reader.offset = max(0, path.stat().st_size - 2**20)
-    return reader.read()

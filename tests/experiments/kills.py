@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.resuming import CHECKPOINTS, last_status
+from experiments.lineage import CHECKPOINTS, last_status
 from experiments.tracking.journal import Journal, read_journal, run_folders
 from framework.checkpoint import Checkpoints
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from experiments import config as configs
-from experiments import distill, resuming
+from experiments import distill, lineage, resuming
 from experiments.run import PROGRAM
 from experiments.tracking import queries
 from experiments.tracking.journal import Journal, new_run_folder, read_journal, run_folders
@@ -270,7 +270,7 @@ def test_a_segment_without_a_checkpoint_leads_to_the_one_before(tmp_path: Path) 
     second = journaled(tmp_path, resumed_from=first.name, root_run=first.name, resumed_folder=str(first))
     origin = resuming.load(second)
     assert (origin.folder, origin.step, origin.root_run) == (first, 3, first.name)
-    assert resuming.find("latest", tmp_path) == second
+    assert lineage.find("latest", tmp_path) == second
     checkpoint(second, 7)
     origin = resuming.load(second)
     assert (origin.folder, origin.step, origin.root_run) == (second, 7, first.name)
@@ -297,21 +297,21 @@ def test_names(tmp_path: Path) -> None:
     old, new, empty = (journaled(tmp_path) for _ in range(3))
     checkpoint(old, 1)
     checkpoint(new, 1)
-    assert resuming.find("latest", tmp_path) == new
-    assert resuming.find(old.name, tmp_path) == resuming.find(str(old), tmp_path) == old
+    assert lineage.find("latest", tmp_path) == new
+    assert lineage.find(old.name, tmp_path) == lineage.find(str(old), tmp_path) == old
     with pytest.raises(UserError, match=f"could be {old.name}, {new.name}"):
-        resuming.find(old.name[:8], tmp_path)
+        lineage.find(old.name[:8], tmp_path)
     with pytest.raises(UserError, match="there is no database to know numbers"):
-        resuming.find("3", tmp_path, journal_only=True)
+        lineage.find("3", tmp_path, journal_only=True)
     with pytest.raises(UserError, match="no checkpoint in"):
-        resuming.load(resuming.find(empty.name, tmp_path))
+        resuming.load(lineage.find(empty.name, tmp_path))
     with pytest.raises(UserError, match=r"no run in .* has a checkpoint"):
-        resuming.find("latest", tmp_path / "nowhere")
+        lineage.find("latest", tmp_path / "nowhere")
     journal = Journal(new)
     try:
         with pytest.raises(UserError, match=f"run {new.name} still runs"):
-            resuming.find(new.name, tmp_path)
-        assert resuming.find("latest", tmp_path) == old
+            lineage.find(new.name, tmp_path)
+        assert lineage.find("latest", tmp_path) == old
     finally:
         journal.close()
 
