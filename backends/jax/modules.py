@@ -48,7 +48,9 @@ class FlaxModel(keras.Model):
     def __init__(self, module: Any, variables: Mapping[str, Any] | None, image_size: int, seed: int) -> None:
         super().__init__(name=type(module).__name__.lower())
         self._module = module
-        self._draws = keras.Variable(np.uint32([seed % 2**32, 0]), name="draws", dtype="uint32", trainable=False)
+        self._draws = keras.Variable(
+            np.array([seed % 2**32, 0], np.uint32), name="draws", dtype="uint32", trainable=False
+        )
         known = inspect.signature(type(module).__call__).parameters
         self._flag = next((name for name in TRAINING if name in known), None)
         views = jnp.asarray(probes(image_size), self.compute_dtype)

@@ -55,7 +55,7 @@ class TorchModel(keras.Model):
             except (RuntimeError, TypeError, ValueError) as error:
                 shape = f"[B, 3, {image_size}, {image_size}]"
                 raise UserError(f"the torch module {self.name!r} doesn't take views {shape}: {error}") from error
-        return check_logits(self.name, logits.float().numpy() if isinstance(logits, Tensor) else logits)
+        return check_logits(self.name, logits.float().numpy() if torch.is_tensor(logits) else logits)
 
     def call(self, views: Tensor, training: bool = False) -> Tensor:
         if not training:

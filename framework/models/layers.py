@@ -45,7 +45,7 @@ class Conv2D(keras.layers.Layer):
         padding: "centred" adds size // 2 on all four sides, "same" as TensorFlow does.
     """
 
-    convolve = kernels.conv2d
+    convolve: Any = kernels.conv2d
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class StdConv2D(Conv2D):
 class DepthwiseConv2D(Conv2D):
     """A convolution of each channel by itself; `filters` is their number. Variable: `kernel` [h, w, 1, C]."""
 
-    convolve = kernels.depthwise_conv2d
+    convolve: Any = kernels.depthwise_conv2d
 
     def kernel_shape(self, channels: int) -> tuple[int, ...]:
         return (self.size, self.size, 1, channels)

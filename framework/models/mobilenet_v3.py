@@ -11,6 +11,7 @@ section 3.6.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import keras
@@ -66,7 +67,7 @@ SMALL = (
 VARIANTS = {"large": (LARGE, 1280), "small": (SMALL, 1024)}
 STEM = 16
 ACTIVATIONS = {"relu": ops.relu, "hard_swish": ops.hard_silu}
-NORMS = {
+NORMS: dict[str, Callable[[int, int, str], Any]] = {
     "group": lambda channels, groups, name: GroupNorm(groups_for(channels, groups), name=name),
     "batch": lambda channels, groups, name: BatchNorm(name=name),
 }
