@@ -209,7 +209,7 @@ def prepare(
     # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
     folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
     device = backend.configure(options.device, options.threads or _default_threads(spec), spec.precision)
-    models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits)
+    models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
     spec, hashes = _identified(spec, folders, models, bool(teacher))
     num_classes = (
         len(splits.classes) if splits.classes else num_outputs(models[0], spec, "teacher", spec.teacher_sizes[0])
@@ -218,22 +218,23 @@ def prepare(
         given = {"model": student.name, "sha256": stored_teachers.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
-        student = build_student(spec.student, num_classes, spec)
+        student = build_student(spec.student, num_classes, spec, root)
     check_outputs(student, models, splits, spec)
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
     trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
-    environment = _environment(backend, device, splits) | {"teachers": hashes}
+    weights = stored_teachers.weights_hashes(spec, root)
+    environment = _environment(backend, device, splits) | {"teachers": hashes, "weights": weights}
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
 
 
-def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec) -> Model:
-    """Build the spec's student, with the weights of a stored model where `weights` names one."""
+def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec, root: Path | None = None) -> Model:
+    """Build the spec's student, with the weights that `weights` names; `root` is the folder for caches."""
     from framework.models import catalog
 
     built = catalog.build(model.name, model.options, num_classes, spec.views.size, spec.seed)
     if model.weights is not None:
-        stored_teachers.fill(built, Path(model.weights), num_classes)
+        stored_teachers.fill(built, stored_teachers.located(model.weights, root), num_classes, model.dont_load)
     return built
 
 

@@ -32,7 +32,7 @@ def finish(ready: Distillation, outcome: Outcome, folder: Path) -> Sequence[str]
 
 PROGRAM = Program(
     module="experiments.teacher",
-    summary="Train or fine-tune (student.weights=FOLDER) a model on labels, and store it as a teacher.",
+    summary="Train or fine-tune (student.weights=PATH_OR_URL) a model on labels, and store it as a teacher.",
     recipe=DEFAULT_TEACHER,
     check=check,
     finish=finish,

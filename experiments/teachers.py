@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework import store
+from experiments.tracking.journal import default_root
+from framework import download, store
 from framework.checkpoint import DamagedFile, read_arrays
 from framework.data.classes import order as class_order
 from framework.data.classes import permutation
@@ -141,14 +142,16 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
     return teacher, logits
 
 
-def build_all(spec: DistillSpec, folders: Sequence[Path | None], splits: Splits) -> list[Model]:
-    """Build the teachers with their weights.
+def build_all(
+    spec: DistillSpec, folders: Sequence[Path | None], splits: Splits, root: Path | None = None
+) -> list[Model]:
+    """Build the teachers with their weights; `root` is the folder for caches, by default where runs go.
 
     Raises:
         UserError: a teacher without weights, or one whose classes are not the data's.
     """
     return [
-        _stored(folder, teacher, splits, size) if folder else _built(teacher, spec, splits, size)
+        _stored(folder, teacher, splits, size) if folder else _built(teacher, spec, splits, size, root)
         for teacher, folder, size in zip(spec.teachers, folders, spec.teacher_sizes, strict=True)
     ]
 
@@ -180,13 +183,45 @@ def digest(model: Model) -> str:
     return sha256.hexdigest()
 
 
-def fill(model: Model, path: Path, num_classes: int) -> None:
+def located(weights: str, root: Path | None = None) -> Path:
+    """Where a model's `weights` are: the path itself, or the copy of what a URL names, fetched when first asked for.
+
+    Raises:
+        UserError: it can't be fetched, or is another file than the one expected.
+    """
+    if not download.is_url(weights):
+        return Path(weights).expanduser()
+    return download.fetch(weights, weights_folder(root)).path
+
+
+def weights_folder(root: Path | None) -> Path:
+    """Where downloaded weights are kept."""
+    return (root or default_root()) / "cache" / "weights"
+
+
+def weights_hashes(spec: DistillSpec, root: Path | None = None) -> dict[str, dict[str, str]]:
+    """Each model's `weights` with their SHA-256, by `"student"` and `"teacher0"`; what has none is left out."""
+    models = {"student": spec.student, **{f"teacher{place}": each for place, each in enumerate(spec.teachers)}}
+    found = {}
+    for who, model in models.items():
+        if model.weights is not None:
+            path = located(model.weights, root)
+            found[who] = {"source": model.weights, "sha256": store.sha256(_file(path))}
+    return found
+
+
+def _file(path: Path) -> Path:
+    return path / store.WEIGHTS if path.is_dir() else path
+
+
+def fill(model: Model, path: Path, num_classes: int, dont_load: Sequence[str] = ()) -> None:
     """Assign a stored model's weights; its head is left out where it has another number of classes.
 
     Args:
         model: a built Keras model.
         path: a stored model's folder, or a `.safetensors` or `.npz` file; its head is `head/...`.
         num_classes: of `model`.
+        dont_load: regular expressions of names that keep the values they have.
 
     Raises:
         UserError: nothing readable is there, or names and shapes don't fit.
@@ -197,7 +232,7 @@ def fill(model: Model, path: Path, num_classes: int) -> None:
     head = arrays.get("head/bias")
     other = head is not None and head.shape != (num_classes,)
     try:
-        assign(model, arrays, ("head/.*",) if other else ())
+        assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
     except UserError as error:
         raise UserError(f"weights {str(path)!r}: {error}") from error
 
@@ -244,10 +279,10 @@ def _reordered(model: Model, order: Array | None, image_size: int) -> Model:
     return reordered
 
 
-def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int) -> Model:
+def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int, root: Path | None) -> Model:
     from framework.models import catalog
 
-    if teacher.name in catalog.MODELS and teacher.weights is None:
+    if teacher.weights is None and catalog.is_untrained(teacher.name, teacher.options):
         known = ", ".join(stored_names())
         raise UserError(
             f"teacher.name = {teacher.name!r} has no weights: give teacher.weights, or a stored one: {known}"
@@ -259,5 +294,5 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int) -
     order = _order(names, splits)
     model = catalog.build(teacher.name, teacher.options, len(classes), size, spec.seed)
     if teacher.weights is not None:
-        fill(model, Path(teacher.weights), len(classes))
+        fill(model, located(teacher.weights, root), len(classes), teacher.dont_load)
     return _reordered(model, order, size)

@@ -21,6 +21,8 @@ examples:
   python -m {module}
   python -m {module} with digits backend=torch seed=3
   python -m {module} with glyphs teaching=consistent duration.total_steps=8000 -c "no mixing"
+  python -m {module} with teacher=bit teacher.options.depth=152 teacher.options.width=2 teacher.weights=PATH_OR_URL
+  python -m {module} with student=bit student.weights=PATH_OR_URL student.dont_load="['head/.*']"
   python -m {module} print_config with digits
   python -m {module} plan with pet_fast
 

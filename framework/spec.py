@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -62,12 +63,22 @@ class ModelSpec:
     Attributes:
         name: a name of `framework.models.catalog`, an import path `package.module:build`, or a `.keras` file.
         options: keyword arguments of the model's builder, `{"widths": [16, 32, 64]}`.
-        weights: a file with initial weights, or None to draw them from the seed.
+        weights: initial weights: a stored model's folder, a `.safetensors` or `.npz` file, or the URL of such a file
+            (`#sha256=...` behind it is checked); None draws them from the seed.
+        dont_load: regular expressions; the parameters whose whole names they match keep what the seed drew.
     """
 
     name: str = "convnet"
     options: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    dont_load: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for pattern in self.dont_load:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UserError(f"dont_load = {pattern!r}: not a regular expression ({error})") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +95,13 @@ class TeacherSpec(ModelSpec):
     """
 
     name: str = "glyphs"
-    normalize: Literal["imagenet", "unit", "caffe"] | None = None
+    normalize: Literal["imagenet", "unit", "caffe", "pixels"] | None = None
     classes: str | None = None
     min_accuracy: float | None = None
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         value = self.min_accuracy
         check(value is None or 0 <= value <= 1, "teacher.min_accuracy", value, "a share from 0 to 1")
 
@@ -371,6 +383,10 @@ class DistillSpec:
         value["views"]["teacher_size"] = list(self.teacher_sizes) if {*self.teacher_sizes} - {self.views.size} else None
         for part, defaults in _LATER.items():
             value[part] = {k: v for k, v in value[part].items() if k not in defaults or v != defaults[k]}
+        for model in (value["student"], *value["teachers"]):
+            # A spec without it is the one that it was before there was such a key.
+            if not model["dont_load"]:
+                del model["dont_load"]
         for teacher in value["teachers"]:
             del teacher["min_accuracy"]
             if teacher["classes"] is None:

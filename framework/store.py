@@ -43,7 +43,7 @@ class ModelCard:
     classes: tuple[str, ...] | None = None
     num_classes: int
     image_size: int
-    normalize: Literal["imagenet", "unit", "caffe"] | None = None
+    normalize: Literal["imagenet", "unit", "caffe", "pixels"] | None = None
     sha256: str = ""
     fingerprint: str = ""
     result: dict[str, Any] = field(default_factory=dict)

@@ -102,6 +102,7 @@ _SCALE = tuple(0.5 / deviation for deviation in _DEVIATION)
 _OFFSET = tuple((0.5 - mean) / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True))
 _RANGES: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
     "unit": ((0.5,) * 3, (0.5,) * 3, False),
+    "pixels": ((127.5,) * 3, (127.5,) * 3, False),
     "imagenet": (_SCALE, _OFFSET, False),
     "caffe": ((127.5,) * 3, tuple(127.5 - m for m in _CAFFE_MEAN), True),
 }
@@ -112,7 +113,8 @@ def normalize(views: Tensor, name: str | None) -> Tensor:
 
     Args:
         views: [B, S, S, 3] in [-1, 1].
-        name: None, "unit" ([0, 1]), "imagenet" (mean 0, deviation 1) or "caffe" (BGR, 0 to 255 less the mean).
+        name: None, "unit" ([0, 1]), "pixels" ([0, 255]), "imagenet" (mean 0, deviation 1) or "caffe" (BGR, 0 to 255
+            less the mean).
 
     Returns:
         [B, S, S, 3].

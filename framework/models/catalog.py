@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from framework.errors import UserError, near
+from framework.models.foreign import check_logits, probes
 from framework.models.initial import initialise
 from framework.named import imported
 
@@ -31,6 +32,8 @@ LIBRARIES = {
 # Turns what a builder returned into a Keras model where it belongs to the backend's own library, else returns None.
 Wrapper = Callable[[Any, int, int], keras.Model | None]
 _wrappers: list[Wrapper] = []
+# By these arguments a function of `keras.applications` is known.
+_APPLICATION = {"classes", "input_shape", "include_top", "weights", "classifier_activation"}
 
 
 def install_wrapper(wrapper: Wrapper | None) -> None:
@@ -48,7 +51,8 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
 
     Args:
         name: a name of `MODELS`; or `package.module:function`, called with `num_classes=`, `image_size=` and the
-            options; or the path of a `.keras` file, which takes no options.
+            options; or `keras.applications:MobileNetV2` and its like, with weights only if `options` says so; or the
+            path of a `.keras` file, which takes no options.
         options: the builder's own arguments.
         num_classes: logits the model must give.
         image_size: side of the square views, in pixels.
@@ -68,11 +72,18 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
     restart_names()
     keras.utils.set_random_seed(seed % 2**32)
     if name.endswith(".keras"):
-        return _checked(name, _from_file(name, options), num_classes, image_size)
+        return _tried(name, _from_file(name, options), num_classes, image_size)
     if ":" not in name:
         raise UserError(f"unknown model {name!r}: {near(name, MODELS)}; or package.module:function, or a .keras file")
     made = call(name, imported(name, "model"), options, num_classes, image_size)
+    if isinstance(made, keras.Model):
+        return _tried(name, made, num_classes, image_size)
     return _checked(name, _as_keras(name, made, image_size, seed), num_classes, image_size)
+
+
+def is_untrained(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a model of that name is built with random weights for certain: ours, and Keras's unless asked."""
+    return name in MODELS or (name.startswith("keras.applications") and not options.get("weights"))
 
 
 def restart_names() -> None:
@@ -85,6 +96,8 @@ def restart_names() -> None:
 def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int) -> Any:
     """Call a builder with checked options; arguments and errors as in `build`, the result is what it returns."""
     known = inspect.signature(function).parameters
+    if _APPLICATION.issubset(known):
+        return _application(name, function, options, num_classes, image_size)
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         accepted = [option for option in known if option not in ("num_classes", "image_size")]
         for option in options:
@@ -105,6 +118,25 @@ def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], nu
     return function(num_classes=num_classes, image_size=image_size, **options)
 
 
+def _application(
+    name: str, function: Callable[..., Any], options: Mapping[str, Any], num_classes: int, image_size: int
+) -> keras.Model:
+    """One of `keras.applications`: its logits, without weights unless asked, its input like the views if it can."""
+    known = inspect.signature(function).parameters
+    ours = {"classes": num_classes, "input_shape": (image_size, image_size, 3), "classifier_activation": None}
+    accepted = [option for option in known if option not in (*ours, "include_top", "input_tensor", "pooling")]
+    for option in options:
+        if option not in accepted:
+            raise UserError(f"model {name!r} has no option {option!r}: {near(option, accepted)}")
+    usual = {"weights": None, "include_preprocessing": False}
+    chosen = {option: value for option, value in usual.items() if option in known} | dict(options)
+    try:
+        return function(**ours, **chosen)
+    except (ValueError, OSError) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:300]
+        raise UserError(f"model {name!r}: {reason}") from error
+
+
 def _from_file(name: str, options: Mapping[str, Any]) -> Any:
     if options:
         raise UserError(f"model {name!r}: a .keras file takes no options, got {', '.join(options)}")
@@ -118,8 +150,6 @@ def _from_file(name: str, options: Mapping[str, Any]) -> Any:
 
 
 def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:
-    if isinstance(made, keras.Model):
-        return made
     for wrapper in _wrappers:
         wrapped = wrapper(made, image_size, seed)
         if wrapped is not None:
@@ -147,14 +177,27 @@ def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.
     return model
 
 
+def _tried(name: str, model: Any, num_classes: int, image_size: int) -> keras.Model:
+    """A model of a class of its own shows its last operation only by what it gives."""
+    _checked(name, model, num_classes, image_size)
+    if not getattr(model, "outputs", None):
+        views = keras.ops.convert_to_tensor(probes(image_size), dtype=model.compute_dtype)
+        check_logits(name, keras.ops.convert_to_numpy(keras.ops.cast(model(views), "float32")))
+    return model
+
+
 _LOGITS_HINT = "build it without (classifier_activation=None), or set model.layers[-1].activation = None and save again"
 
 
 def _final_activation(model: keras.Model) -> str:
-    """The name of the last layer's activation where that can be seen, else an empty text."""
+    """The name of the last operation's activation where that can be seen, else an empty text."""
     last: Any = model
-    while getattr(last, "layers", None):
-        last = last.layers[-1]
-    if isinstance(last, keras.layers.Softmax):
-        return "softmax"
-    return getattr(getattr(last, "activation", None), "__name__", "")
+    while True:
+        if getattr(last, "outputs", None):
+            last = last.outputs[0]._keras_history.operation
+        elif getattr(last, "layers", None):
+            last = last.layers[-1]
+        else:
+            break
+    activation = getattr(getattr(last, "activation", None), "__name__", "")
+    return activation or type(last).__name__.lower()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,6 +111,53 @@ def test_fill_refuses_what_does_not_fit(tmp_path: Path) -> None:
         teachers.fill(build(), tmp_path / "c.npz", 2)
 
 
+def test_dont_load_keeps_what_the_seed_drew(tmp_path: Path) -> None:
+    stored = weights(build(seed=1))
+    write_arrays(tmp_path / "a.safetensors", {name: a for name, a in stored.items() if "norm" not in name}, {})
+    model, drawn = build(), weights(build())
+    with pytest.raises(UserError, match=r"2 missing, e\.g\. stage1/norm1/scale.*dont_load=\[regex\] excludes some"):
+        teachers.fill(model, tmp_path / "a.safetensors", 2)
+    teachers.fill(model, tmp_path / "a.safetensors", 2, [".*/norm1/.*", "head/kernel"])
+    for name, array in weights(model).items():
+        kept = "norm1" in name or name == "head/kernel"
+        np.testing.assert_array_equal(array, (drawn if kept else stored)[name])
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A server's, which has the folder `served`."""
+    (tmp_path / "served").mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Not on the tests' stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "served"))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_weights_come_from_an_address(tmp_path: Path, address: str) -> None:
+    from experiments.distilling import build_student
+
+    arrays = weights(build(seed=3))
+    np.savez(tmp_path / "served" / "w.npz", **arrays)
+    url, sha256 = f"{address}/w.npz", store.sha256(tmp_path / "served" / "w.npz")
+    own = {"name": "convnet", "options": {"widths": [4]}, "weights": url}
+    given = DistillSpec.from_dict({"teachers": [own], "student": own, "views": {"size": 8}})
+    (teacher,) = teachers.build_all(given, [None], splits("a", "b"), tmp_path)
+    (tmp_path / "served" / "w.npz").unlink()
+    student = build_student(given.student, 2, given, tmp_path)
+    for model in (teacher, student):
+        np.testing.assert_array_equal(weights(model)["head/kernel"], arrays["head/kernel"])
+    record = {"source": url, "sha256": sha256}
+    assert teachers.weights_hashes(given, tmp_path) == {"student": record, "teacher0": record}
+    assert (tmp_path / "cache" / "weights").is_dir()
+
+
 def splits(*classes: str) -> Splits:
     source: Any = SimpleNamespace()
     return Splits(source, None, None, classes or None, "mine", "0")
@@ -171,6 +222,8 @@ def test_a_built_teacher_without_labels_says_its_classes(tmp_path: Path) -> None
 def test_a_built_teacher_needs_weights_and_classes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'convnet' has no weights: give teacher\.weights, or a stored one: digits"):
         teachers.build_all(spec(name="convnet"), [None], splits("a", "b"))
+    with pytest.raises(UserError, match=r"'keras.applications:MobileNetV2' has no weights: give teacher\.weights"):
+        teachers.build_all(spec(name="keras.applications:MobileNetV2"), [None], splits("a", "b"))
     arrays = weights(build(seed=3))
     write_arrays(tmp_path / "a.safetensors", arrays, {})
     given = {"name": "convnet", "options": {"widths": [4]}, "weights": str(tmp_path / "a.safetensors")}

@@ -33,6 +33,15 @@ class Lazy(keras.Model):
         return self.head(self.flatten(x))
 
 
+class Hidden(Lazy):
+    def call(self, x: Any) -> Any:
+        return keras.ops.softmax(super().call(x))
+
+
+def with_softmax(model: keras.Model) -> keras.Model:
+    return keras.Model(model.inputs, keras.ops.softmax(model.outputs[0]))
+
+
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A user's own module."""
@@ -44,6 +53,9 @@ def own(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     module.narrow = lambda num_classes: flat(num_classes, 8)
     module.number = lambda num_classes, image_size: 3
     module.pooled = lambda num_classes, image_size: flat(num_classes + 1, image_size)
+    module.operation = lambda num_classes, image_size: with_softmax(flat(num_classes, image_size))
+    module.nested = lambda num_classes, image_size: keras.Sequential([flat(num_classes, image_size, 3, "softmax")])
+    module.hidden = lambda num_classes, image_size: Hidden(num_classes)
     module.answer = 42
     monkeypatch.setitem(sys.modules, "own_models", module)
     return module
@@ -94,6 +106,25 @@ def test_building_keeps_the_dtype_policy(own: types.ModuleType) -> None:
         keras.config.set_dtype_policy(before)
 
 
+@pytest.fixture
+def _quick_initialisers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ones of numpy's in Keras's own models, whose initialisers JAX would compile for each shape."""
+    for kind in (keras.initializers.VarianceScaling, keras.initializers.Zeros, keras.initializers.Ones):
+        monkeypatch.setattr(kind, "__call__", lambda self, shape, dtype=None, **_: np.ones(shape, dtype))
+
+
+@pytest.mark.usefixtures("_quick_initialisers")
+@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small"])
+def test_an_application_of_keras_gives_logits(name: str) -> None:
+    model = catalog.build(f"keras.applications:{name}", {"alpha": 0.35}, 5, 32, seed=7)
+    assert model.compute_output_shape((None, 32, 32, 3)) == (None, 5)
+    assert model.layers[-1].activation is keras.activations.linear
+    # The views are in [-1, 1] already.
+    assert not any(isinstance(layer, keras.layers.Rescaling) for layer in model.layers)
+    other = catalog.build(f"keras.applications:{name}", {"alpha": 1.0}, 5, 32, seed=7)
+    assert other.count_params() > model.count_params()
+
+
 def test_a_file_keeps_its_weights(tmp_path: Path) -> None:
     model = flat(5, 8)
     path = tmp_path / "teacher.keras"
@@ -132,6 +163,13 @@ def test_a_module_of_another_library_is_told_its_backend(library: str, hint: str
         ("own_models:number", {}, "it returned a builtins.int, not a keras.Model"),
         ("own_models:pooled", {}, "gives (None, 6), expected logits [B, 5]"),
         ("own_models:flat", {"activation": "softmax"}, "ends in softmax, expected logits: build it without"),
+        ("own_models:operation", {}, "ends in softmax, expected logits"),
+        ("own_models:nested", {}, "ends in softmax, expected logits"),
+        ("own_models:hidden", {}, "gives probabilities, expected logits"),
+        ("keras.applications:MobileNetV2", {"alfa": 1}, "has no option 'alfa': did you mean 'alpha'?"),
+        ("keras.applications:MobileNetV2", {"classifier_activation": None}, "has no option 'classifier_activation'"),
+        ("keras.applications:MobileNetV2", {"weights": "imagenet"}, "`classes` should be 1000"),
+        ("keras.applications:MobileNet9", {}, "has no function 'MobileNet9'; did you mean 'MobileNet"),
         ("missing.keras", {}, "there is no such file"),
         ("missing.keras", {"a": 1}, "a .keras file takes no options, got a"),
     ],
