@@ -109,18 +109,20 @@ class RandomSource:
     def __init__(self, num_examples: int, num_classes: int, side: int | None) -> None:
         self.name, self.fingerprint = "noise", "noise"
         self.num_examples = num_examples
-        self.classes = tuple(map(str, range(num_classes)))
-        self.uniform = (side, side) if side else _PHOTO
-        self._image = np.random.default_rng(0).integers(0, 256, (*self.uniform, 3), dtype=np.uint8)
+        self.classes: tuple[str, ...] | None = tuple(map(str, range(num_classes)))
+        self.num_classes = num_classes
+        size = (side, side) if side else _PHOTO
+        self.uniform: tuple[int, int] | None = size
+        self._image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 
     def images(self, ids: Array) -> Any:
         return np.broadcast_to(self._image, (len(ids), *self._image.shape)).copy()
 
     def sizes(self, ids: Array) -> Array:
-        return np.broadcast_to(np.array(self.uniform, np.int32), (len(ids), 2))
+        return np.broadcast_to(np.array(self._image.shape[:2], np.int32), (len(ids), 2))
 
     def labels(self, ids: Array) -> Array:
-        return (ids % len(self.classes)).astype(np.int32)
+        return (ids % self.num_classes).astype(np.int32)
 
 
 def seconds_per_step(
@@ -150,7 +152,7 @@ def seconds_per_step(
     total = max(steps + 1, spec.schedule.warmup_steps + 1)
     trainer = backend.compile(spec, *models, total_steps=total, device=device, jit=jit)
     # Made before the training, where there are any; for the time a step takes, their values don't matter.
-    targets = [np.zeros((source.num_examples, len(source.classes)), np.float32)] * len(models[1])
+    targets = [np.zeros((source.num_examples, source.num_classes), np.float32)] * len(models[1])
     loader = Loader(spec, source, total, targets if averages(spec) else None)
     # The last loss is waited for: steps are only put into a queue on an accelerator.
     begun = time.perf_counter()

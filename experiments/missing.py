@@ -10,7 +10,7 @@ import backends
 from backends.base import Backend, Device
 from experiments import teachers
 from experiments.options import RunOptions
-from framework import store
+from framework import download, store
 from framework.data.catalog import CATALOG
 from framework.data.counts import Counts
 from framework.data.origins import is_hub
@@ -82,9 +82,10 @@ def _data(name: str) -> Iterator[str]:
 
 
 def _weights(weights: str, root: Path) -> Iterator[str]:
-    del root
-    if "://" in weights:
-        yield f"weights {weights}: they are downloaded"
+    folder = teachers.weights_folder(root)
+    if download.is_url(weights):
+        if not download.is_here(weights, folder):
+            yield f"weights {weights}: not in {folder}, they are downloaded"
     elif not Path(weights).expanduser().exists():
         yield f"weights {weights}: there is no such file"
 

@@ -167,7 +167,7 @@ def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[s
     if teacher.classes is not None:
         return class_order(teacher.classes)
     names = store.load_card(folder).classes if folder else None
-    return names and [(name,) for name in names]
+    return [(name,) for name in names] if names else None
 
 
 def digest(model: Model) -> str:
@@ -191,7 +191,12 @@ def located(weights: str, root: Path | None = None) -> Path:
     """
     if not download.is_url(weights):
         return Path(weights).expanduser()
-    return download.fetch(weights, (root or default_root()) / "cache" / "weights").path
+    return download.fetch(weights, weights_folder(root)).path
+
+
+def weights_folder(root: Path | None) -> Path:
+    """Where downloaded weights are kept."""
+    return (root or default_root()) / "cache" / "weights"
 
 
 def weights_hashes(spec: DistillSpec, root: Path | None = None) -> dict[str, dict[str, str]]:
@@ -256,15 +261,15 @@ def _stored(folder: Path, teacher: TeacherSpec, splits: Splits, size: int) -> Mo
     return _reordered(model, order, size)
 
 
-def _order(names: Sequence[tuple[str, ...]] | None, splits: Splits) -> Array | None:
-    """Where the teacher has each of the data's classes: int64 [C], or None where it has them in their order."""
+def _order(names: Sequence[tuple[str, ...]] | None, splits: Splits) -> list[int] | None:
+    """The place of each of the data's classes among the teacher's, or None where it has them in their order."""
     if names is None or splits.classes is None:
         return None
-    order = permutation(names, splits.classes, "the teacher", splits.name)
-    return None if (order == np.arange(len(order))).all() else order
+    order = permutation(names, splits.classes, "the teacher", splits.name).tolist()
+    return None if order == list(range(len(order))) else order
 
 
-def _reordered(model: Model, order: Array | None, image_size: int) -> Model:
+def _reordered(model: Model, order: list[int] | None, image_size: int) -> Model:
     from framework.models.reordered import Reordered
 
     if order is None:

@@ -59,14 +59,25 @@ def fetch(url: str, folder: Path) -> Fetched:
     from filelock import FileLock
 
     address, expected = _parts(url)
-    name = re.sub(r"[^\w.-]", "_", urlsplit(address).path.rsplit("/", 1)[-1]) or "file"
-    path = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
+    path = _place(address, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         found = _kept(path)
         if found is None or (expected and found != expected):
             found = _download(address, path, expected)
         return Fetched(path, found)
+
+
+def is_here(url: str, folder: Path) -> bool:
+    """Whether `fetch` would find the file without asking anybody."""
+    address, expected = _parts(url)
+    found = _kept(_place(address, folder))
+    return found is not None and expected in ("", found)
+
+
+def _place(address: str, folder: Path) -> Path:
+    name = re.sub(r"[^\w.-]", "_", urlsplit(address).path.rsplit("/", 1)[-1]) or "file"
+    return folder / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}"
 
 
 def _parts(url: str) -> tuple[str, str]:

@@ -81,7 +81,7 @@ def _local(spec: DataSpec, cache: Path) -> Counts:
     chosen = {role: choose(spec, loaded, text) for role, text in expressions.items()}
     classes = labels_of(spec, loaded, chosen)[1]
     numbers = {role: sum(len(part.rows) for part in parts) for role, parts in chosen.items()}
-    return _made(numbers, classes and len(classes), None, "as counted here")
+    return _made(numbers, len(classes) if classes else None, None, "as counted here")
 
 
 def _made(numbers: Mapping[str, int], num_classes: int | None, side: int | None, known: str) -> Counts:

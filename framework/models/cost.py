@@ -79,10 +79,10 @@ def _counted(model: keras.Model) -> list[tuple[Any, tuple[int | None, ...]]]:
     """The innermost layers that have parameters, with the shape of their input; none where a size is not known."""
     # Keras has no public way to the layers inside of layers.
     innermost = [layer for layer in model._flatten_layers(include_self=False) if layer.variables and not layer._layers]
-    shapes = [(layer.get_build_config() or {}).get("input_shape") for layer in innermost]
+    shapes = [tuple((layer.get_build_config() or {}).get("input_shape") or ()) for layer in innermost]
     if not all(shape and all(isinstance(side, int) for side in shape[1:]) for shape in shapes):
         return []
-    return [(layer, tuple(shape)) for layer, shape in zip(innermost, shapes, strict=True)]
+    return list(zip(innermost, shapes, strict=True))
 
 
 def _macs(layer: Any, shape: tuple[int | None, ...]) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from experiments import config, estimates, plan
 from experiments.options import RunOptions
+from experiments.teachers import located
 from framework.checkpoint import write_arrays
 from framework.errors import UserError
 from framework.models import cost
@@ -51,10 +55,29 @@ def test_what_is_missing(planned: Any, tmp_path: Path) -> None:
     assert "the teacher 'digits': it is trained first, once, with digits_teacher" in found
     assert "room on the disk: about" in found
     assert planned("digits_labels")["missing here"] == "nothing"
-    assert (
-        "weights https://example.org/a.npz"
-        in planned("digits_labels", "student.weights=https://example.org/a.npz")["missing here"]
-    )
+    missing = planned("digits_labels", "student.weights=https://example.org/a.npz")["missing here"]
+    assert missing.startswith("weights https://example.org/a.npz: not in ")
+
+
+@pytest.fixture
+def weights_url(tmp_path: Path) -> Iterator[str]:
+    """The address of a file on a server of the test's own."""
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "a.npz").write_bytes(b"x" * 100)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/a.npz"
+        server.shutdown()
+
+
+def test_weights_that_were_downloaded_are_not_missing(planned: Any, tmp_path: Path, weights_url: str) -> None:
+    words = ("digits_labels", f"student.weights={weights_url}")
+    assert "they are downloaded" in planned(*words)["missing here"]
+    located(weights_url, tmp_path / "e")
+    assert planned(*words)["missing here"] == "nothing"
+    others = planned("digits_labels", f"student.weights={weights_url}#sha256={'0' * 64}")
+    assert "they are downloaded" in others["missing here"]
 
 
 def test_the_data_may_have_no_labels(planned: Any) -> None:
