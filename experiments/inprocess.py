@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import resuming
-from experiments.distilling import NoRecorder, prepare
+from experiments.distilling import NoRecorder
 from experiments.options import RunOptions
+from experiments.preparing import prepare
 from framework.data.quiet import quiet as silently
 from framework.protocols import Recorder
 from framework.spec import DistillSpec

@@ -21,8 +21,9 @@ from sacred.utils import SacredInterrupt
 
 from experiments import config as configs
 from experiments import lineage, resuming, usage
-from experiments.distilling import Distillation, prepare, tell
+from experiments.distilling import Distillation, tell
 from experiments.plan import add_command, timed_steps
+from experiments.preparing import prepare
 from experiments.report import report
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination, open_database

@@ -78,7 +78,8 @@ def stored_names() -> list[str]:
 def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], None]) -> Path:
     """The teacher that a recipe makes: trained once, cached by the recipe's fingerprint, shared by all backends."""
     from experiments.config import recipe_spec
-    from experiments.distilling import NoRecorder, prepare
+    from experiments.distilling import NoRecorder
+    from experiments.preparing import prepare
     from experiments.tracking.locks import FileLock
 
     spec = recipe_spec(recipe)

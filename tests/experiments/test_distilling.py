@@ -114,7 +114,8 @@ def test_own_models_and_data(data: Any, tmp_path: Path, backend: str, capsys: py
 
 
 def test_models_that_are_handed_over_are_in_the_fingerprint(data: Any, backend: str, tmp_path: Path) -> None:
-    from experiments.distilling import RunOptions, prepare
+    from experiments.options import RunOptions
+    from experiments.preparing import prepare
 
     data.save_to_disk(tmp_path / "data")
     spec = DistillSpec.from_dict(SPEC | {"data": {"name": str(tmp_path / "data")}})
@@ -195,7 +196,7 @@ def test_without_labels_only_closeness_is_measured(data: Any, backend: str) -> N
 
 
 def test_the_hint_on_decay(data: Any, backend: str, tmp_path: Path) -> None:
-    from experiments.distilling import prepare
+    from experiments.preparing import prepare
 
     data.save_to_disk(tmp_path / "data")
     spec = SPEC | LABELS | {"optimizer": {"lr": 0.001, "weight_decay": 0.05}, "data": {"name": str(tmp_path / "data")}}

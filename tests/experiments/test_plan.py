@@ -101,7 +101,7 @@ def test_mistakes_are_refused(planned: Any) -> None:
 
 
 def test_a_checkpoint_is_as_large_as_it_says(backend: str, tmp_path: Path) -> None:
-    from experiments.distilling import prepare
+    from experiments.preparing import prepare
 
     spec = config.recipe_spec("digits_labels")
     ready = prepare(spec, RunOptions(backend=backend, device="cpu"), root=tmp_path)

@@ -100,7 +100,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spli
 def test_a_recipe_takes_a_real_step(name: str, backend: str, small_data: Any, tmp_path: Path) -> None:
     from keras import ops
 
-    from experiments.distilling import prepare
+    from experiments.preparing import prepare
     from framework.data.loader import Loader
     from framework.models import catalog
     from framework.models.initial import parameters

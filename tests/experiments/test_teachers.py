@@ -141,7 +141,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def test_weights_come_from_an_address(tmp_path: Path, address: str) -> None:
-    from experiments.distilling import build_student
+    from experiments.preparing import build_student
 
     arrays = weights(build(seed=3))
     np.savez(tmp_path / "served" / "w.npz", **arrays)
