@@ -150,6 +150,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS / "parity"):
             item.add_marker("parity")
+            # The first test of a kind waits for the processes that all of them share.
+            item.add_marker(pytest.mark.timeout(900))
         elif needs_backend(item.path):
             item.add_marker("backend")
         reasons = [missing(marker.name) for marker in item.iter_markers()]

@@ -38,6 +38,11 @@ def compute(backend: str, kind: str, shared: Path) -> Results:
 
 def start(backend: str, kind: str, folder: Path) -> None:
     environment = os.environ | {"KERAS_BACKEND": backend, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    # A state that is gone on with is that of a program which another kind has compiled.
+    environment |= {
+        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
     if kind == "mutations":
         # More than a dozen steps are compiled here: XLA need not optimise them.
         environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"

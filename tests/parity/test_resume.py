@@ -8,7 +8,6 @@ import pytest
 from tests.parity import cases
 from tests.parity.conftest import BACKENDS, Measured
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for six processes that the other files share
 PAIRS = [(source, target) for source in BACKENDS for target in BACKENDS if source != target]
 FIRST = cases.PROBES["funmatch"]
 
