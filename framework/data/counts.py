@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from framework.data.resolve import choose, expressions_of, labels_of
 from framework.data.splits import select
 from framework.errors import UserError
 from framework.spec import DataSpec
+
+_ORDERED = re.compile(r"stratified\(([^)]+)\)")
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,15 @@ def count(spec: DataSpec, cache: Path) -> Counts:
 
 def _counted(spec: DataSpec, sizes: Mapping[str, int], num_classes: int, side: int | None, known: str) -> Counts:
     expressions, _ = expressions_of(spec, sizes)
-    # The order doesn't change how many there are.
-    chosen = {
-        role: select(text, sizes, lambda split: np.zeros(sizes[split], np.int64), spec.name)
-        for role, text in expressions.items()
-    }
+    # In whatever order, a slice has as many rows: no labels are needed for it.
+    plain = {role: _ORDERED.sub(r"\1", text) for role, text in expressions.items()}
+    chosen = {role: select(text, sizes, _no_labels, spec.name) for role, text in plain.items()}
     numbers = {role: sum(len(part.rows) for part in parts) for role, parts in chosen.items()}
     return _made(numbers, num_classes if spec.labels else None, side, known)
+
+
+def _no_labels(split: str) -> np.ndarray:
+    raise AssertionError(f"{split} is not ordered")
 
 
 def _local(spec: DataSpec, cache: Path) -> Counts:

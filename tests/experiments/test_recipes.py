@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ KNOWN_PARAMETERS = {
     ("50", 397): 24_313_805,
     ("50", 1000): 25_549_352,
     ("152", 37): 232_389_797,
+    ("152", 101): 232_652_005,
+    ("152", 102): 232_656_102,
+    ("152", 397): 233_864_717,
     ("152", 1000): 236_335_208,
 }
 SMALL = {"depth": [1], "width": 0.5}
@@ -72,21 +75,26 @@ def test_the_models_of_a_recipe_build_at_full_size(name: str) -> None:
     built = [model for model in (spec.student, *spec.teachers) if model.name not in teachers.stored_names()]
     for model in built:
         found = outlined(model.name, json.dumps(model.options), num_classes, spec.views.size)
-        known = KNOWN_PARAMETERS.get((str(model.options.get("depth")), num_classes))
-        assert found.parameters == (known or found.parameters)
+        if model.name == "bit":
+            assert found.parameters == KNOWN_PARAMETERS[str(model.options["depth"]), num_classes]
         assert found.macs > 0
-    checked = {(str(model.options.get("depth")), num_classes) for model in built}
-    assert name.endswith("_teacher") or name.startswith(("digits", "glyphs")) or checked & set(KNOWN_PARAMETERS)
+
+
+def classes_of(key: str) -> Sequence[tuple[str, ...]]:
+    return order(key)[:5]
 
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Splits]:
-    """A data set of the paper with one small image a class, in folders under the data's own names."""
+    """The first classes of a data set of the paper, one small image each, in folders under the data's own names.
+
+    Not all of them: an engine that compiles each shape would take minutes.
+    """
 
     @functools.cache
     def made(key: str) -> Splits:
         folder = tmp_path_factory.mktemp(key)
-        for number, names in enumerate(order(key)):
+        for number, names in enumerate(classes_of(key)):
             place = folder / "data" / names[0].strip("/").replace("/", "_")
             place.mkdir(parents=True)
             Image.new("RGB", (40, 36 + number % 3), (number % 256, 80, 160)).save(place / "1.png")
@@ -111,12 +119,18 @@ def test_a_recipe_takes_a_real_step(name: str, backend: str, small_data: Any, tm
     weights = tmp_path / "weights.npz"
     np.savez(weights, **{path: ops.convert_to_numpy(each) for path, each in parameters(model).items()})
 
+    (tmp_path / "classes.txt").write_text("".join("\t".join(names) + "\n" for names in classes_of(key)))
+
     def small(each: Any) -> Any:
-        return each.__class__(**vars(each) | {"options": SMALL, "weights": each.weights and str(weights)})
+        return replace(each, options=SMALL, weights=each.weights and str(weights))
+
+    def small_teacher(each: Any) -> Any:
+        assert each.classes == key
+        return replace(small(each), classes=str(tmp_path / "classes.txt"))
 
     spec = spec.replace(
         student=small(spec.student),
-        teachers=tuple(map(small, spec.teachers)),
+        teachers=tuple(map(small_teacher, spec.teachers)),
         views=replace(spec.views, size=32),
         evaluation=replace(spec.evaluation, resize=40),
         schedule=replace(spec.schedule, warmup_steps=1),
