@@ -42,6 +42,7 @@ def test_a_file_learns_and_then_teaches(tiny: Tiny, tmp_path: Path) -> None:
     contract.teaches_when_stored(tiny, spec, weights, tmp_path / "stored")
 
 
+@pytest.mark.slow
 def test_an_application_learns_from_another(tiny: Tiny) -> None:
     """At the least size that they take; their own initialisers, so that there is something to learn from."""
     name, size = "keras.applications:MobileNet", 32
