@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import keras
 import numpy as np
 
 from backends.base import Device
@@ -71,7 +72,7 @@ class JaxTrainer:
 
         def loss_of(params: Tree) -> tuple[jax.Array, Tree]:
             student = self.task.student
-            logits, buffers = student.stateless_call(params, carry["buffers"], views[0], **mode(student, True))
+            logits, buffers = _call(student, params, carry["buffers"], views[0], training=True)
             return self.task.loss(logits, teachers, inputs), (buffers, logits, views, teachers)
 
         return jax.value_and_grad(loss_of, has_aux=True)(carry["params"])
@@ -88,19 +89,35 @@ class JaxTrainer:
 
     def _sums_of(self, carry: Tree, frozen: Tree, inputs: Tree) -> dict[str, jax.Array]:
         (view, *others), student = self.task.eval_views(inputs), self.task.student
-        logits, _ = student.stateless_call(carry["params"], carry["buffers"], view, **mode(student, False))
+        logits, _ = _call(student, carry["params"], carry["buffers"], view, training=False)
         return self.task.eval_sums(logits, self._teach(frozen, others), inputs)
 
     def _put(self, tree: Tree) -> Tree:
         return jax.device_put(tree, self.device)
 
 
+def _call(
+    model: Any, params: Sequence[jax.Array], buffers: Sequence[jax.Array], view: jax.Array, training: bool
+) -> tuple[jax.Array, list[jax.Array]]:
+    """A model's logits with the values of its variables given, and the values of its buffers afterwards.
+
+    Keras's own `stateless_call` leaves out `__call__`, and with it the hint by which inner layers know that they train.
+    """
+    trainable, others = model.trainable_variables, model.non_trainable_variables
+    values = [*zip(trainable, params, strict=True), *zip(others, buffers, strict=True)]
+    with keras.StatelessScope(state_mapping=values) as scope:
+        logits = model(view, **mode(model, training))
+    return logits, [scope.get_current_value(variable) for variable in others]
+
+
 def _frozen_call(teacher: Any, values: Sequence[jax.Array], view: jax.Array) -> jax.Array:
     """A teacher's logits with the values of all its variables given, in the order of `teacher.variables`."""
     by_id = {id(variable): value for variable, value in zip(teacher.variables, values, strict=True)}
-    trainable = [by_id[id(variable)] for variable in teacher.trainable_variables]
-    others = [by_id[id(variable)] for variable in teacher.non_trainable_variables]
-    return teacher.stateless_call(trainable, others, view, **mode(teacher, False))[0]
+    params, buffers = (
+        [by_id[id(variable)] for variable in variables]
+        for variables in (teacher.trainable_variables, teacher.non_trainable_variables)
+    )
+    return _call(teacher, params, buffers, view, training=False)[0]
 
 
 def _host(tree: Tree) -> Tree:

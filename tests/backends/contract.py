@@ -34,7 +34,8 @@ def learns(tiny: Tiny, spec: DistillSpec, steps: int = 40) -> dict[str, Array]:
     assert np.isfinite(losses).all()
     assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
     middle = trainer.state()
-    assert [name for name in first if np.array_equal(first[name], middle[name])] == []
+    unmoved = [name for name in first if np.array_equal(first[name], middle[name])]
+    assert not unmoved, unmoved
     losses = tiny.run(trainer, spec, 2)
     other = tiny.trainer(spec, seed=3)
     other.restore(middle)

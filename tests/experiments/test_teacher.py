@@ -23,7 +23,7 @@ def test_help_has_its_own_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert PROGRAM.main(["help"]) == 0
     out = capsys.readouterr().out
     assert "usage: python -m experiments.teacher" in out
-    assert "(glyphs_teacher where none is named)" in out
+    assert "(glyphs_teacher where none is named; python -m experiments.teacher with RECIPE)" in out
     assert "student.weights=FOLDER" in out
 
 
