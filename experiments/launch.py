@@ -69,6 +69,7 @@ class Program:
         module: how it is started, `"experiments.run"`.
         summary: what it does, for `--help`.
         recipe: the config where no recipe is named.
+        examples: what may follow its name, for `--help`.
         check: refuses configs that are not for this command.
         finish: what it does with a completed run beside the report; returns lines to print.
     """
@@ -76,6 +77,7 @@ class Program:
     module: str
     summary: str
     recipe: str
+    examples: Sequence[str]
     check: Callable[[configs.Config], None] = lambda config: None
     finish: Callable[[Distillation, Outcome, Path], Sequence[str]] = lambda ready, outcome, folder: ()
 
@@ -94,7 +96,7 @@ class Program:
 
     def _main(self, argv: list[str]) -> int:
         if argv[:1] == ["help"] or {"-h", "--help"} & set(argv):
-            print(usage.text(self.module, self.summary, self.recipe))
+            print(usage.text(self.module, self.summary, self.recipe, self.examples))
             return DONE
         return self._run(argv)
 

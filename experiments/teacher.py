@@ -34,6 +34,13 @@ PROGRAM = Program(
     module="experiments.teacher",
     summary="Train or fine-tune (student.weights=PATH_OR_URL) a model on labels, and store it as a teacher.",
     recipe=DEFAULT_TEACHER,
+    examples=(
+        "",
+        "with digits_teacher backend=torch seed=3",
+        "with data=./photos student=bit student.weights=PATH_OR_URL student.dont_load=\"['head/.*']\"",
+        "with resume=latest",
+        "plan with pet_teacher",
+    ),
     check=check,
     finish=finish,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.config import defaults
@@ -18,14 +19,7 @@ usage: python -m {module} [COMMAND] [with RECIPE... KEY=VALUE...] [OPTIONS]
 {summary}
 
 examples:
-  python -m {module}
-  python -m {module} with digits backend=torch seed=3
-  python -m {module} with glyphs teaching=consistent duration.total_steps=8000 -c "no mixing"
-  python -m {module} with resume=latest
-  python -m {module} with teacher=bit teacher.options.depth=152 teacher.options.width=2 teacher.weights=PATH_OR_URL
-  python -m {module} with student=bit student.weights=PATH_OR_URL student.dont_load="['head/.*']"
-  python -m {module} print_config with digits
-  python -m {module} plan with pet_fast
+{examples}
 
 recipes ({recipe} where none is named; python -m {module} with RECIPE):
 {recipes}
@@ -54,9 +48,11 @@ exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM
 a run that could not write a checkpoint ends with 1 at the end; resuming a finished run does nothing and ends with 0"""
 
 
-def text(module: str, summary: str, recipe: str) -> str:
-    """The help of a command that trains."""
-    return _TEXT.format(module=module, summary=summary, recipe=recipe, recipes=_recipes(), keys=_keys(recipe))
+def text(module: str, summary: str, recipe: str, examples: Sequence[str]) -> str:
+    """The help of a command that trains; examples are what follows its name."""
+    lines = "\n".join(f"  python -m {module} {words}".rstrip() for words in examples)
+    parts = {"module": module, "summary": summary, "recipe": recipe, "examples": lines}
+    return _TEXT.format(**parts, recipes=_recipes(), keys=_keys(recipe))
 
 
 def _recipes() -> str:

@@ -23,8 +23,9 @@ def test_help_has_its_own_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert PROGRAM.main(["help"]) == 0
     out = capsys.readouterr().out
     assert "usage: python -m experiments.teacher" in out
+    assert "  python -m experiments.teacher plan with pet_teacher\n" in out
     assert "(glyphs_teacher where none is named; python -m experiments.teacher with RECIPE)" in out
-    assert "student.weights=FOLDER" in out
+    assert "student.weights=PATH_OR_URL" in out
 
 
 @pytest.mark.backend
