@@ -10,8 +10,11 @@ from typing import Any
 
 from experiments.distilling import Distillation
 from framework.protocols import Outcome
+from framework.spec import DistillSpec
 
 BASELINES = Path(__file__).parent / "stored" / "baselines.json"
+# What a run and its baseline have in common.
+_ALIKE = ("data", "student", "duration", "batch_size")
 
 
 def interval(accuracy: float, count: float, z: float = 1.96) -> tuple[float, float]:
@@ -82,8 +85,9 @@ def _baseline(ready: Distillation) -> dict[str, Any] | None:
     """The stored result of the same student, data and duration on labels, where there is one."""
     if not ready.spec.teachers or not BASELINES.is_file():
         return None
-    wanted = ready.spec.to_dict()
     for entry in json.loads(BASELINES.read_text()):
-        if all(entry["spec"][key] == wanted[key] for key in ("data", "student", "duration", "batch_size")):
+        # As a spec, so that keys that came later have their defaults.
+        stored = DistillSpec.from_dict(entry["spec"])
+        if all(getattr(stored, part) == getattr(ready.spec, part) for part in _ALIKE):
             return dict(entry)
     return None

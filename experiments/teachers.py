@@ -215,13 +215,14 @@ def _file(path: Path) -> Path:
     return path / store.WEIGHTS if path.is_dir() else path
 
 
-def fill(model: Model, path: Path, num_classes: int, dont_load: Sequence[str] = ()) -> None:
-    """Assign a stored model's weights; its head is left out where it has another number of classes.
+def fill(model: Model, path: Path, num_classes: int | None, dont_load: Sequence[str] = ()) -> None:
+    """Assign a stored model's weights.
 
     Args:
         model: a built Keras model.
         path: a stored model's folder, or a `.safetensors` or `.npz` file; its head is `head/...`.
-        num_classes: of `model`.
+        num_classes: of `model`, whose head keeps its own values where the file's has another number; None takes all
+            or nothing, as for a teacher, who can't teach with a head that was never trained.
         dont_load: regular expressions of names that keep the values they have.
 
     Raises:
@@ -231,7 +232,7 @@ def fill(model: Model, path: Path, num_classes: int, dont_load: Sequence[str] = 
 
     arrays = store.load_weights(path, store.load_card(path)) if store.is_stored(path) else _arrays(path)
     head = arrays.get("head/bias")
-    other = head is not None and head.shape != (num_classes,)
+    other = head is not None and num_classes is not None and head.shape != (num_classes,)
     try:
         assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
     except UserError as error:
@@ -257,7 +258,7 @@ def _stored(folder: Path, teacher: TeacherSpec, splits: Splits, size: int) -> Mo
 
     card = store.load_card(folder)
     order = _order(known_classes(teacher, folder), splits)
-    model = catalog.build(card.name, card.options, card.num_classes, size, 0)
+    model = catalog.build(card.name, card.options, card.num_classes, size, None)
     assign(model, store.load_weights(folder, card))
     return _reordered(model, order, size)
 
@@ -293,7 +294,8 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int, r
     if classes is None:
         raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
     order = _order(names, splits)
-    model = catalog.build(teacher.name, teacher.options, len(classes), size, spec.seed)
+    filled = teacher.weights is not None and not teacher.dont_load
+    model = catalog.build(teacher.name, teacher.options, len(classes), size, None if filled else spec.seed)
     if teacher.weights is not None:
-        fill(model, located(teacher.weights, root), len(classes), teacher.dont_load)
+        fill(model, located(teacher.weights, root), None, teacher.dont_load)
     return _reordered(model, order, size)

@@ -46,7 +46,7 @@ def install_wrapper(wrapper: Wrapper | None) -> None:
     _wrappers[:] = [wrapper] if wrapper else []
 
 
-def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: int, seed: int) -> keras.Model:
+def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: int, seed: int | None) -> keras.Model:
     """Build a model, with its initial weights.
 
     Args:
@@ -57,7 +57,8 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
         num_classes: logits the model must give.
         image_size: side of the square views, in pixels.
         seed: of the initial weights. Our own models' are a pure function of it and the parameters' names; before
-            somebody else's builder it seeds Keras, and the model keeps the weights that it came with.
+            somebody else's builder it seeds Keras, and the model keeps the weights that it came with. None draws none
+            for our own, which then are zero: for a model that is filled at once.
 
     Returns:
         A built model: float [B, image_size, image_size, 3] in [-1, 1] to logits [B, num_classes].
@@ -67,8 +68,10 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
     """
     if name in MODELS:
         model = call(name, imported(MODELS[name], "model"), options, num_classes, image_size)
-        initialise(model, seed)
+        if seed is not None:
+            initialise(model, seed)
         return model
+    seed = seed or 0
     restart_names()
     keras.utils.set_random_seed(seed % 2**32)
     if name.endswith(".keras"):

@@ -33,6 +33,9 @@ def lines(recipe: str, result: dict[str, Any], **spec: Any) -> list[str]:
     return report(ready, Outcome("COMPLETED", 500, result), ["logged here"], ["stored there"]).splitlines()
 
 
+STORED = module.BASELINES
+
+
 @pytest.fixture(autouse=True)
 def _no_baselines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "BASELINES", tmp_path / "baselines.json")
@@ -95,3 +98,10 @@ def test_the_baseline_is_shown_for_the_same_student_data_and_duration() -> None:
     assert text[row + 1].strip() == "the command"
     assert not any("stored)" in line for line in lines("digits", RESULT, batch_size=50))
     assert not any("stored)" in line for line in lines("digits_labels", RESULT))
+
+
+def test_the_default_recipe_s_baseline_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BASELINES", STORED)
+    assert any("on labels with mixup (stored)" in line for line in lines("glyphs", RESULT))
+    (entry,) = json.loads(STORED.read_text())
+    assert entry["spec"] == recipe_spec("glyphs_labels").to_dict()

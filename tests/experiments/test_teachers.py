@@ -111,6 +111,14 @@ def test_fill_refuses_what_does_not_fit(tmp_path: Path) -> None:
         teachers.fill(build(), tmp_path / "c.npz", 2)
 
 
+def test_a_teacher_takes_no_head_of_other_classes(tmp_path: Path) -> None:
+    """A student's head may start anew, a teacher's would teach nothing."""
+    write_arrays(tmp_path / "a.safetensors", weights(build(num_classes=3)), {})
+    teachers.fill(build(num_classes=2), tmp_path / "a.safetensors", 2)
+    with pytest.raises(UserError, match=r"head/(bias|kernel) is \(.*2.*\), the array is \(.*3.*\)"):
+        teachers.fill(build(num_classes=2), tmp_path / "a.safetensors", None)
+
+
 def test_dont_load_keeps_what_the_seed_drew(tmp_path: Path) -> None:
     stored = weights(build(seed=1))
     write_arrays(tmp_path / "a.safetensors", {name: a for name, a in stored.items() if "norm" not in name}, {})
