@@ -45,7 +45,7 @@ RECIPES["glyphs_labels"] = RECIPES["glyphs"] | {
 }
 RECIPES["glyphs_long"] = RECIPES["glyphs"] | {"duration": {"total_steps": 12000}}
 NOTES = {
-    "glyphs": "characters over photographs, 24 px; 3000 steps, a few minutes on two CPU cores",
+    "glyphs": "characters over photographs, 24 px; 5000 steps, a few minutes on two CPU cores",
     "glyphs_labels": "the same student on labels with mixup",
     "glyphs_long": "12000 steps",
     "glyphs_teacher": "the teacher that is stored with the project",
