@@ -338,11 +338,16 @@ def test_the_spec_is_frozen_and_replace_checks() -> None:
 
 def durations(arrays: np.lib.npyio.NpzFile) -> list[tuple[Any, ...]]:
     """Examples, batch size, epochs and steps: the recorded durations and those of the table of recipes."""
-    rows, table = arrays["durations/n_bs_epochs"], arrays["table/n_bs_epochs_warmup_total"]
-    return [*zip(*rows.T.tolist(), arrays["durations/steps"].tolist(), strict=True), *table[:, [0, 1, 2, 4]].tolist()]
+    cases: list[tuple[Any, ...]] = []
+    if "durations/steps" in arrays:
+        rows, steps = arrays["durations/n_bs_epochs"], arrays["durations/steps"]
+        cases += zip(*rows.T.tolist(), steps.tolist(), strict=True)
+    if "table/name" in arrays:
+        cases += map(tuple, arrays["table/n_bs_epochs_warmup_total"][:, [0, 1, 2, 4]].tolist())
+    return cases
 
 
-@pytest.mark.parametrize("file", GOLDEN)
+@pytest.mark.parametrize("file", [file for file, arrays in GOLDEN.items() if durations(arrays)])
 def test_epochs_become_steps_as_in_the_authors_code(file: str) -> None:
     cases = durations(GOLDEN[file])
     asked = [case for case in cases if case[2] > 0]
