@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
+DEFAULT = Path(__file__).parent / "golden"
+FOLDER = Path(os.environ.get("GOLDEN_DIR") or DEFAULT)
 
 
 def recordings(kind: str) -> dict[str, np.lib.npyio.NpzFile]:

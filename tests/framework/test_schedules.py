@@ -1,9 +1,10 @@
-"""The learning rate's course against the authors' schedule (tests/golden/schedule.npz)."""
+"""The learning rate's course against the authors' schedule (schedule*.npz of tests/golden)."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,29 +14,54 @@ from hypothesis import strategies as st
 from framework.errors import UserError
 from framework.schedules import SCHEDULES, make, warmup_cosine
 from framework.spec import ScheduleSpec
+from tests.recorded import params, recordings
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "schedule.npz")
-RECIPES = dict(zip(GOLDEN["table/name"].tolist(), GOLDEN["table/n_bs_epochs_warmup_total"].tolist(), strict=True))
+GOLDEN = recordings("schedule")
+RECIPES = [
+    (file, name) for file, arrays in GOLDEN.items() if "table/name" in arrays for name in arrays["table/name"].tolist()
+]
+SMALL = [
+    (file, key.removesuffix("/config"))
+    for file, arrays in GOLDEN.items()
+    for key in arrays.files
+    if key.endswith("/config")
+]
+Config = dict[str, Any]
 # The authors also write a warm-up in percent, epochs or examples; this is what theirs make of it.
-WARMUP = {"s1": 5, "s2": 0, "s3": 10, "s4": 8, "s5": 3}
+WARMUP: dict[str, Callable[[Config], float]] = {
+    "warmup_steps": lambda config: config["warmup_steps"],
+    "warmup_percent": lambda config: config["warmup_percent"] * config["total_steps"],
+    "warmup_epochs": lambda config: config["warmup_epochs"] * config["data_size"] / config["batch_size"],
+    "warmup_examples": lambda config: config["warmup_examples"] / config["batch_size"],
+}
 
 
-def compare(name: str, total_steps: int, warmup_steps: int) -> None:
-    schedule = make(ScheduleSpec(warmup_steps=warmup_steps), total_steps)
-    steps = GOLDEN[f"{name}/steps"].tolist()
-    assert len(steps) > 10
-    np.testing.assert_allclose([schedule(step) for step in steps], GOLDEN[f"{name}/sched"], rtol=0, atol=2e-6)
+def warmup_steps(config: Config) -> int:
+    """Rounded to even, but at least one where there is a warm-up at all."""
+    [unit] = config.keys() - {"total_steps", "batch_size", "data_size"}
+    steps = WARMUP[unit](config)
+    return max(1, round(steps)) if steps else 0
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_paper_s_recipes(name: str) -> None:
-    *_, warmup_steps, total_steps = RECIPES[name]
-    compare(name, total_steps, warmup_steps)
+def compare(file: str, name: str, total_steps: int, warmup: int) -> None:
+    schedule = make(ScheduleSpec(warmup_steps=warmup), total_steps)
+    steps = GOLDEN[file][f"{name}/steps"].tolist()
+    assert len(steps) > min(total_steps, 10)
+    np.testing.assert_allclose([schedule(step) for step in steps], GOLDEN[file][f"{name}/sched"], rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", WARMUP)
-def test_every_step_of_small_schedules(name: str) -> None:
-    compare(name, json.loads(GOLDEN[f"{name}/config"].item())["total_steps"], WARMUP[name])
+@pytest.mark.parametrize(("file", "name"), params(RECIPES))
+def test_the_paper_s_recipes(file: str, name: str) -> None:
+    row = GOLDEN[file]["table/name"].tolist().index(name)
+    *_, warmup, total_steps = GOLDEN[file]["table/n_bs_epochs_warmup_total"][row].tolist()
+    compare(file, name, total_steps, warmup)
+
+
+@pytest.mark.parametrize(("file", "name"), params(SMALL))
+def test_every_step_of_small_schedules(file: str, name: str) -> None:
+    config = json.loads(GOLDEN[file][f"{name}/config"].item())
+    assert set(range(config["total_steps"])) <= set(GOLDEN[file][f"{name}/steps"].tolist())
+    compare(file, name, config["total_steps"], warmup_steps(config))
 
 
 def test_the_first_update_of_a_warm_up_is_nothing() -> None:

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,9 @@ from framework.spec import (
     TeacherSpec,
     ViewsSpec,
 )
+from tests.recorded import recordings
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = recordings("schedule")
 DEFAULT = DistillSpec().to_dict()
 Path_ = tuple[Any, ...]
 
@@ -336,15 +336,26 @@ def test_the_spec_is_frozen_and_replace_checks() -> None:
         spec.replace(batch_size=0)
 
 
-def test_epochs_become_steps_as_in_the_authors_code() -> None:
-    golden = np.load(GOLDEN / "schedule.npz")
-    rows, expected = golden["durations/n_bs_epochs"], golden["durations/steps"]
-    table = golden["table/n_bs_epochs_warmup_total"]
-    cases = [*zip(*rows.T.tolist(), expected.tolist(), strict=True), *table[:, [0, 1, 2, 4]].tolist()]
-    asked = [case for case in cases if case[2] > 0]  # the one row without an epoch is a mistake here
-    assert len(asked) == len(rows) - 1 + 15
+def durations(arrays: np.lib.npyio.NpzFile) -> list[tuple[Any, ...]]:
+    """Examples, batch size, epochs and steps: the recorded durations and those of the table of recipes."""
+    cases: list[tuple[Any, ...]] = []
+    if "durations/steps" in arrays:
+        rows, steps = arrays["durations/n_bs_epochs"], arrays["durations/steps"]
+        cases += zip(*rows.T.tolist(), steps.tolist(), strict=True)
+    if "table/name" in arrays:
+        cases += map(tuple, arrays["table/n_bs_epochs_warmup_total"][:, [0, 1, 2, 4]].tolist())
+    return cases
+
+
+@pytest.mark.parametrize("file", [file for file, arrays in GOLDEN.items() if durations(arrays)])
+def test_epochs_become_steps_as_in_the_authors_code(file: str) -> None:
+    cases = durations(GOLDEN[file])
+    asked = [case for case in cases if case[2] > 0]
+    assert asked
     for num_examples, batch_size, epochs, steps in asked:
         assert DurationSpec(total_epochs=epochs).steps(num_examples, batch_size) == steps
+    # No epoch is no step there, and a mistake here.
+    assert not any(steps for *_, epochs, steps in cases if epochs == 0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Updates against recorded steps of the authors' optax chain (tests/golden/optimizer.npz).
+"""Updates against recorded steps of the authors' optax chain (optimizer*.npz of tests/golden).
 
 They run compiled where the engine compiles, as in the trainers, with the kernel that the backend installs and with the
 default one.
@@ -7,8 +7,7 @@ default one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -23,11 +22,17 @@ from framework.errors import UserError
 from framework.optimizers.base import decays
 from framework.schedules import constant, warmup_cosine
 from framework.spec import OptimizerSpec
+from tests.recorded import params as parameters
+from tests.recorded import recordings
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "optimizer.npz")
-VARIANTS = ["main", "f32", "nowd", "noclip"]
-NAMES = [key.removeprefix("main/param0/") for key in GOLDEN.files if key.startswith("main/param0/")]
-Arrays = dict[str, list[np.ndarray]]
+GOLDEN = recordings("optimizer")
+VARIANTS = [
+    (file, key.removesuffix("/config"))
+    for file, arrays in GOLDEN.items()
+    for key in arrays.files
+    if key.endswith("/config")
+]
+LAYER = ["layer/kernel", "layer/bias"]
 
 
 @pytest.fixture(params=["installed", "default"])
@@ -38,12 +43,16 @@ def which(request: pytest.FixtureRequest, backend: str) -> Iterator[str]:
     kernels.install(backends.load(backend).kernels)
 
 
-def spec_of(variant: str) -> tuple[OptimizerSpec, dict[str, Any]]:
-    config = json.loads(GOLDEN[f"{variant}/config"].item())
+def spec_of(file: str, variant: str) -> tuple[OptimizerSpec, dict[str, Any]]:
+    config = json.loads(GOLDEN[file][f"{variant}/config"].item())
     spec = OptimizerSpec(
         lr=config["lr"], weight_decay=config["wd"], clip_norm=config["clip"], moment_dtype=config["mu"]
     )
     return spec, config
+
+
+def under(file: str, prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): GOLDEN[file][key] for key in GOLDEN[file].files if key.startswith(prefix)}
 
 
 def zeros(array: np.ndarray, dtype: str | None) -> Any:
@@ -54,10 +63,17 @@ def host(tensor: Any) -> np.ndarray:
     return np.array(ops.convert_to_numpy(ops.cast(tensor, "float32")))
 
 
-def run(spec: OptimizerSpec, schedule: Any, params: list[np.ndarray], grads: Any, jitted: Any) -> Iterator[Any]:
-    """Parameters, moments and gradient norm after each step."""
+def run(
+    spec: OptimizerSpec,
+    schedule: Any,
+    params: list[np.ndarray],
+    grads: Any,
+    jitted: Any,
+    names: Sequence[str] = LAYER,
+) -> Iterator[Any]:
+    """Parameters, moments and gradient norm after each step; `names` are those of the first parameters and of more."""
     optimizer = optimizers.make(spec)
-    decayed = [decays(name) for name in NAMES[: len(params)]]
+    decayed = [decays(name) for name in names[: len(params)]]
 
     def update(params: Any, grads: Any, moments: Any, scalars: Any) -> Any:
         return optimizer.update(params, grads, moments, decayed, scalars)
@@ -73,17 +89,20 @@ def run(spec: OptimizerSpec, schedule: Any, params: list[np.ndarray], grads: Any
 
 
 @pytest.mark.usefixtures("which")
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_updates_equal_the_authors(variant: str, jitted: Any) -> None:
-    spec, config = spec_of(variant)
+@pytest.mark.parametrize(("file", "variant"), parameters(VARIANTS))
+def test_updates_equal_the_authors(file: str, variant: str, jitted: Any) -> None:
+    spec, config = spec_of(file, variant)
+    arrays = under(file, f"{variant}/")
     schedule = warmup_cosine(config["total"], config["warm"])
-    before = [GOLDEN[f"{variant}/param0/{name}"] for name in NAMES]
-    grads = [[GOLDEN[f"{variant}/grad/{name}"][step] for name in NAMES] for step in range(config["n"])]
+    names = [key.removeprefix("param0/") for key in arrays if key.startswith("param0/")]
+    assert names
+    before = [arrays[f"param0/{name}"] for name in names]
+    grads = [[arrays[f"grad/{name}"][step] for name in names] for step in range(config["n"])]
     exact = config["mu"] == "bfloat16"
-    for step, (params, moments, norm) in enumerate(run(spec, schedule, before, grads, jitted)):
-        np.testing.assert_allclose(norm, GOLDEN[f"{variant}/grad_global_norm"][step], rtol=1e-5)
-        for name, old, new, m, v in zip(NAMES, before, params, moments["m"], moments["v"], strict=True):
-            golden = {key: GOLDEN[f"{variant}/{key}/{name}"][step] for key in ("param", "update", "mu", "nu")}
+    for step, (params, moments, norm) in enumerate(run(spec, schedule, before, grads, jitted, names)):
+        np.testing.assert_allclose(norm, arrays["grad_global_norm"][step], rtol=1e-5)
+        for name, old, new, m, v in zip(names, before, params, moments["m"], moments["v"], strict=True):
+            golden = {key: arrays[f"{key}/{name}"][step] for key in ("param", "update", "mu", "nu")}
             np.testing.assert_allclose(new, golden["param"], rtol=0, atol=1e-5)
             np.testing.assert_allclose(new - old, golden["update"], rtol=0, atol=max(1e-4 * config["lr"], 3e-7))
             # Where its terms cancel, a moment is known to a rounding of those: 2e-8 is 3e-7 of the largest.
@@ -126,7 +145,7 @@ def test_sgd_equals_plain_numpy(jitted: Any) -> None:
     params = [rng.normal(size=(3, 2)).astype(np.float32), rng.normal(size=(2,)).astype(np.float32)]
     grads = [[rng.normal(size=p.shape).astype(np.float32) for p in params] for _ in range(5)]
     expected, momentum = [p.astype(np.float64) for p in params], [np.zeros(p.shape) for p in params]
-    kernel = [decays(name) for name in NAMES[:2]]
+    kernel = [decays(name) for name in LAYER]
     assert kernel == [True, False]
     for step, (found, moments, norm) in enumerate(run(spec, schedule, params, grads, jitted)):
         size = np.sqrt(sum(np.square(g, dtype=np.float64).sum() for g in grads[step]))

@@ -1,9 +1,9 @@
-"""Published layouts of weights against what the authors' loader makes of them."""
+"""Published layouts of weights against what the authors' loader makes of them (legacy_bit_*.npz of tests/golden)."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,27 @@ import pytest
 from framework.errors import UserError
 from framework.models import initial, weights
 from framework.models.bit import bit
+from tests.recorded import FOLDER, recordings
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
-LEGACY = GOLDEN / "legacy_bit_d2111_w05_weights.npz"
-
-
-@pytest.fixture(scope="module")
-def expected() -> dict[str, np.ndarray]:
-    with np.load(GOLDEN / "legacy_bit_d2111_w05_expected.npz", allow_pickle=False) as archive:
-        return dict(archive)
+WEIGHTS, EXPECTED = "_weights", "_expected"
+GOLDEN = recordings("legacy_bit_")
+NAMES = [file.removesuffix(WEIGHTS) for file in GOLDEN if file.endswith(WEIGHTS)]
+Legacy = tuple[Path, dict[str, np.ndarray]]
 
 
-def test_legacy_names_shapes_and_sums_are_the_authors(expected: dict[str, np.ndarray]) -> None:
-    arrays = weights.read(LEGACY)
+@pytest.fixture(scope="module", params=NAMES)
+def legacy(request: pytest.FixtureRequest) -> Legacy:
+    """A file of weights, and what the authors make of it."""
+    return FOLDER / f"{request.param}{WEIGHTS}.npz", dict(GOLDEN[f"{request.param}{EXPECTED}"])
+
+
+def model_of(expected: dict[str, np.ndarray], **changes: Any) -> Any:
+    return bit(image_size=expected["image"].shape[1], **json.loads(str(expected["config"])) | changes)
+
+
+def test_legacy_names_shapes_and_sums_are_the_authors(legacy: Legacy) -> None:
+    path, expected = legacy
+    arrays = weights.read(path)
     assert sorted(arrays) == expected["converted_names"].tolist()
     for index, name in enumerate(expected["converted_names"].tolist()):
         assert list(arrays[name].shape) == json.loads(str(expected["converted_shapes"][index]))
@@ -34,18 +42,22 @@ def test_legacy_names_shapes_and_sums_are_the_authors(expected: dict[str, np.nda
         np.testing.assert_allclose(np.abs(wide).sum(), expected["converted_abs_sum"][index], rtol=1e-9)
 
 
-def test_legacy_weights_give_the_authors_logits(expected: dict[str, np.ndarray], compiled: Any) -> None:
-    model = bit(image_size=40, **json.loads(str(expected["config"])))
-    initial.assign(model, weights.read(LEGACY))
+def test_legacy_weights_give_the_authors_logits(legacy: Legacy, compiled: Any) -> None:
+    path, expected = legacy
+    model = model_of(expected)
+    initial.assign(model, weights.read(path))
     logits = compiled(model, model, expected["image"])
     np.testing.assert_allclose(logits, expected["logits"], atol=2e-4, rtol=1e-4)
 
 
-def test_another_head_keeps_its_own(expected: dict[str, np.ndarray]) -> None:
-    model = bit(image_size=40, **{**json.loads(str(expected["config"])), "num_classes": 9})
-    with pytest.raises(UserError, match=r"head/kernel is \(1024, 9\), the array is \(1024, 6\)"):
-        initial.assign(model, weights.read(LEGACY))
-    initial.assign(model, weights.read(LEGACY), dont_load=["head/.*"])
+def test_another_head_keeps_its_own(legacy: Legacy) -> None:
+    path, expected = legacy
+    features, classes = expected["pre_logits"].shape[1], expected["logits"].shape[1]
+    model = model_of(expected, num_classes=classes + 3)
+    message = f"head/kernel is ({features}, {classes + 3}), the array is ({features}, {classes})"
+    with pytest.raises(UserError, match=re.escape(message)):
+        initial.assign(model, weights.read(path))
+    initial.assign(model, weights.read(path), dont_load=["head/.*"])
 
 
 @pytest.mark.parametrize("prefix", ["", "params/", "opt/target/"])
