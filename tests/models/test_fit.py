@@ -179,11 +179,14 @@ def test_a_signal_ends_it_after_the_step(made: Callable[..., Loop], number: int,
 def test_a_second_ctrl_c_keeps_what_there_was(made: Callable[..., Loop]) -> None:
     def twice(step: int) -> None:
         if step == 4:
+            # Somebody in a hurry doesn't wait for a write that is under way; here it has ended.
+            loop._saver.wait()
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
     with Stop().listening() as stop:
-        outcome = made(stop=stop, recorder=Written(also=twice)).run()
+        loop = made(stop=stop, recorder=Written(also=twice))
+        outcome = loop.run()
     assert (outcome.status, outcome.steps) == ("INTERRUPTED", 4)
     # The evaluation after step 3 was followed by a checkpoint.
     assert outcome.kept is not None
