@@ -64,7 +64,7 @@ def value_range(patch: pytest.MonkeyPatch) -> None:
 
 
 def biases_decay(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(task, "decays", lambda path: True)
+    patch.setattr(task, "decays", lambda path, rank: True)
 
 
 def _with_options(patch: pytest.MonkeyPatch, change: Callable[[Any], dict[str, Any]]) -> None:
