@@ -14,7 +14,7 @@ from tests.parity.conftest import BACKENDS, Measured
 def test_backend_agrees_with_numpy(measured: Measured, backend: str, case: str) -> None:
     result = measured(backend, "float64")[case]
     found = against_reference.checks(case, result)
-    assert len(found) > 20
+    assert len(found) >= 15
     assert [str(check) for check in found if not check.ok] == []
 
 
