@@ -95,7 +95,7 @@ def test_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
             time.sleep(0.05)
             workers = children(process.pid)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=200)
     assert (process.returncode, errors) == (130, "interrupted\n")
     assert len(workers) == 2
     assert [worker for worker in workers if alive(worker)] == []
