@@ -1,6 +1,6 @@
 """Digits: scikit-learn's 1797 real scans of 8x8 pixels, the small and quick data set.
 
-python -m experiments.run with digits              # about 40 s on 2 CPU cores; at least 94 % test accuracy
+python -m experiments.run with digits              # about 40 s on 2 CPU cores; 92 to 95 % test accuracy
 python -m experiments.run with digits_labels       # the same student on labels with mixup
 python -m experiments.teacher with digits_teacher  # made by itself when it is missing
 """
