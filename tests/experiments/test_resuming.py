@@ -360,7 +360,8 @@ def test_killed_preempted_and_resumed_as_people_do_it(
     distill(spec, recorder=whole, folder=tmp_path / "whole", quiet=True, backend=backend, log_every=1)
     expected = {step: values["train.loss"] for step, values in whole.values.items() if "train.loss" in values}
     folders = run_folders(commands.root)
-    assert losses(folders) == expected
+    # To the last bit where both ran in one process: another number of threads adds up in another order.
+    assert losses(folders) == pytest.approx(expected, rel=1e-6)
     ends = [Checkpoints(folder / "checkpoints").load()[0] for folder in (folders[2], tmp_path / "whole")]
     for name, array in ends[0].items():
         np.testing.assert_array_equal(array, ends[1][name], err_msg=name)
@@ -375,7 +376,7 @@ def test_killed_preempted_and_resumed_as_people_do_it(
     assert runs[2]["info"]["resumed_at"] == runs[2]["resumed_at"]
     assert runs[2]["config"]["resume"] == uids[1]
     curve = queries.curves(database, [3], ["train.loss"])
-    assert dict(zip(curve["step"], curve["value"], strict=True)) == expected
+    assert dict(zip(curve["step"], curve["value"], strict=True)) == pytest.approx(expected, rel=1e-6)
     assert len(curve) == len(expected)
 
     monkeypatch.setenv("EXPERIMENTS_DIR", str(commands.root))
