@@ -39,10 +39,10 @@ def engine(spec: DistillSpec, options: RunOptions) -> tuple[Backend, Device, lis
         name = backends.choose(None)
     backend = backends.load(name)
     try:
-        device = backend.configure(options.device, options.threads, spec.precision)
+        device = backend.configure(options.device, options.threads_for(spec), spec.precision)
     except UserError as error:
         lacking.append(str(error))
-        device = backend.configure(None, options.threads, spec.precision)
+        device = backend.configure(None, options.threads_for(spec), spec.precision)
     return backend, device, lacking
 
 

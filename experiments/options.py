@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from framework.spec import DistillSpec
 from framework.validation import check
 
 
@@ -54,3 +55,7 @@ class RunOptions:
         check(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "1 or more")
         anyway = self.resume_anyway
         check(not anyway or self.resume is not None, "resume_anyway", anyway, "False without resume=ID")
+
+    def threads_for(self, spec: DistillSpec) -> int | None:
+        """CPU threads; None leaves the number to the library. On small views several would only wait for each other."""
+        return self.threads or (1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None)
