@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.tracking import parts
 from experiments.tracking.journal import (
     JOURNAL,
     Journal,
@@ -17,7 +18,6 @@ from experiments.tracking.journal import (
     new_uid,
     read_journal,
 )
-from experiments.tracking import parts
 from experiments.tracking.recorder import JournalRecorder
 from framework.errors import UserError
 from framework.protocols import Recorder
