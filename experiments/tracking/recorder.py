@@ -198,7 +198,8 @@ class Tracker(JournalRecorder):
             self._wake.set()
             deadline = time.monotonic() + self._pace.close
             done = self._finish(deadline - 0.6 * self._pace.close)
-            if not done and within(deadline - time.monotonic(), self._destination.revive):
+            if not done:
+                within(deadline - time.monotonic(), self._destination.revive)
                 done = self._finish(deadline)
             self.note = None if done else self._lacking()
             self._thread.join(timeout=1.0)
