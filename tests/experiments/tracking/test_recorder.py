@@ -184,6 +184,18 @@ def test_artifacts(
     assert described[1]["sha256"] == files.digest(large)
 
 
+@pytest.mark.parametrize("name", ["../../outside", "..", "/etc/hosts", "a\0b", "é/ü\n", "long" * 200, "C:\\x", "."])
+def test_no_name_leaves_the_folder(tracker: Tracker, destination: Destination, tmp_path: Path, name: str) -> None:
+    (tmp_path / "plot.svg").write_text("content")
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tracker.folder)}
+    tracker.artifact(tmp_path / "plot.svg", name)
+    assert tracker.close() is None
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tracker.folder)} == before
+    (copy,) = (tracker.folder / "artifacts").iterdir()
+    assert copy.read_text() == "content"
+    assert [entry["name"] for entry in run_of(destination.database, tracker.uid)["files"]] == [name]  # type: ignore[attr-defined]
+
+
 def test_without_a_database_the_tracker_is_a_journal(tmp_path: Path) -> None:
     with Tracker(new_run_folder(tmp_path), Destination(tmp_path)) as tracker:
         tracker.metrics(1, {"loss": 1.0})
