@@ -85,7 +85,7 @@ def _weights(weights: str, root: Path) -> Iterator[str]:
     folder = teachers.weights_folder(root)
     if download.is_url(weights):
         if not download.is_here(weights, folder):
-            yield f"weights {weights}: not in {folder}, they are downloaded"
+            yield f"weights {download.public(weights)}: not in {folder}, they are downloaded"
     elif not Path(weights).expanduser().exists():
         yield f"weights {weights}: there is no such file"
 

@@ -68,9 +68,10 @@ def prepare(
     else:
         student = build_student(spec.student, num_classes, spec, root)
     check_outputs(student, models, splits, spec)
+    weights = stored_teachers.weights_hashes(spec, root)
+    spec = stored_teachers.to_be_stored(spec, weights)
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
     trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
-    weights = stored_teachers.weights_hashes(spec, root)
     environment = _environment(backend, device, splits) | {"teachers": hashes, "weights": weights}
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
