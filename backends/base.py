@@ -49,8 +49,12 @@ class Compile(Protocol):
         total_steps: int,
         device: Device | None = None,
         jit: bool | None = None,
+        grad_accum_steps: int = 1,
     ) -> Trainer:
-        """Compile for `total_steps` on a device; `jit` None is the backend's habit."""
+        """Compile for `total_steps` on a device; `jit` None is the backend's habit.
+
+        The gradients of `grad_accum_steps` parts of a batch are added up before one update.
+        """
 
 
 class Configure(Protocol):
