@@ -61,11 +61,17 @@ class Configure(Protocol):
     """Chooses device, threads and precision for the process, before any model is built."""
 
     def __call__(
-        self, device: str | None, threads: int | None, precision: Precision, cache: Path | None = None
+        self,
+        device: str | None,
+        threads: int | None,
+        precision: Precision,
+        cache: Path | None = None,
+        tf32: bool = False,
     ) -> Device:
         """`device` as in `backends.devices.match`; `threads` None leaves the number to the library.
 
-        `cache` is a folder where compiled programs stay for the next process, where the library can do that.
+        `cache` is a folder where compiled programs stay for the next process, where the library can do that; `tf32`
+        lets an accelerator multiply float32 in TensorFloat-32.
         """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -56,8 +57,11 @@ def prepare(
     splits = splits or _load(spec, root, tell)
     # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
     folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
+    # It imports Keras, which needs the backend to be loaded.
+    from framework.models.catalog import rematerialised
+
     threads = options.threads or _default_threads(spec)
-    device = backend.configure(options.device, threads, spec.precision, root / "cache")
+    device = backend.configure(options.device, threads, spec.precision, root / "cache", options.tf32)
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
     spec, hashes = _identified(spec, folders, models, bool(teacher))
     num_classes = (
@@ -67,12 +71,14 @@ def prepare(
         given = {"model": student.name, "sha256": stored_teachers.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
-        student = build_student(spec.student, num_classes, spec, root)
+        with rematerialised(spec.student.name) if options.remat else nullcontext():
+            student = build_student(spec.student, num_classes, spec, root)
     check_outputs(student, models, splits, spec)
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
-    trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
+    how = {"device": device, "jit": options.compile, "grad_accum_steps": options.grad_accum_steps}
+    trainer = backend.compile(spec, student, models, total_steps=total_steps, **how)
     weights = stored_teachers.weights_hashes(spec, root)
-    environment = _environment(backend, device, splits) | {"teachers": hashes, "weights": weights}
+    environment = _environment(backend, device, splits) | {"teachers": hashes, "weights": weights, "tf32": options.tf32}
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
 
