@@ -24,6 +24,7 @@ class Device:
         description: what people call it, `"NVIDIA H200"`.
         threads: CPU threads taken; None where the library decides.
         handle: the library's own object.
+        memory: bytes of an accelerator's memory that are free; None where the library doesn't say.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Device:
     description: str
     threads: int | None
     handle: Any
+    memory: int | None = None
 
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.threads else ""

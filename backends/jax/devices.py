@@ -42,7 +42,13 @@ def configure(
     name = match(device, found)
     chosen = found[name]
     kind = _kind(chosen)
-    return Device(kind, name, chosen.device_kind, int(os.environ[_THREADS]) if kind == "cpu" else None, chosen)
+    taken = int(os.environ[_THREADS]) if kind == "cpu" else None
+    return Device(kind, name, chosen.device_kind, taken, chosen, _free(chosen))
+
+
+def _free(device: jax.Device) -> int | None:
+    found = device.memory_stats() or {}
+    return int(found["bytes_limit"]) - int(found["bytes_in_use"]) if "bytes_limit" in found else None
 
 
 def _cores() -> int:

@@ -36,4 +36,6 @@ def configure(
     kind, _, number = name.partition(":")
     if kind == "cpu":
         return Device(kind, name, "cpu", torch.get_num_threads(), torch.device("cpu"))
-    return Device(kind, name, torch.cuda.get_device_name(int(number)), None, torch.device("cuda", int(number)))
+    index = int(number)
+    free, _ = torch.cuda.mem_get_info(index)
+    return Device(kind, name, torch.cuda.get_device_name(index), None, torch.device("cuda", index), free)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -34,9 +34,9 @@ class TorchTrainer:
         self._buffers = [variable.value for variable in task.student.non_trainable_variables]
         moments = self.names.initial()["moments"]
         self._moments = {name: [self._tensor(array) for array in arrays] for name, arrays in moments.items()}
-        self._see, self._forward = (
-            torch.compile(function) if jit else function for function in (self._seen_of, self._loss_of)
-        )
+        compile_ = torch.compile if jit else lambda function: function
+        self._see: Callable[..., dict[str, Tensor]] = compile_(self._seen_of)
+        self._forward: Callable[..., tuple[Tensor, Tensor]] = compile_(self._loss_of)
 
     def see(self, batch: Batch) -> Seen:
         return [self._see(self._inputs(part)) for part in self.task.parts(batch)]
@@ -105,7 +105,7 @@ class TorchTrainer:
             self._take(tensors, moments[name])
         return {"loss": loss, "grad_norm": norm}
 
-    def _gather(self, gathered: list[Tensor], seen: Mapping[str, Tensor]) -> list[Tensor]:
+    def _gather(self, gathered: Any, seen: Mapping[str, Tensor]) -> list[Tensor]:
         loss, _, grads = self._gradients(seen)
         torch._foreach_add_(gathered, [loss, *grads])
         return gathered
