@@ -39,6 +39,8 @@ SPEC: Mapping[str, Any] = {
     "batch_size": 8,
     "evaluation": {"num_times": 0, "train_subset": 0},
 }
+# Seconds, and CPU-seconds of the process.
+Times = tuple[float, float]
 
 
 class Bench:
@@ -48,6 +50,7 @@ class Bench:
         # It imports Keras, which needs the backend to be loaded.
         from framework.models import catalog
 
+        self.clock = time.process_time if device.kind == "cpu" else time.perf_counter
         base = DistillSpec.from_dict(SPEC)
         source: Any = RandomSource(EXAMPLES, CLASSES, SIZE)
         self.splits = Splits(source, None, None, None, "noise", "noise")
@@ -63,30 +66,30 @@ class Bench:
             self.specs.append(spec)
             self.trainers.append(trainer)
 
-    def alone(self, steps: int) -> float:
-        """Seconds that one run after another takes for so many steps each."""
+    def alone(self, steps: int) -> Times:
+        """What one run after another takes for so many steps each."""
         return timed(lambda: [self._loop(place, steps, self.loader.batches).run() for place in self._places])
 
-    def together(self, steps: int) -> float:
-        """Seconds that all of them take on one teacher's pass."""
+    def together(self, steps: int) -> Times:
+        """What all of them take on one teacher's pass."""
         shared = Shared(self.loader, self.trainers[0])
         loops = [self._loop(place, steps, shared.upto(TOTAL)) for place in self._places]
         turns = {place: (self.trainers[place], loops[place].turns()) for place in self._places}
         return timed(lambda: together(turns, Stop(), lambda *_: None))
 
     def parts(self, steps: int) -> tuple[float, float]:
-        """Seconds of a teacher's pass, views included, and of a student's step, in the middle."""
+        """Seconds of a teacher's pass, views included, and of a student's step, in the middle; CPU-seconds on a CPU."""
         trainer = self.trainers[0]
         sees, learns = [], []
         for step in range(steps):
-            batch, begun = self.loader.batch(step), time.perf_counter()
+            batch, begun = self.loader.batch(step), self.clock()
             seen = trainer.see(batch)
             # One number of what the teacher said is waited for.
             float(seen[0]["teacher0"][0, 0])
-            middle = time.perf_counter()
+            middle = self.clock()
             float(trainer.step(seen)["loss"])
             sees.append(middle - begun)
-            learns.append(time.perf_counter() - middle)
+            learns.append(self.clock() - middle)
         return statistics.median(sees), statistics.median(learns)
 
     @property
@@ -100,38 +103,34 @@ class Bench:
         return Loop(trainer, lambda start: islice(batches(start), steps), evaluator, NoRecorder(), cadence)
 
 
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds of a piece of work."""
-    begun = time.perf_counter()
+def timed(work: Callable[[], Any]) -> Times:
+    """How long a piece of work takes."""
+    begun, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - used
 
 
-def measure(backend_name: str, device_name: str | None, students: int, steps: int, rounds: int) -> dict[str, Any]:
+def measure(backend_name: str | None, device_name: str, students: int, steps: int, rounds: int) -> dict[str, Any]:
     """Both kinds in turns; the first round, which compiles, does not count.
 
     Returns:
-        Medians in seconds a step (of all students), their ratio's median, least and most, the teacher's pass in
+        Medians over the rounds, in seconds and in the process's CPU-seconds (which others on the machine disturb less):
+        a step of all students, its ratio to runs of their own with the least and the most; the teacher's pass in
         student's steps, and the ratio that nothing could go below with it.
     """
     backend = backends.load(backends.choose(backend_name))
-    device = backend.configure(device_name, 1 if device_name in (None, "cpu") else None, "float32")
+    device = backend.configure(device_name, 1 if device_name == "cpu" else None, "float32")
     bench = Bench(backend, device, students)
-    pairs = [(bench.alone(steps) / steps, bench.together(steps) / steps) for _ in range(rounds + 1)][1:]
+    pairs = [(bench.alone(steps), bench.together(steps)) for _ in range(rounds + 1)][1:]
     see, learn = bench.parts(2 * rounds)
-    ratios = [one / all_ for all_, one in pairs]
-    weight = see / learn
-    return {
-        "backend": backend.name,
-        "device": str(device),
-        "students": students,
-        "alone": statistics.median(each for each, _ in pairs),
-        "together": statistics.median(each for _, each in pairs),
-        "ratio": statistics.median(ratios),
-        "ratios": [min(ratios), max(ratios)],
-        "teacher_in_steps": weight,
-        "floor": (weight + students) / (students * (weight + 1)),
-    }
+    result = {"backend": backend.name, "device": str(device), "students": students, "teacher_in_steps": see / learn}
+    result["floor"] = (see + students * learn) / (students * (see + learn))
+    for place, clock in enumerate(("wall", "cpu")):
+        alone, together_ = ([times[place] / steps for times in kind] for kind in zip(*pairs, strict=True))
+        ratios = [one / other for one, other in zip(together_, alone, strict=True)]
+        middle = {"alone": statistics.median(alone), "together": statistics.median(together_)}
+        result[clock] = middle | {"ratio": statistics.median(ratios), "ratios": [min(ratios), max(ratios)]}
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
