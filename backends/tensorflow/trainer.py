@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,11 @@ class TensorFlowTrainer:
             self._moments = {
                 name: [tf.Variable(array, trainable=False) for array in arrays] for name, arrays in moments.items()
             }
-        compile_ = partial(tf.function, jit_compile=jit, autograph=False)
+
+        def compile_(function: Callable[..., Any]) -> Any:
+            # A function object for each trainer: TensorFlow takes those of several for one that is traced too often.
+            return tf.function(partial(function), jit_compile=jit, autograph=False)
+
         self._see = compile_(self._seen_of)
         self._update = compile_(self._update_of)
         self._gather = compile_(self._gathered_of)

@@ -75,14 +75,17 @@ class Session:
         spec, options = configs.split(entries[0].point.config)
         common = gather(spec, options, self.ledger.root, tell=tell)
         self.has_labels = self.has_labels and common.splits.classes is not None
-        size = self.options.group_size or self._size(entries, common)
+        memories = self._memories(entries, common)
+        size = self.options.group_size or groups.fitting(memories, common.device)
+        if size < len(entries):
+            tell(f"{len(entries)} students are trained {size} at a time; --group-size takes another number")
         for part in groups.parted(entries, size):
             if self.stop.status is None:
                 self._part(part, common, destination)
 
-    def _size(self, entries: Sequence[Entry], common: Common) -> int:
-        """As many as fit in memory; it says so where they are not all."""
-        # These import Keras, which needs the backend to be loaded.
+    def _memories(self, entries: Sequence[Entry], common: Common) -> list[estimates.Memory]:
+        """What each student's run would take alone; what can't be built is refused before anything is trained."""
+        # It imports Keras, which needs the backend to be loaded.
         from framework.models import cost
 
         teachers = [cost.measure(model) for model in common.models]
@@ -90,10 +93,7 @@ class Session:
         for spec in (entry.point.spec for entry in entries):
             model = cost.outline(spec.student.name, spec.student.options, num_logits(common, spec), spec.views.size)
             memories.append(estimates.memory(spec, cost.measure(model), teachers))
-        size = groups.fitting(memories, common.device)
-        if size < len(entries):
-            tell(f"{len(entries)} students are trained {size} at a time; --group-size takes another number")
-        return size
+        return memories
 
     def _part(self, entries: Sequence[Entry], common: Common, destination: Destination) -> None:
         students = []
@@ -126,4 +126,4 @@ class Session:
         if not faults:
             return "no student came to its end"
         first = faults[0]
-        return f"{len(faults)} students failed, {first.point.label}: {first.told}"
+        return f"{len(faults)} of {len(self.ledger.entries)} students failed, {first.point.label}: {first.told}"

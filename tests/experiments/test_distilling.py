@@ -219,3 +219,13 @@ def test_memory_that_cannot_be_saved_is_refused(data: Any) -> None:
         distill(SPEC | {"student": {"name": "mobilenet_v3"}} | LABELS, data=data, quiet=True, remat=True)
     with pytest.raises(UserError, match=r"grad_accum_steps = 4: allowed are divisors of batch_size: 1, 2, 3, 6"):
         distill(SPEC | LABELS, data=data, quiet=True, grad_accum_steps=4)
+
+
+def test_initial_weights_of_another_seed(data: Any) -> None:
+    from framework.models.initial import initial_value
+
+    still = {"optimizer": {"lr": 1e-30, "weight_decay": 0.0}, "seed": 1}
+    for changes, seed in (({}, 1), ({"init_seed": 5}, 5)):
+        student, _ = distill(SPEC | LABELS | still | changes, data=data, quiet=True)
+        kernel = weights(student)[0]
+        np.testing.assert_array_equal(kernel, initial_value("stage1/conv1/kernel", kernel.shape, seed))

@@ -375,3 +375,12 @@ def test_epochs_become_steps_as_in_the_authors_code(file: str) -> None:
 )
 def test_steps_are_rounded_to_even_and_at_least_one(duration: dict[str, Any], steps: int) -> None:
     assert DurationSpec(**duration).steps(100, 10) == steps
+
+
+def test_the_initial_weights_have_a_seed_of_their_own_where_wanted() -> None:
+    plain, own, other = (DistillSpec(seed=3, init_seed=seed) for seed in (None, 3, 4))
+    assert plain.fingerprint == own.fingerprint != other.fingerprint
+    assert plain.fingerprint_no_seed == other.fingerprint_no_seed
+    assert "init_seed" not in plain.determining()
+    with pytest.raises(UserError, match="init_seed = -1: allowed is 0 to"):
+        DistillSpec(init_seed=-1)
