@@ -19,7 +19,7 @@ from experiments import teachers
 from experiments.options import RunOptions
 from experiments.recipes import DEFAULT, RECIPES
 from framework.errors import UserError, near
-from framework.spec import DistillSpec, DurationSpec, ModelSpec, TeacherSpec
+from framework.spec import DataSpec, DistillSpec, DurationSpec, ModelSpec, TeacherSpec
 from framework.validation import build, plain
 
 Config = dict[str, Any]
@@ -153,11 +153,15 @@ def merge(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
 
 
 def apply(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
-    """The config with changes made to it, short forms written out; another student drops the former's options."""
+    """The config with changes made to it, short forms written out.
+
+    Another student drops the former's options, other data the former's splits and columns.
+    """
     changes = normalise(changes, config)
-    student = changes.get("student")
-    if isinstance(student, Mapping) and student.get("name", config["student"]["name"]) != config["student"]["name"]:
-        config = {**config, "student": plain(ModelSpec())}
+    for part, plainest in (("student", ModelSpec()), ("data", DataSpec())):
+        change = changes.get(part)
+        if isinstance(change, Mapping) and change.get("name", config[part]["name"]) != config[part]["name"]:
+            config = {**config, part: plain(plainest)}
     return merge(config, changes)
 
 

@@ -105,6 +105,7 @@ class Program:
         experiment = Experiment(name, additional_cli_options=[journal_only, timed_steps], save_git_info=True)
         experiment.logger = usage.quiet_logger(self.module)
         add_command(experiment)
+        usage.name_recipes(experiment)
         options = self._options(experiment, argv)
         root = default_root()
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))

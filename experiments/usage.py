@@ -27,7 +27,7 @@ recipes ({recipe} where none is named; python -m {module} with RECIPE):
 keys (KEY=VALUE; inner ones by dots, optimizer.lr=0.001; null for none):
 {keys}
 
-commands: print_config, save_config, print_dependencies, and
+commands: print_config, print_named_configs, save_config, print_dependencies, and
   plan                      what a recipe will do (steps, parameters, arithmetic, memory, files, time), and what
                             is missing on this machine; nothing is downloaded
 
@@ -59,6 +59,17 @@ def text(module: str, summary: str, recipe: str, examples: Sequence[str]) -> str
 def _recipes() -> str:
     width = max(map(len, RECIPES))
     return "\n".join(f"  {name:{width}}  {NOTES[name]}" for name in RECIPES)
+
+
+def name_recipes(experiment: Experiment) -> None:
+    """Let Sacred's `print_named_configs` list the recipes, each with its note and its command.
+
+    For that alone: the words after `with` are read before Sacred sees them.
+    """
+    for name, delta in RECIPES.items():
+        experiment.add_named_config(name, delta)
+        module = "experiments.teacher" if name.endswith("_teacher") else "experiments.run"
+        experiment.named_configs[name].__doc__ = f"{NOTES[name]}: python -m {module} with {name}"
 
 
 def _keys(recipe: str) -> str:

@@ -13,7 +13,7 @@ from experiments import config
 from experiments.options import RunOptions
 from experiments.recipes import RECIPES
 from framework.errors import UserError
-from framework.spec import DistillSpec, ModelSpec, TeacherSpec
+from framework.spec import DataSpec, DistillSpec, ModelSpec, TeacherSpec
 from framework.validation import plain
 
 
@@ -93,6 +93,14 @@ def test_labels_have_no_teacher() -> None:
     assert read("digits", "teaching=labels", "loss.task_weight=0.5")["loss"]["task_weight"] == 0.5
     with pytest.raises(UserError, match="only 'labels' has none"):
         read("digits", "teaching=labels", "teacher=digits")
+
+
+def test_other_data_drop_the_splits_of_the_former() -> None:
+    assert read("glyphs_teacher")["data"]["train"] == "upstream"
+    assert read("glyphs_teacher", "data=./photos")["data"] == plain(DataSpec(name="./photos"))
+    assert read("glyphs_teacher", "data.train=train", "data=./photos")["data"]["train"] == "train"
+    assert read("glyphs_teacher", "data=glyphs")["data"]["train"] == "upstream"
+    assert read("data=./photos", "glyphs_teacher")["data"] == plain(DataSpec(name="./photos"))
 
 
 def test_another_student_drops_the_options_of_the_former() -> None:

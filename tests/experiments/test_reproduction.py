@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from experiments import config
+from experiments.options import RunOptions
 from experiments.recipes import RECIPES, paper
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text(encoding="utf-8")
 TWO_TEACHERS = next(line.strip() for line in PAGE.splitlines() if line.startswith("    RUN "))
-COMMANDS = sorted({TWO_TEACHERS, *re.findall(r"`(RUN [^`]+)`", PAGE)})
+COMMANDS = sorted({TWO_TEACHERS, *re.findall(r"`(RUN [^`]+)`", PAGE.partition("## On folders")[0])})
 WORDS = sorted(set(re.findall(r"`([\w.]+=[^`]+)`", PAGE)))
 
 
@@ -21,6 +23,31 @@ WORDS = sorted(set(re.findall(r"`([\w.]+=[^`]+)`", PAGE)))
 def test_a_command_can_be_read(command: str) -> None:
     spec, _ = config.split(config.read(shlex.split(command)[1:])[0])
     assert spec.batch_size == paper.DATA[shlex.split(command)[1].partition("_")[0]].batch_size
+
+
+@pytest.mark.backend
+def test_the_students_of_all_commands_build_at_full_size(backend: str) -> None:
+    """Those of 224 and 160 pixels and all kinds of MobileNet, of which only the shapes are made."""
+    specs = [config.split(config.read(shlex.split(command)[1:])[0])[0] for command in COMMANDS]
+    config.check_early(specs[0], RunOptions(backend=backend))
+    from framework.models import cost
+
+    sizes = {}
+    for spec in specs:
+        config.check_functions(spec)
+        key = (spec.student.name, json.dumps(spec.student.options), spec.views.size)
+        if key not in sizes:
+            sizes[key] = cost.measure(cost.outline(spec.student.name, spec.student.options, 1000, spec.views.size))
+    assert {(name, size) for name, _, size in sizes} == {
+        ("bit", 128),
+        ("bit", 160),
+        ("bit", 224),
+        ("mobilenet_v3", 224),
+    }
+    assert {each.trainable for (name, *_), each in sizes.items() if name == "bit"} == {25_549_352}
+    # Large with GroupNorm or BatchNorm, and small: 5.5 and 2.5 million, as published.
+    mobile = sorted(each.trainable for (name, *_), each in sizes.items() if name == "mobilenet_v3")
+    assert [round(count / 1e6, 1) for count in mobile] == [2.5, 5.5, 5.5]
 
 
 @pytest.mark.parametrize("words", WORDS)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.recipes import NOTES
 from experiments.run import PROGRAM
 from experiments.tracking.journal import read_journal, run_folders
 from framework import store
@@ -287,6 +288,15 @@ def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: python -m experiments.run" in out
     for word in ("digits_long", "optimizer.*: name='adamw'", "teacher.*: name='glyphs'", "-m ADDRESS", "exit codes"):
         assert word in out
+
+
+def test_recipes_are_sacred_s_named_configs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert PROGRAM.main(["print_named_configs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, note in NOTES.items():
+        (line,) = [line for line in lines if line.strip().startswith(f"{name}\x1b")]
+        assert note in line
+        assert f"python -m experiments.{'teacher' if name.endswith('_teacher') else 'run'} with {name}" in line
 
 
 def test_print_config(commands: Any) -> None:
