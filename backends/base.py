@@ -57,11 +57,18 @@ class Configure(Protocol):
     """Chooses device, threads and precision for the process, before any model is built."""
 
     def __call__(
-        self, device: str | None, threads: int | None, precision: Precision, cache: Path | None = None
+        self,
+        device: str | None,
+        threads: int | None,
+        precision: Precision,
+        cache: Path | None = None,
+        deterministic: bool = False,
     ) -> Device:
         """`device` as in `backends.devices.match`; `threads` None leaves the number to the library.
 
         `cache` is a folder where compiled programs stay for the next process, where the library can do that.
+        `deterministic` has the library add up in one order on accelerators too, or refuse what it can't do so; once
+        asked for, it stays for the process.
         """
 
 

@@ -17,6 +17,7 @@ class RunOptions:
         device: `cpu`, `gpu`, `gpu:1`, `tpu`; None takes the best that is there.
         threads: CPU threads; None lets small models run on few.
         compile: `torch.compile` or XLA for TensorFlow when True; no `jax.jit` when False; None is the backend's habit.
+        deterministic: the same bits each time on an accelerator too, at some cost; operations that can't are errors.
         log_every: steps between two logged losses; None takes 400 points a run.
         checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one.
         checkpoint_steps, checkpoint_epochs: steps or epochs between two checkpoints, whatever the time; None for none.
@@ -35,6 +36,7 @@ class RunOptions:
     device: str | None = None
     threads: int | None = None
     compile: bool | None = None
+    deterministic: bool = False
     log_every: int | None = None
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None

@@ -57,7 +57,7 @@ def prepare(
     # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
     folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
     threads = options.threads or _default_threads(spec)
-    device = backend.configure(options.device, threads, spec.precision, root / "cache")
+    device = backend.configure(options.device, threads, spec.precision, root / "cache", options.deterministic)
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
     spec, hashes = _identified(spec, folders, models, bool(teacher))
     num_classes = (
@@ -73,7 +73,8 @@ def prepare(
     spec = stored_teachers.to_be_stored(spec, weights)
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
     trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
-    environment = _environment(backend, device, splits) | {"teachers": hashes, "weights": weights}
+    same_bits = {"deterministic": options.deterministic}
+    environment = _environment(backend, device, splits) | same_bits | {"teachers": hashes, "weights": weights}
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
 

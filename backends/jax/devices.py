@@ -16,9 +16,16 @@ from framework.spec import Precision
 
 # The size of XLA's pool of threads, read once, when the process first asks for a device.
 _THREADS = "PJRT_NPROC"
+_DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 
-def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
+def configure(
+    device: str | None,
+    threads: int | None,
+    precision: Precision,
+    cache: Path | None = None,
+    deterministic: bool = False,
+) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
@@ -26,7 +33,11 @@ def configure(device: str | None, threads: int | None, precision: Precision, cac
         threads: CPU threads; None takes all cores. A process that has computed before keeps the number it had.
         precision: of the models to be built.
         cache: where compiled programs stay for the next process; `JAX_COMPILATION_CACHE_DIR` goes before it.
+        deterministic: let XLA take kernels that give the same bits each time; before the process first computes.
     """
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in _DETERMINISTIC if flag not in flags)]).strip()
     os.environ.setdefault(_THREADS, str(threads or _cores()))
     if cache is not None and jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache / f"jax-{_processor()}"))

@@ -14,7 +14,13 @@ from backends.devices import match
 from framework.spec import Precision
 
 
-def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
+def configure(
+    device: str | None,
+    threads: int | None,
+    precision: Precision,
+    cache: Path | None = None,
+    deterministic: bool = False,
+) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
@@ -22,7 +28,12 @@ def configure(device: str | None, threads: int | None, precision: Precision, cac
         threads: CPU threads; None takes all cores.
         precision: of the models to be built.
         cache: not used: TensorFlow keeps no compiled function.
+        deterministic: take operations that give the same bits each time, and refuse those that can't; for good.
     """
+    if deterministic:
+        # Operations with a hidden state of their own want a seed; nothing of ours has one.
+        tf.random.set_seed(0)
+        tf.config.experimental.enable_op_determinism()
     if threads is not None:
         # TensorFlow takes no other number once it has computed anything: the device then says how many there are.
         with contextlib.suppress(RuntimeError):

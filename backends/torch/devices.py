@@ -13,7 +13,13 @@ from backends.devices import match
 from framework.spec import Precision
 
 
-def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
+def configure(
+    device: str | None,
+    threads: int | None,
+    precision: Precision,
+    cache: Path | None = None,
+    deterministic: bool = False,
+) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
@@ -21,7 +27,13 @@ def configure(device: str | None, threads: int | None, precision: Precision, cac
         threads: CPU threads; None takes all cores.
         precision: of the models to be built.
         cache: where `torch.compile` keeps its programs; `TORCHINDUCTOR_CACHE_DIR` goes before it.
+        deterministic: take algorithms that give the same bits each time, and refuse operations that have none.
     """
+    if deterministic:
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True)
     if cache is not None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torch"))
     if threads is not None:

@@ -15,13 +15,14 @@ from tests.parity import cases
 CASE = "funmatch"
 
 
-def resumed(backend: Backend, device: Device, precision: str, before: Result) -> Result:
+def resumed(backend: Backend, device: Device, precision: str, before: Result, controls: int = 0) -> Result:
     """The losses of the next steps, and the state after them.
 
     Args:
         backend, device: of this process.
         precision: of the spec.
         before: what `measure` gave on any backend; its state after the probed steps is gone on with.
+        controls: how many times more it is gone on with, from weights that were changed a little.
     """
     spec, examples = cases.spec_of(CASE, precision), cases.examples()
     # Other weights than those of the run: all that it has is in its state.
@@ -29,12 +30,26 @@ def resumed(backend: Backend, device: Device, precision: str, before: Result) ->
     student.set_weights([weight + 1.0 for weight in student.get_weights()])
     total = spec.duration.steps(len(examples.images), spec.batch_size)
     trainer = backend.compile(spec, student, teachers, total_steps=total, device=device)
-    trainer.restore(through_a_file(before, cases.PROBES[CASE]))
-    losses = [
-        float(trainer.step(batch_of(spec, examples, trainer.steps_done))["loss"])
-        for _ in range(cases.RESUMED_STEPS[precision])
-    ]
-    return {"loss": np.array(losses)} | {f"end/{name}": array for name, array in trainer.state().items()}
+
+    def go_on(state: Result) -> np.ndarray:
+        trainer.restore(state)
+        batches = (batch_of(spec, examples, trainer.steps_done) for _ in range(cases.RESUMED_STEPS[precision]))
+        return np.array([float(trainer.step(batch)["loss"]) for batch in batches])
+
+    state = through_a_file(before, cases.PROBES[CASE])
+    result = {"loss": go_on(state)} | {f"end/{name}": array for name, array in trainer.state().items()}
+    return result | {f"control{number}": go_on(perturbed(state, number)) for number in range(controls)}
+
+
+def perturbed(state: Result, number: int) -> Result:
+    """The state with each of the student's weights changed by `PERTURBATION`, up or down."""
+    rng = np.random.default_rng(number)
+    return {
+        name: (array + cases.PERTURBATION * rng.choice([-1, 1], array.shape)).astype(array.dtype)
+        if name.startswith("student/") and array.dtype.kind == "f"
+        else array
+        for name, array in state.items()
+    }
 
 
 def through_a_file(before: Result, step: int) -> Result:
