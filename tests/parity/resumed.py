@@ -22,7 +22,8 @@ def resumed(backend: Backend, device: Device, precision: str, before: Result, co
         backend, device: of this process.
         precision: of the spec.
         before: what `measure` gave on any backend; its state after the probed steps is gone on with.
-        controls: how many times more it is gone on with, from weights that were changed a little.
+        controls: how many times more it is gone on with, the weights changed a little before each step: another
+            engine rounds in another way in each of them.
     """
     spec, examples = cases.spec_of(CASE, precision), cases.examples()
     # Other weights than those of the run: all that it has is in its state.
@@ -31,19 +32,23 @@ def resumed(backend: Backend, device: Device, precision: str, before: Result, co
     total = spec.duration.steps(len(examples.images), spec.batch_size)
     trainer = backend.compile(spec, student, teachers, total_steps=total, device=device)
 
-    def go_on(state: Result) -> np.ndarray:
+    def go_on(state: Result, change: np.random.Generator | None = None) -> np.ndarray:
         trainer.restore(state)
-        batches = (batch_of(spec, examples, trainer.steps_done) for _ in range(cases.RESUMED_STEPS[precision]))
-        return np.array([float(trainer.step(batch)["loss"]) for batch in batches])
+        losses = []
+        for _ in range(cases.RESUMED_STEPS[precision]):
+            if change is not None:
+                trainer.restore(perturbed(trainer.state(), change))
+            losses.append(float(trainer.step(batch_of(spec, examples, trainer.steps_done))["loss"]))
+        return np.array(losses)
 
     state = through_a_file(before, cases.PROBES[CASE])
     result = {"loss": go_on(state)} | {f"end/{name}": array for name, array in trainer.state().items()}
-    return result | {f"control{number}": go_on(perturbed(state, number)) for number in range(controls)}
+    rngs = map(np.random.default_rng, range(controls))
+    return result | {f"control{number}": go_on(state, rng) for number, rng in enumerate(rngs)}
 
 
-def perturbed(state: Result, number: int) -> Result:
+def perturbed(state: Result, rng: np.random.Generator) -> Result:
     """The state with each of the student's weights changed by `PERTURBATION`, up or down."""
-    rng = np.random.default_rng(number)
     return {
         name: (array + cases.PERTURBATION * rng.choice([-1, 1], array.shape)).astype(array.dtype)
         if name.startswith("student/") and array.dtype.kind == "f"

@@ -31,7 +31,7 @@ def test_float64_goes_on_for_20_steps(measured: Measured, source: str, target: s
 def test_float32_goes_on_within_its_roundings(measured: Measured, source: str, target: str) -> None:
     stayed, went_on = pair(measured, source, target, "float32")
     np.testing.assert_allclose(went_on[0], stayed[0], rtol=1e-5, atol=0)
-    # Later steps drift apart, but no farther than those of a run whose weights were changed by 1e-7.
+    # Later steps drift apart, but no farther than those of a run whose weights are changed by 1e-7 in each step.
     found = measured(source, "resumed float32")[source]
     controls = [found[f"control{number}"] for number in range(cases.CONTROLS)]
     assert farthest(went_on, stayed) <= max(farthest(control, stayed) for control in controls)
