@@ -69,11 +69,13 @@ class Configure(Protocol):
         precision: Precision,
         cache: Path | None = None,
         tf32: bool = False,
+        deterministic: bool = False,
     ) -> Device:
         """`device` as in `backends.devices.match`; `threads` None leaves the number to the library.
 
         `cache` is a folder where compiled programs stay for the next process, where the library can do that; `tf32`
-        lets an accelerator multiply float32 in TensorFloat-32.
+        lets an accelerator multiply float32 in TensorFloat-32. `deterministic` has the library add up in one order on
+        accelerators too, or refuse what it can't do so; once asked for, it stays for the process.
         """
 
 

@@ -21,6 +21,7 @@ class RunOptions:
         tf32: let an accelerator round what it multiplies to TensorFloat-32's 10 bits; float32 is exact otherwise.
         grad_accum_steps: parts of a batch, computed one after the other in less memory; the update is the same.
         remat: compute the activations inside of the student's blocks again in the backward pass, in less memory.
+        deterministic: the same bits each time on an accelerator too, at some cost; operations that can't are errors.
         log_every: steps between two logged losses; None takes 400 points a run.
         checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one.
         checkpoint_steps, checkpoint_epochs: steps or epochs between two checkpoints, whatever the time; None for none.
@@ -42,6 +43,7 @@ class RunOptions:
     tf32: bool = False
     grad_accum_steps: int = 1
     remat: bool = False
+    deterministic: bool = False
     log_every: int | None = None
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None

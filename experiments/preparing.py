@@ -62,8 +62,8 @@ def gather(
     splits = splits or _load(spec, root, tell)
     # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
     folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
-    threads = options.threads_for(spec)
-    device = backend.configure(options.device, threads, spec.precision, root / "cache", options.tf32)
+    place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
+    device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
     filled, hashes = _identified(spec, folders, models, bool(teacher))
     return Common(backend, device, splits, models, filled.teachers, hashes)
@@ -117,7 +117,8 @@ def prepare(
         jit=options.compile,
         grad_accum_steps=options.grad_accum_steps,
     )
-    found = {"teachers": common.hashes, "weights": weights, "tf32": options.tf32}
+    arithmetic = {"tf32": options.tf32, "deterministic": options.deterministic}
+    found = {"teachers": common.hashes, "weights": weights} | arithmetic
     environment = _environment(backend, device, splits) | found
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")

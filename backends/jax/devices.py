@@ -16,10 +16,16 @@ from framework.spec import Precision
 
 # The size of XLA's pool of threads, read once, when the process first asks for a device.
 _THREADS = "PJRT_NPROC"
+_DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 
 def configure(
-    device: str | None, threads: int | None, precision: Precision, cache: Path | None = None, tf32: bool = False
+    device: str | None,
+    threads: int | None,
+    precision: Precision,
+    cache: Path | None = None,
+    tf32: bool = False,
+    deterministic: bool = False,
 ) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
@@ -29,7 +35,11 @@ def configure(
         precision: of the models to be built.
         cache: where compiled programs stay for the next process; `JAX_COMPILATION_CACHE_DIR` goes before it.
         tf32: multiply float32 in TensorFloat-32 where the accelerator has it; exactly otherwise.
+        deterministic: let XLA take kernels that give the same bits each time; before the process first computes.
     """
+    if deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in _DETERMINISTIC if flag not in flags)]).strip()
     os.environ.setdefault(_THREADS, str(threads or _cores()))
     if cache is not None and jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache / f"jax-{_processor()}"))

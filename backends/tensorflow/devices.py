@@ -15,7 +15,12 @@ from framework.spec import Precision
 
 
 def configure(
-    device: str | None, threads: int | None, precision: Precision, cache: Path | None = None, tf32: bool = False
+    device: str | None,
+    threads: int | None,
+    precision: Precision,
+    cache: Path | None = None,
+    tf32: bool = False,
+    deterministic: bool = False,
 ) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
@@ -25,7 +30,12 @@ def configure(
         precision: of the models to be built.
         cache: not used: TensorFlow keeps no compiled function.
         tf32: multiply float32 in TensorFloat-32 where the accelerator has it; exactly otherwise.
+        deterministic: take operations that give the same bits each time, and refuse those that can't; for good.
     """
+    if deterministic:
+        # Operations with a hidden state of their own want a seed; nothing of ours has one.
+        tf.random.set_seed(0)
+        tf.config.experimental.enable_op_determinism()
     if threads is not None:
         # TensorFlow takes no other number once it has computed anything: the device then says how many there are.
         with contextlib.suppress(RuntimeError):

@@ -14,7 +14,12 @@ from framework.spec import Precision
 
 
 def configure(
-    device: str | None, threads: int | None, precision: Precision, cache: Path | None = None, tf32: bool = False
+    device: str | None,
+    threads: int | None,
+    precision: Precision,
+    cache: Path | None = None,
+    tf32: bool = False,
+    deterministic: bool = False,
 ) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
@@ -24,7 +29,13 @@ def configure(
         precision: of the models to be built.
         cache: where `torch.compile` keeps its programs; `TORCHINDUCTOR_CACHE_DIR` goes before it.
         tf32: multiply float32 in TensorFloat-32 where the accelerator has it; exactly otherwise.
+        deterministic: take algorithms that give the same bits each time, and refuse operations that have none.
     """
+    if deterministic:
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True)
     if cache is not None:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torch"))
     if threads is not None:

@@ -148,7 +148,36 @@ def stopped(train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
 DROPOUT = {"student": {"name": "drawing_model:build", "options": {"rate": 0.4}}}
 
 
-@pytest.mark.parametrize("changes", [FUNMATCH, DROPOUT], ids=["function matching", "batch norm and dropout"])
+TWO = [{"name": "teaching_model:build", "options": {"seed": seed}} for seed in (0, 1)]
+# Between them, the options of a recipe that a resume could forget something of.
+RECIPES: dict[str, dict[str, Any]] = {
+    "function matching": FUNMATCH,
+    "batch norm and dropout": DROPOUT,
+    "momentum, cosine, labels beside the teacher": FUNMATCH
+    | {
+        "optimizer": {"name": "sgd", "lr": 0.01, "clip_norm": 0.1},
+        "schedule": {"name": "cosine", "warmup_steps": 3},
+        "loss": {"task_weight": 0.3, "distance": "l2"},
+        "views": SPEC["views"] | {"augmentations": ["brightness"], "flip": True, "truncate": True},
+    },
+    "two teachers, other precisions": {
+        "teachers": TWO,
+        "teaching": "independent",
+        "loss": {"ensemble": "mean_logits", "temperature": 2.0},
+        "optimizer": {"moment_dtype": "bfloat16"},
+        "precision": "mixed_bfloat16",
+    },
+    "targets made before": {
+        "teachers": TWO[:1],
+        "teaching": "fix/ic_ens",
+        "loss": {},
+        "schedule": {"name": "staircase"},
+        "views": SPEC["views"] | {"target_crops": 2},
+    },
+}
+
+
+@pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
 def test_a_resumed_run_is_the_uninterrupted_one(
     train: Callable[..., Any], tmp_path: Path, changes: dict[str, Any]
 ) -> None:

@@ -87,7 +87,9 @@ KINDS = {
     "resumed float32": ("float32", ("funmatch",)),
 }
 # How many steps a run goes on for on another backend, after those that are probed.
-RESUMED_STEPS = {"float64": 20, "float32": 1}
+RESUMED_STEPS = {"float64": 20, "float32": 20}
+# So many runs go on on their own backend, each weight changed by this before each step, up or down.
+CONTROLS, PERTURBATION = 8, 1e-7
 MUTATION_STEPS = 2
 
 # The names of `mutations.MUTATIONS`, which can't be imported without an engine.

@@ -30,11 +30,20 @@ def test_float64_goes_on_for_20_steps(measured: Measured, source: str, target: s
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_float32_goes_on_within_its_roundings(measured: Measured, source: str, target: str) -> None:
     stayed, went_on = pair(measured, source, target, "float32")
-    # Later steps drift apart as they do for any change of 1e-7.
-    np.testing.assert_allclose(went_on, stayed, rtol=1e-5, atol=0)
+    np.testing.assert_allclose(went_on[0], stayed[0], rtol=1e-5, atol=0)
+    # Later steps drift apart, but no farther than those of a run whose weights are changed by 1e-7 in each step.
+    found = measured(source, "resumed float32")[source]
+    controls = [found[f"control{number}"] for number in range(cases.CONTROLS)]
+    assert farthest(went_on, stayed) <= max(farthest(control, stayed) for control in controls)
+
+
+def farthest(losses: np.ndarray, stayed: np.ndarray) -> float:
+    """The largest relative distance of a step's loss."""
+    return float(np.abs(losses / stayed - 1).max())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_same_backend_goes_on_to_the_last_bit(measured: Measured, backend: str) -> None:
-    stayed, went_on = pair(measured, backend, backend, "float64")
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_the_same_backend_goes_on_to_the_last_bit(measured: Measured, backend: str, precision: str) -> None:
+    stayed, went_on = pair(measured, backend, backend, precision)
     np.testing.assert_array_equal(went_on, stayed)
