@@ -24,6 +24,7 @@ class Device:
         description: what people call it, `"NVIDIA H200"`.
         threads: CPU threads taken; None where the library decides.
         handle: the library's own object.
+        memory: bytes of an accelerator's memory that are free; None where the library doesn't say.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Device:
     description: str
     threads: int | None
     handle: Any
+    memory: int | None = None
 
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.threads else ""
@@ -49,19 +51,29 @@ class Compile(Protocol):
         total_steps: int,
         device: Device | None = None,
         jit: bool | None = None,
+        grad_accum_steps: int = 1,
     ) -> Trainer:
-        """Compile for `total_steps` on a device; `jit` None is the backend's habit."""
+        """Compile for `total_steps` on a device; `jit` None is the backend's habit.
+
+        The gradients of `grad_accum_steps` parts of a batch are added up before one update.
+        """
 
 
 class Configure(Protocol):
     """Chooses device, threads and precision for the process, before any model is built."""
 
     def __call__(
-        self, device: str | None, threads: int | None, precision: Precision, cache: Path | None = None
+        self,
+        device: str | None,
+        threads: int | None,
+        precision: Precision,
+        cache: Path | None = None,
+        tf32: bool = False,
     ) -> Device:
         """`device` as in `backends.devices.match`; `threads` None leaves the number to the library.
 
-        `cache` is a folder where compiled programs stay for the next process, where the library can do that.
+        `cache` is a folder where compiled programs stay for the next process, where the library can do that; `tf32`
+        lets an accelerator multiply float32 in TensorFloat-32.
         """
 
 

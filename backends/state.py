@@ -72,16 +72,30 @@ class StateNames:
         return carry, int(state["step"])
 
     def probed(
-        self, loss: Array, views: Sequence[Array], logits: Array, teachers: Sequence[Array], grads: Sequence[Array]
+        self, parts: Sequence[tuple[Array, Sequence[Array], Array, Sequence[Array], Sequence[Array]]]
     ) -> dict[str, Array]:
-        """What one step computes before it updates, by name."""
-        named = {"loss": loss, "view.student": views[0], "logits.student": logits}
+        """What one step computes before it updates, by name.
+
+        Args:
+            parts: of each part of the batch its loss, views, student's and teachers' logits, and gradients.
+        """
+        losses, views, students, teachers, grads = zip(*parts, strict=True)
+        named = {"loss": _mean(losses), "logits.student": np.concatenate(students)}
+        student, *others = (np.concatenate(each) for each in zip(*views, strict=True))
+        named["view.student"] = student
         # The first teacher's view, and those of other sizes.
-        for index, view in enumerate(views[1:]):
-            if not index or view.shape != views[1].shape:
+        for index, view in enumerate(others):
+            if not index or view.shape != others[0].shape:
                 named["view.teacher" + (str(index) if index else "")] = view
-        named |= {f"logits.teacher{index}": teacher for index, teacher in enumerate(teachers)}
-        return named | {f"gradient/{name}": grad for name, grad in zip(self.params, grads, strict=True)}
+        for index, each in enumerate(zip(*teachers, strict=True)):
+            named[f"logits.teacher{index}"] = np.concatenate(each)
+        means = map(_mean, zip(*grads, strict=True))
+        return named | {f"gradient/{name}": grad for name, grad in zip(self.params, means, strict=True)}
+
+
+def _mean(arrays: Sequence[Array]) -> Array:
+    """One array stays what it is, whatever its dtype."""
+    return np.asarray(arrays[0] if len(arrays) == 1 else sum(arrays) / len(arrays))
 
 
 def moment_dtype(stored: str | None, param: Any) -> np.dtype:

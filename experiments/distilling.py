@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,10 @@ from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.data.targets import make
 from framework.draws import draws_hash
-from framework.fit import Cadence, Loop
+from framework.fit import Cadence, Loop, Turns, finish
 from framework.measure import Evaluator
-from framework.progress import Silent
-from framework.protocols import Array, Outcome, Recorder, Trainer
+from framework.progress import Progress, Silent
+from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
 from framework.saving import Best
 from framework.spec import DistillSpec
 from framework.stop import Stop
@@ -77,6 +77,7 @@ class Distillation:
         cache: the folder for what is made once.
         made_by: the command line, stored with the student.
         origin: the run that this one goes on with; its state is the trainer's already.
+        batches: what to learn from, from a step on, where others learn from the same; None has a loader of its own.
     """
 
     spec: DistillSpec
@@ -92,6 +93,7 @@ class Distillation:
     cache: Path
     made_by: str = ""
     origin: Origin | None = None
+    batches: Callable[[int], Iterator[Batch | Seen]] | None = None
 
     def run(
         self,
@@ -113,15 +115,28 @@ class Distillation:
         Raises:
             UserError: the teacher is weaker than `min_accuracy`.
         """
-        evaluator = Evaluator(self.spec, self.splits, self.trainer)
+        sizes = (self.total_steps, self.spec.batch_size, self.splits.train.num_examples)
+        progress = Silent() if quiet else shown.make(*sizes, done=self.trainer.steps_done)
+        return finish(self.turns(recorder, folder, stop or Stop(), progress, warn))
+
+    def turns(
+        self, recorder: Recorder, folder: Path | None, stop: Stop, progress: Progress, warn: Callable[[str], None]
+    ) -> Turns:
+        """As `run`, a step at a time."""
         if self.origin is None:
-            before = evaluator.measure(["validation", "test"])
+            with stop.heeding(False):
+                before = self.evaluator.measure(["validation", "test"])
             recorder.metrics(0, before)
             refuse_weak_teacher(self.spec, before)
-        outcome = self._loop(evaluator, recorder, folder, stop or Stop(), quiet, warn).run()
+        outcome = yield from self._loop(recorder, folder, stop, progress, warn).turns()
         if folder and outcome.status == "COMPLETED":
             outcome = self._kept(recorder, folder, outcome, warn)
         return outcome
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Measures the student and the teachers."""
+        return Evaluator(self.spec, self.splits, self.trainer)
 
     def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Callable[[str], None]) -> Outcome:
         """Store the student; a disk that doesn't take it ends no run that has a result to write down."""
@@ -135,25 +150,18 @@ class Distillation:
         return outcome
 
     def _loop(
-        self,
-        evaluator: Evaluator,
-        recorder: Recorder,
-        folder: Path | None,
-        stop: Stop,
-        quiet: bool,
-        warn: Callable[[str], None],
+        self, recorder: Recorder, folder: Path | None, stop: Stop, progress: Progress, warn: Callable[[str], None]
     ) -> Loop:
-        sizes = (self.total_steps, self.spec.batch_size, self.splits.train.num_examples)
         best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
         return Loop(
             self.trainer,
-            self.loader.batches,
-            evaluator,
+            self.batches or self.loader.batches,
+            self.evaluator,
             recorder,
             self._cadence(),
             self._checkpoints(folder) if folder else None,
             self._metadata(),
-            Silent() if quiet else shown.make(*sizes, done=self.trainer.steps_done),
+            progress,
             stop,
             Best.by(best, self.origin.metadata.get("best") if self.origin else None),
             warn,

@@ -215,7 +215,8 @@ class _Run:
             self._go_on(self.ready, self.origin)
         self.spec = self.ready.spec
         self.tracker.started(self.spec.to_dict(), self._environment())
-        tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}")
+        rounded = ", TensorFloat-32" if self.options.tf32 else ""
+        tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
         return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
 
     def _go_on(self, ready: Distillation, origin: resuming.Origin) -> None:

@@ -18,6 +18,9 @@ class RunOptions:
         device: `cpu`, `gpu`, `gpu:1`, `tpu`; None takes the best that is there.
         threads: CPU threads; None lets small models run on few.
         compile: `torch.compile` or XLA for TensorFlow when True; no `jax.jit` when False; None is the backend's habit.
+        tf32: let an accelerator round what it multiplies to TensorFloat-32's 10 bits; float32 is exact otherwise.
+        grad_accum_steps: parts of a batch, computed one after the other in less memory; the update is the same.
+        remat: compute the activations inside of the student's blocks again in the backward pass, in less memory.
         log_every: steps between two logged losses; None takes 400 points a run.
         checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one.
         checkpoint_steps, checkpoint_epochs: steps or epochs between two checkpoints, whatever the time; None for none.
@@ -36,6 +39,9 @@ class RunOptions:
     device: str | None = None
     threads: int | None = None
     compile: bool | None = None
+    tf32: bool = False
+    grad_accum_steps: int = 1
+    remat: bool = False
     log_every: int | None = None
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
@@ -55,6 +61,7 @@ class RunOptions:
         epochs = self.checkpoint_epochs
         check(epochs is None or epochs > 0, "checkpoint_epochs", epochs, "more than 0, or None")
         check(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "more than 0")
+        check(self.grad_accum_steps > 0, "grad_accum_steps", self.grad_accum_steps, "1 or more")
         check(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "1 or more")
         anyway = self.resume_anyway
         check(not anyway or self.resume is not None, "resume_anyway", anyway, "False without resume=ID")

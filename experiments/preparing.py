@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,51 @@ from framework import data as data_layer
 from framework import store
 from framework.data.source import Splits
 from framework.errors import UserError
-from framework.spec import DistillSpec, ModelSpec
+from framework.spec import DistillSpec, ModelSpec, TeacherSpec
 from framework.teachings import resolve
 
 if TYPE_CHECKING:
     from keras import Model
+
+
+@dataclass(frozen=True)
+class Common:
+    """What distillations of the same data, views, teachers and precision can share.
+
+    Attributes:
+        backend, device: the engine, configured.
+        splits: the data.
+        models: the teachers.
+        teachers: their specs, with what identifies them filled in.
+        hashes: their fingerprints and SHA-256.
+    """
+
+    backend: Backend
+    device: Device
+    splits: Splits
+    models: list[Model]
+    teachers: tuple[TeacherSpec, ...]
+    hashes: list[dict[str, str]]
+
+
+def gather(
+    spec: DistillSpec,
+    options: RunOptions,
+    root: Path,
+    teacher: Model | None = None,
+    splits: Splits | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Common:
+    """Find data and teachers; arguments and errors as in `prepare`."""
+    backend = backends.load(backends.choose(options.backend))
+    splits = splits or _load(spec, root, tell)
+    # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
+    folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
+    threads = options.threads_for(spec)
+    device = backend.configure(options.device, threads, spec.precision, root / "cache", options.tf32)
+    models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
+    filled, hashes = _identified(spec, folders, models, bool(teacher))
+    return Common(backend, device, splits, models, filled.teachers, hashes)
 
 
 def prepare(
@@ -37,6 +78,7 @@ def prepare(
     splits: Splits | None = None,
     root: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    common: Common | None = None,
 ) -> Distillation:
     """Find data and teachers, build the models, compile the trainer.
 
@@ -47,41 +89,61 @@ def prepare(
         splits: data to take instead of the spec's.
         root: the folder for caches; by default where runs go.
         tell: takes one-line remarks for the user.
+        common: what another distillation of the same data, views and teachers has found.
 
     Raises:
         UserError: anything that the user can mend.
     """
     root = root or default_root()
-    backend = backends.load(backends.choose(options.backend))
-    splits = splits or _load(spec, root, tell)
-    # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
-    folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
-    device = backend.configure(options.device, options.threads_for(spec), spec.precision, root / "cache")
-    models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
-    spec, hashes = _identified(spec, folders, models, bool(teacher))
-    num_classes = (
-        len(splits.classes) if splits.classes else num_outputs(models[0], spec, "teacher", spec.teacher_sizes[0])
-    )
+    common = common or gather(spec, options, root, teacher, splits, tell)
+    backend, device, splits, models = common.backend, common.device, common.splits, common.models
+    spec = replace(spec, teachers=common.teachers)
+    num_classes = num_logits(common, spec)
     if student is not None:
         given = {"model": student.name, "sha256": stored_teachers.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
-        student = build_student(spec.student, num_classes, spec, root)
+        student = _built(spec, options, num_classes, root)
     check_outputs(student, models, splits, spec)
     weights = stored_teachers.weights_hashes(spec, root)
     spec = stored_teachers.to_be_stored(spec, weights)
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
-    trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
-    environment = _environment(backend, device, splits) | {"teachers": hashes, "weights": weights}
+    trainer = backend.compile(
+        spec,
+        student,
+        models,
+        total_steps=total_steps,
+        device=device,
+        jit=options.compile,
+        grad_accum_steps=options.grad_accum_steps,
+    )
+    found = {"teachers": common.hashes, "weights": weights, "tf32": options.tf32}
+    environment = _environment(backend, device, splits) | found
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
+
+
+def num_logits(common: Common, spec: DistillSpec) -> int:
+    """How many logits a student has: the data's classes, else the teacher's outputs."""
+    if common.splits.classes:
+        return len(common.splits.classes)
+    return num_outputs(common.models[0], spec, "teacher", spec.teacher_sizes[0])
+
+
+def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path) -> Model:
+    # It imports Keras, which needs the backend to be loaded.
+    from framework.models.catalog import rematerialised
+
+    with rematerialised(spec.student.name) if options.remat else nullcontext():
+        return build_student(spec.student, num_classes, spec, root)
 
 
 def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec, root: Path | None = None) -> Model:
     """Build the spec's student, with the weights that `weights` names; `root` is the folder for caches."""
     from framework.models import catalog
 
-    built = catalog.build(model.name, model.options, num_classes, spec.views.size, spec.seed)
+    seed = spec.seed if spec.init_seed is None else spec.init_seed
+    built = catalog.build(model.name, model.options, num_classes, spec.views.size, seed)
     if model.weights is not None:
         stored_teachers.fill(built, stored_teachers.located(model.weights, root), num_classes, model.dont_load)
     return built

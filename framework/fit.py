@@ -6,17 +6,20 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from framework.checkpoint import Checkpoints
 from framework.measure import Evaluator, nested
 from framework.progress import Progress, Silent
-from framework.protocols import Batch, Outcome, Recorder, Status, Trainer
+from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
 from framework.saving import Best, Saver, newest
 from framework.skipping import NoNumber, Skipping
 from framework.stop import Stop
+
+# A loop a step at a time: it pauses after each, and gives its outcome at the end.
+Turns = Generator[None, None, Outcome]
 
 # A loss is read from the device this often at most: reading waits for the step to end.
 _LOGS_PER_RUN = 400
@@ -80,7 +83,7 @@ class Loop:
     """
 
     trainer: Trainer
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Callable[[int], Iterator[Batch | Seen]]
     evaluator: Evaluator
     recorder: Recorder
     cadence: Cadence
@@ -95,13 +98,17 @@ class Loop:
 
     def run(self) -> Outcome:
         """Train to the end, or until asked to stop; never raises what goes wrong, but returns it."""
+        return finish(self.turns())
+
+    def turns(self) -> Turns:
+        """As `run`, but with a pause after each step, in which others can have their turn."""
         started, first = time.perf_counter(), self.trainer.steps_done
         self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
         self._unread: list[Mapping[str, Any]] = []
         self._skipping = Skipping(self.trainer) if self.on_nan == "skip" else None
         try:
             with self.stop.heeding():
-                while (bad := self._train()) is not None:
+                while (bad := (yield from self._train())) is not None:
                     self._skip(bad)
                 seconds = time.perf_counter() - started
                 self._save({}, wait=True)
@@ -114,7 +121,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - told to whoever called, with what was kept
             return self._outcome("FAILED", {}, error)
 
-    def _train(self) -> NoNumber | None:
+    def _train(self) -> Generator[None, None, NoNumber | None]:
         """Do the steps that are left; returns early with one that has to be left out."""
         saved = time.monotonic()
         for batch in self.batches(self.trainer.steps_done):
@@ -133,6 +140,7 @@ class Loop:
             if saves:
                 self._save(values)
                 saved = time.monotonic()
+            yield
             if self.stop.status is not None:
                 break
         return None
@@ -175,7 +183,8 @@ class Loop:
         return values
 
     def _measure(self) -> dict[str, Any]:
-        values = self.evaluator.measure()
+        with self.stop.heeding(False):
+            values = self.evaluator.measure()
         self.recorder.metrics(self.trainer.steps_done, values)
         self._save(values, wait=True)
         return values
@@ -201,3 +210,12 @@ class Loop:
             problems = tuple(self._saver.problems)
             result["checkpoints"] = self._saver.report()
         return Outcome(status, steps, nested(result), error, newest(self.checkpoints), problems)
+
+
+def finish(turns: Turns) -> Outcome:
+    """Take all the turns of one loop."""
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            return cast(Outcome, end.value)

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 Array = np.ndarray
+# What a trainer has seen of a batch: a mapping of its engine's arrays for each part of the batch.
+Seen = Sequence[Mapping[str, Any]]
 Status = Literal["COMPLETED", "INTERRUPTED", "PREEMPTED", "FAILED"]
 
 
@@ -122,8 +124,15 @@ class Trainer(Protocol):
 
     steps_done: int
 
-    def step(self, batch: Batch) -> Mapping[str, Any]:
-        """Do one update; returns scalars that are still on the device (`float()` of one waits for it)."""
+    def see(self, batch: Batch) -> Seen:
+        """Render a batch's views and ask the teachers: all of a step that does not depend on the student."""
+
+    def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
+        """Do one update; returns scalars that are still on the device (`float()` of one waits for it).
+
+        Args:
+            batch: a batch; or what any trainer of the same data, views, teachers and parts has seen of one.
+        """
 
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
         """Accuracy, loss, KL to the teacher and agreement@1/@5 as plain floats, `"student.accuracy"`."""

@@ -50,6 +50,7 @@ class DistillSpec:
         batch_size: examples in one update, over all devices.
         precision: arithmetic of the models.
         seed: of every random number in the run.
+        init_seed: of the student's initial weights, for other ones with the same views; None is `seed`.
     """
 
     data: DataSpec = field(default_factory=DataSpec)
@@ -64,11 +65,14 @@ class DistillSpec:
     batch_size: int = 128
     precision: Precision = "float32"
     seed: int = 0
+    init_seed: int | None = None
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
 
     def __post_init__(self) -> None:
         check(1 <= self.batch_size <= 2**20, "batch_size", self.batch_size, "1 to 1048576 examples")
         check(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2**63 - 1")
+        init = self.init_seed
+        check(init is None or 0 <= init < 2**63, "init_seed", init, "0 to 2**63 - 1, or None")
         if (self.teaching == "labels") == bool(self.teachers):
             raise UserError(f"teaching = {self.teaching!r} with {len(self.teachers)} teachers: only 'labels' has none")
         if not self.teachers and self.loss.task_weight == 0:
@@ -122,8 +126,9 @@ class DistillSpec:
 
     @property
     def fingerprint_no_seed(self) -> str:
-        """As `fingerprint` without the seed: equal for the runs of one mean and spread."""
-        return _digest({key: value for key, value in self.determining().items() if key != "seed"})
+        """As `fingerprint` without the seeds: equal for the runs of one mean and spread."""
+        seeds = ("seed", "init_seed")
+        return _digest({key: value for key, value in self.determining().items() if key not in seeds})
 
     def determining(self) -> dict[str, Any]:
         """The plain values that the fingerprint is made of: all that determines the result."""
@@ -131,6 +136,8 @@ class DistillSpec:
         value = DistillSpec.from_dict(self.to_dict()).to_dict()
         value["evaluation"] = {"resize": self.evaluation.resize}
         del value["data"]["on_bad_image"]
+        if self.init_seed in (None, self.seed):
+            del value["init_seed"]
         value["teaching"] = canonical(self.teaching)
         value["views"]["teacher_size"] = list(self.teacher_sizes) if {*self.teacher_sizes} - {self.views.size} else None
         for part, defaults in _LATER.items():

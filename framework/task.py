@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from framework import evaluation, optimizers, schedules, views
+from framework.accumulation import check_parts, split
 from framework.errors import UserError
 from framework.losses import DISTANCES, ENSEMBLES, hard, soft_cross_entropy
 from framework.models.initial import parameters
@@ -36,13 +37,21 @@ class Task:
         student: a built Keras model, [B, S, S, 3] to logits [B, C].
         teachers: built Keras models of the same signature, one for each of `spec.teachers`.
         total_steps: length of the schedule.
+        grad_accum_steps: parts of a batch whose gradients are added up before one update; the update is the same.
+
+    Raises:
+        UserError: another number of teachers; a batch that can't be parted, or a student for whom it would matter.
     """
 
-    def __init__(self, spec: DistillSpec, student: Any, teachers: Sequence[Any], total_steps: int) -> None:
+    def __init__(
+        self, spec: DistillSpec, student: Any, teachers: Sequence[Any], total_steps: int, grad_accum_steps: int = 1
+    ) -> None:
         if len(teachers) != len(spec.teachers):
             raise UserError(f"the spec has {len(spec.teachers)} teachers, received {len(teachers)} models")
         self.spec, self.student, self.teachers = spec, student, tuple(teachers)
-        self.total_steps = total_steps
+        self.total_steps, self.grad_accum_steps = total_steps, grad_accum_steps
+        if grad_accum_steps > 1:
+            check_parts(spec.batch_size, grad_accum_steps, student)
         self.dtype = "float64" if spec.precision == "float64" else "float32"
         teaching = resolve(spec.teaching, spec.views.mixup)
         self.mixes, self.averaged = teaching.mixup > 0, teaching.averaged
@@ -58,6 +67,11 @@ class Task:
         for name in spec.views.augmentations:
             find(name, views.AUGMENTATIONS, "views.augmentations")
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the first example of the inputs is only there to be mixed with the second: a part's boundary."""
+        return self.mixes and self.grad_accum_steps > 1
+
     @cached_property
     def names(self) -> tuple[list[str], list[str]]:
         """Names of the student's trainable variables and of the others, in Keras's order."""
@@ -71,25 +85,29 @@ class Task:
         variables = zip(self.names[0], self.student.trainable_variables, strict=True)
         return [decays(name, len(variable.shape)) for name, variable in variables]
 
-    def inputs(self, batch: Batch, step: int) -> dict[str, np.ndarray]:
-        """All numbers that one step takes, as arrays under fixed names.
+    def parts(self, batch: Batch) -> list[dict[str, np.ndarray]]:
+        """The inputs of a batch, or of its parts where gradients are added up; raises as `inputs` does."""
+        if self.grad_accum_steps == 1:
+            return [self.inputs(batch)]
+        return [self.inputs(part) for part in split(batch, self.grad_accum_steps, boundary=self.mixes)]
 
-        Args:
-            batch: images and draws, or rendered views.
-            step: number of updates done before; it decides the schedule's factor and the bias corrections.
+    def inputs(self, batch: Batch) -> dict[str, np.ndarray]:
+        """What student and teachers take of a batch, as arrays under fixed names; of a part, its boundary included.
 
         Raises:
             ValueError: there is nothing in the batch to see, or its targets are missing.
         """
         if self.averaged and batch.targets is None:
             raise ValueError(f"teaching = {self.spec.teaching!r}: a batch carries its targets")
-        scalars = self.optimizer.scalars(step, self.schedule)
-        arrays = {f"scalar.{name}": np.asarray(value, self.dtype) for name, value in scalars.items()}
+        arrays = {f"target{place}": target.astype(self.dtype) for place, target in enumerate(batch.targets or ())}
         if batch.labels is not None and self.spec.loss.task_weight > 0:
             arrays["labels"] = batch.labels.astype(np.int32)
-        for index, target in enumerate(batch.targets or ()):
-            arrays[f"target{index}"] = target.astype(self.dtype)
         return arrays | self.shown(batch)
+
+    def scalars(self, step: int) -> dict[str, np.ndarray]:
+        """The optimizer's numbers for the update after `step` of them: the schedule's factor, the bias corrections."""
+        values = self.optimizer.scalars(step, self.schedule)
+        return {name: np.asarray(value, self.dtype) for name, value in values.items()}
 
     def shown(self, batch: Batch) -> dict[str, np.ndarray]:
         """What `views` takes of a batch, as arrays under fixed names."""
@@ -156,8 +174,8 @@ class Task:
         view = views.render(inputs["images"], boxes, flips, extra, spec, self.dtype, self.beyond[who])
         return self._mixed(view, inputs)
 
-    def _mixed(self, view: Tensor, inputs: Inputs) -> Tensor:
-        return views.mix(view, inputs["mix"]) if self.mixes else view
+    def _mixed(self, values: Tensor, inputs: Inputs) -> Tensor:
+        return views.mix(values, inputs["mix"], self.bounded) if self.mixes else values
 
     def targets(self, inputs: Inputs) -> list[Tensor]:
         """The teachers' logits where the batch brings them, else nothing."""
@@ -169,6 +187,15 @@ class Task:
             views.normalize(view, teacher.normalize)
             for view, teacher in zip(teacher_views, self.spec.teachers, strict=True)
         ]
+
+    def seen(self, views: Sequence[Tensor], teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
+        """All that a student learns from, whichever it is: its view, the teachers' logits, labels and mixing factor."""
+        kept = {name: inputs[name] for name in ("labels", "mix") if name in inputs}
+        return kept | {"view": views[0]} | {f"teacher{place}": logits for place, logits in enumerate(teachers_bc)}
+
+    def taught(self, seen: Inputs) -> list[Tensor]:
+        """The teachers' logits of what was seen."""
+        return [seen[f"teacher{place}"] for place in range(len(self.teachers))]
 
     def loss(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> Tensor:
         """The batch mean of the distance to the teachers, and of the labels' share if it has weight: a scalar."""
@@ -184,10 +211,6 @@ class Task:
     def _task_loss(self, student_bc: Tensor, inputs: Inputs) -> Tensor:
         target = ops.one_hot(inputs["labels"], student_bc.shape[-1], dtype=self.dtype)
         return soft_cross_entropy(student_bc, self._mixed(target, inputs))
-
-    def scalars(self, inputs: Inputs) -> dict[str, Any]:
-        """The optimizer's share of the inputs."""
-        return {name.removeprefix("scalar."): value for name, value in inputs.items() if name.startswith("scalar.")}
 
     def eval_inputs(self, batch: EvalBatch) -> dict[str, np.ndarray]:
         """An evaluation batch as arrays under fixed names."""

@@ -82,17 +82,19 @@ def _interpolation(
     return ops.maximum(1.0 - distance, ops.zeros_like(distance))
 
 
-def mix(values: Tensor, factor: Tensor) -> Tensor:
+def mix(values: Tensor, factor: Tensor, bounded: bool = False) -> Tensor:
     """Mix each example with the previous one of the batch, the first with the last (REFERENCE: the authors' `mixup`).
 
     Args:
         values: float [B, ...].
         factor: the example's own share, a scalar in [0.5, 1].
+        bounded: the first example is only the second one's partner, and not in the result: [B - 1, ...].
 
     Returns:
         factor * values + (1 - factor) * roll(values, 1), float [B, ...].
     """
-    return factor * values + (1.0 - factor) * ops.roll(values, 1, axis=0)
+    own, partners = (values[1:], values[:-1]) if bounded else (values, ops.roll(values, 1, axis=0))
+    return factor * own + (1.0 - factor) * partners
 
 
 # What a teacher trained elsewhere expects, as (scale, offset) for each channel of views in [-1, 1].

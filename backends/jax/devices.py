@@ -18,7 +18,9 @@ from framework.spec import Precision
 _THREADS = "PJRT_NPROC"
 
 
-def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
+def configure(
+    device: str | None, threads: int | None, precision: Precision, cache: Path | None = None, tf32: bool = False
+) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
@@ -26,19 +28,27 @@ def configure(device: str | None, threads: int | None, precision: Precision, cac
         threads: CPU threads; None takes all cores. A process that has computed before keeps the number it had.
         precision: of the models to be built.
         cache: where compiled programs stay for the next process; `JAX_COMPILATION_CACHE_DIR` goes before it.
+        tf32: multiply float32 in TensorFloat-32 where the accelerator has it; exactly otherwise.
     """
     os.environ.setdefault(_THREADS, str(threads or _cores()))
     if cache is not None and jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache / f"jax-{_processor()}"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_enable_x64", precision == "float64")
-    jax.config.update("jax_default_matmul_precision", "highest" if precision in ("float32", "float64") else None)
+    exact = "tensorfloat32" if tf32 and precision == "float32" else "highest"
+    jax.config.update("jax_default_matmul_precision", exact if precision in ("float32", "float64") else None)
     policy.apply(precision)
     found = {f"{_kind(each)}:{each.id}": each for each in [*_devices("gpu"), *_devices("tpu"), *_devices("cpu")]}
     name = match(device, found)
     chosen = found[name]
     kind = _kind(chosen)
-    return Device(kind, name, chosen.device_kind, int(os.environ[_THREADS]) if kind == "cpu" else None, chosen)
+    taken = int(os.environ[_THREADS]) if kind == "cpu" else None
+    return Device(kind, name, chosen.device_kind, taken, chosen, _free(chosen))
+
+
+def _free(device: jax.Device) -> int | None:
+    found = device.memory_stats() or {}
+    return int(found["bytes_limit"]) - int(found["bytes_in_use"]) if "bytes_limit" in found else None
 
 
 def _cores() -> int:

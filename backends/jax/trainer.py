@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 
 from backends.base import Device
 from backends.state import StateNames
 from framework import evaluation
-from framework.protocols import Array, Batch, EvalBatch
+from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.spec import DistillSpec
 from framework.task import Task, mode
 
@@ -26,17 +27,28 @@ class JaxTrainer:
         self.task, self.device = task, device
         self.names = StateNames(task)
         self.steps_done = 0
-        self._frozen = self._put([[np.asarray(v) for v in teacher.variables] for teacher in task.teachers])
+        # A buffer that is on the device already is taken as it is, by all the trainers of one teacher.
+        self._frozen = self._put([[v.value for v in teacher.variables] for teacher in task.teachers])
         self._carry = self._put(self.names.initial())
         compile_ = jax.jit if jit else lambda function, **_: function
+        self._see = compile_(self._seen_of)
         self._update = compile_(self._update_of, donate_argnums=0)
+        self._gather = compile_(self._gathered_of, donate_argnums=1)
+        self._gradients = compile_(self._gradients_of)
+        self._views = compile_(self.task.views)
         self._sums = compile_(self._sums_of)
-        self._probe = compile_(self._gradients)
         self._targets = compile_(self._targets_of)
 
-    def step(self, batch: Batch) -> Mapping[str, Any]:
-        inputs = self._put(self.task.inputs(batch, self.steps_done))
-        self._carry, metrics = self._update(self._carry, self._frozen, inputs)
+    def see(self, batch: Batch) -> Seen:
+        return [self._see(self._frozen, self._put(part)) for part in self.task.parts(batch)]
+
+    def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
+        *others, last = self.see(batch) if isinstance(batch, Batch) else batch
+        gathered = self._nothing() if others else None
+        for part in others:
+            gathered = self._gather(self._carry, gathered, part)
+        scalars = self._put(self.task.scalars(self.steps_done))
+        self._carry, metrics = self._update(self._carry, gathered, last, scalars)
         self.steps_done += 1
         return metrics
 
@@ -45,9 +57,12 @@ class JaxTrainer:
         return evaluation.means([self._sums(self._carry, self._frozen, each) for each in inputs])
 
     def probe(self, batch: Batch) -> dict[str, Array]:
-        inputs = self._put(self.task.inputs(batch, self.steps_done))
-        (loss, (_, logits, views, teachers)), grads = self._probe(self._carry, self._frozen, inputs)
-        return self.names.probed(_host(loss), _host(views), _host(logits), _host(teachers), _host(grads))
+        parts = []
+        for inputs in map(self._put, self.task.parts(batch)):
+            seen = self._see(self._frozen, inputs)
+            (loss, (_, logits)), grads = self._gradients(self._carry, seen)
+            parts.append(_host((loss, self._views(inputs), logits, self.task.taught(seen), grads)))
+        return self.names.probed(parts)
 
     def teach(self, batch: Batch) -> list[Array]:
         return _host(self._targets(self._frozen, self._put(self.task.shown(batch))))
@@ -59,21 +74,35 @@ class JaxTrainer:
         carry, self.steps_done = self.names.nested(state)
         self._carry = self._put(carry)
 
-    def _update_of(self, carry: Tree, frozen: Tree, inputs: Tree) -> tuple[Tree, dict[str, jax.Array]]:
-        (loss, (buffers, *_)), grads = self._gradients(carry, frozen, inputs)
+    def _seen_of(self, frozen: Tree, inputs: Tree) -> dict[str, jax.Array]:
+        views = self.task.views(inputs)
+        teachers = self.task.targets(inputs) or self._teach(frozen, views[1:])
+        return self.task.seen(views, teachers, inputs)
+
+    def _update_of(self, carry: Tree, gathered: Tree, seen: Tree, scalars: Tree) -> tuple[Tree, dict[str, jax.Array]]:
+        (loss, (buffers, _)), grads = self._gradients_of(carry, seen)
+        if gathered is not None:
+            total = jax.tree.map(jnp.add, gathered, (loss, grads))
+            loss, grads = jax.tree.map(lambda each: each / self.task.grad_accum_steps, total)
         params, moments, norm = self.task.optimizer.update(
-            carry["params"], grads, carry["moments"], self.task.decayed, self.task.scalars(inputs)
+            carry["params"], grads, carry["moments"], self.task.decayed, scalars
         )
         return {"params": params, "buffers": buffers, "moments": moments}, {"loss": loss, "grad_norm": norm}
 
-    def _gradients(self, carry: Tree, frozen: Tree, inputs: Tree) -> tuple[tuple[jax.Array, Tree], Tree]:
-        views = self.task.views(inputs)
-        teachers = self.task.targets(inputs) or self._teach(frozen, views[1:])
+    def _gathered_of(self, carry: Tree, gathered: Tree, seen: Tree) -> Tree:
+        (loss, _), grads = self._gradients_of(carry, seen)
+        return jax.tree.map(jnp.add, gathered, (loss, grads))
 
+    def _nothing(self) -> Tree:
+        """A loss and gradients of zero, in float32 at least."""
+        wide = [jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)) for p in self._carry["params"]]
+        return self._put((jnp.zeros((), self.task.dtype), wide))
+
+    def _gradients_of(self, carry: Tree, seen: Tree) -> tuple[tuple[jax.Array, Tree], Tree]:
         def loss_of(params: Tree) -> tuple[jax.Array, Tree]:
             student = self.task.student
-            logits, buffers = _call(student, params, carry["buffers"], views[0], training=True)
-            return self.task.loss(logits, teachers, inputs), (buffers, logits, views, teachers)
+            logits, buffers = _call(student, params, carry["buffers"], seen["view"], training=True)
+            return self.task.loss(logits, self.task.taught(seen), seen), (buffers, logits)
 
         return jax.value_and_grad(loss_of, has_aux=True)(carry["params"])
 
@@ -133,7 +162,8 @@ def compile(
     total_steps: int,
     device: Device | None = None,
     jit: bool | None = None,
+    grad_accum_steps: int = 1,
 ) -> JaxTrainer:
     """Make a trainer; see `backends.base.Compile`. It compiles unless `jit` is False."""
     handle = device.handle if device else jax.local_devices()[0]
-    return JaxTrainer(Task(spec, student, teachers, total_steps), handle, jit is not False)
+    return JaxTrainer(Task(spec, student, teachers, total_steps, grad_accum_steps), handle, jit is not False)

@@ -14,7 +14,9 @@ from backends.devices import match
 from framework.spec import Precision
 
 
-def configure(device: str | None, threads: int | None, precision: Precision, cache: Path | None = None) -> Device:
+def configure(
+    device: str | None, threads: int | None, precision: Precision, cache: Path | None = None, tf32: bool = False
+) -> Device:
     """Choose the device for the process: an accelerator where there is one.
 
     Args:
@@ -22,13 +24,14 @@ def configure(device: str | None, threads: int | None, precision: Precision, cac
         threads: CPU threads; None takes all cores.
         precision: of the models to be built.
         cache: not used: TensorFlow keeps no compiled function.
+        tf32: multiply float32 in TensorFloat-32 where the accelerator has it; exactly otherwise.
     """
     if threads is not None:
         # TensorFlow takes no other number once it has computed anything: the device then says how many there are.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
     policy.apply(precision)
     found = {}
     for kind in ("GPU", "TPU", "CPU"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 from backends.base import Device
 from backends.state import StateNames
 from framework import evaluation
-from framework.protocols import Array, Batch, EvalBatch
+from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.spec import DistillSpec
 from framework.task import Task, mode
 
@@ -32,12 +33,22 @@ class TensorFlowTrainer:
             self._moments = {
                 name: [tf.Variable(array, trainable=False) for array in arrays] for name, arrays in moments.items()
             }
-        self._update = tf.function(self._update_of, jit_compile=jit, autograph=False)
-        self._sums = tf.function(self._sums_of, jit_compile=jit, autograph=False)
-        self._targets = tf.function(self._targets_of, jit_compile=jit, autograph=False)
+        compile_ = partial(tf.function, jit_compile=jit, autograph=False)
+        self._see = compile_(self._seen_of)
+        self._update = compile_(self._update_of)
+        self._gather = compile_(self._gathered_of)
+        self._sums = compile_(self._sums_of)
+        self._targets = compile_(self._targets_of)
 
-    def step(self, batch: Batch) -> Mapping[str, Any]:
-        metrics = self._update(self._inputs(self.task.inputs(batch, self.steps_done)))
+    def see(self, batch: Batch) -> Seen:
+        return [self._see(self._inputs(part)) for part in self.task.parts(batch)]
+
+    def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
+        *others, last = self.see(batch) if isinstance(batch, Batch) else batch
+        gathered = self._nothing() if others else None
+        for part in others:
+            gathered = self._gather(gathered, part)
+        metrics = self._update(gathered, last, self._inputs(self.task.scalars(self.steps_done)))
         self.steps_done += 1
         return metrics
 
@@ -46,10 +57,15 @@ class TensorFlowTrainer:
 
     def probe(self, batch: Batch) -> dict[str, Array]:
         before = _hosts(self._buffers)
-        loss, (logits, views, teachers), grads = self._gradients(self._inputs(self.task.inputs(batch, self.steps_done)))
+        parts = []
+        for inputs in map(self._inputs, self.task.parts(batch)):
+            seen = self._seen_of(inputs)
+            loss, logits, grads = self._gradients_of(seen)
+            views, teachers = self.task.views(inputs), self.task.taught(seen)
+            [loss, logits] = _hosts([loss, logits])
+            parts.append((loss, _hosts(views), logits, _hosts(teachers), _hosts(grads)))
         _fill(self._buffers, before)
-        loss, logits = _hosts([loss, logits])
-        return self.names.probed(loss, _hosts(views), logits, _hosts(teachers), _hosts(grads))
+        return self.names.probed(parts)
 
     def teach(self, batch: Batch) -> list[Array]:
         return _hosts(self._targets(self._inputs(self.task.shown(batch))))
@@ -66,28 +82,46 @@ class TensorFlowTrainer:
         for name, variables in self._moments.items():
             _fill(variables, carry["moments"][name])
 
-    def _update_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        loss, _, grads = self._gradients(inputs)
+    def _seen_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        views = self.task.views(inputs)
+        teachers = self.task.targets(inputs) or self._teach(views[1:])
+        return self.task.seen(views, teachers, inputs)
+
+    def _update_of(
+        self, gathered: list[Tensor] | None, seen: Mapping[str, Tensor], scalars: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        loss, _, grads = self._gradients_of(seen)
+        if gathered is not None:
+            loss, *grads = [each / self.task.grad_accum_steps for each in _sums(gathered, [loss, *grads])]
         params, moments, norm = self.task.optimizer.update(
             [tf.convert_to_tensor(param) for param in self._params],
             grads,
             {name: [tf.convert_to_tensor(each) for each in variables] for name, variables in self._moments.items()},
             self.task.decayed,
-            self.task.scalars(inputs),
+            scalars,
         )
         _fill(self._params, params)
         for name, variables in self._moments.items():
             _fill(variables, moments[name])
         return {"loss": loss, "grad_norm": norm}
 
-    def _gradients(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Any, Any, Any], Sequence[Tensor]]:
-        views = self.task.views(inputs)
-        teachers = self.task.targets(inputs) or self._teach(views[1:])
+    def _gathered_of(self, gathered: list[Tensor], seen: Mapping[str, Tensor]) -> list[Tensor]:
+        loss, _, grads = self._gradients_of(seen)
+        return _sums(gathered, [loss, *grads])
+
+    def _nothing(self) -> list[Tensor]:
+        """A loss and gradients of zero, in float32 at least."""
+        kinds = [tf.float64 if param.dtype == tf.float64 else tf.float32 for param in self._params]
+        with tf.device(self.device):
+            wide = [tf.zeros(param.shape, kind) for param, kind in zip(self._params, kinds, strict=True)]
+            return [tf.zeros((), self.task.dtype), *wide]
+
+    def _gradients_of(self, seen: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._params)
-            logits = self.task.student(views[0], **mode(self.task.student, True))
-            loss = self.task.loss(logits, teachers, inputs)
-        return loss, (logits, views, teachers), tape.gradient(loss, self._params)
+            logits = self.task.student(seen["view"], **mode(self.task.student, True))
+            loss = self.task.loss(logits, self.task.taught(seen), seen)
+        return loss, logits, tape.gradient(loss, self._params)
 
     def _targets_of(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         return self._teach(self.task.views(inputs)[1:])
@@ -110,6 +144,10 @@ def _hosts(tensors: Iterable[Tensor]) -> list[Array]:
     return [np.array(tensor.numpy()) for tensor in tensors]
 
 
+def _sums(totals: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
+    return [total + tf.cast(value, total.dtype) for total, value in zip(totals, values, strict=True)]
+
+
 def _fill(variables: Sequence[Tensor], values: Sequence[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
@@ -123,7 +161,8 @@ def compile(
     total_steps: int,
     device: Device | None = None,
     jit: bool | None = None,
+    grad_accum_steps: int = 1,
 ) -> TensorFlowTrainer:
     """Make a trainer; see `backends.base.Compile`. It is a `tf.function`; `jit` True compiles that with XLA."""
     handle = device.handle if device else "/CPU:0"
-    return TensorFlowTrainer(Task(spec, student, teachers, total_steps), handle, jit is True)
+    return TensorFlowTrainer(Task(spec, student, teachers, total_steps, grad_accum_steps), handle, jit is True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -12,7 +12,7 @@ import torch
 from backends.base import Device
 from backends.state import StateNames
 from framework import evaluation
-from framework.protocols import Array, Batch, EvalBatch
+from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.spec import DistillSpec
 from framework.task import Task, mode
 
@@ -34,15 +34,21 @@ class TorchTrainer:
         self._buffers = [variable.value for variable in task.student.non_trainable_variables]
         moments = self.names.initial()["moments"]
         self._moments = {name: [self._tensor(array) for array in arrays] for name, arrays in moments.items()}
-        self._forward = torch.compile(self._loss_of) if jit else self._loss_of
+        compile_ = torch.compile if jit else lambda function: function
+        self._see: Callable[..., dict[str, Tensor]] = compile_(self._seen_of)
+        self._forward: Callable[..., tuple[Tensor, Tensor]] = compile_(self._loss_of)
 
-    def step(self, batch: Batch) -> Mapping[str, Any]:
-        inputs = self._inputs(self.task.inputs(batch, self.steps_done))
-        loss, _ = self._forward(inputs)
-        grads = torch.autograd.grad(loss, self._params)
-        norm = self._update(grads, inputs)
+    def see(self, batch: Batch) -> Seen:
+        return [self._see(self._inputs(part)) for part in self.task.parts(batch)]
+
+    def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
+        *others, last = self.see(batch) if isinstance(batch, Batch) else batch
+        gathered = self._nothing() if others else None
+        for part in others:
+            gathered = self._gather(gathered, part)
+        metrics = self._update(gathered, last, self._inputs(self.task.scalars(self.steps_done)))
         self.steps_done += 1
-        return {"loss": loss.detach(), "grad_norm": norm}
+        return metrics
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
@@ -50,10 +56,14 @@ class TorchTrainer:
 
     def probe(self, batch: Batch) -> dict[str, Array]:
         before = [_host(buffer) for buffer in self._buffers]
-        loss, (logits, views, teachers) = self._loss_of(self._inputs(self.task.inputs(batch, self.steps_done)))
-        grads = [_host(grad) for grad in torch.autograd.grad(loss, self._params)]
+        parts = []
+        for inputs in map(self._inputs, self.task.parts(batch)):
+            seen = self._seen_of(inputs)
+            loss, logits, grads = self._gradients(seen)
+            views, teachers = self.task.views(inputs), self.task.taught(seen)
+            parts.append((_host(loss), _hosts(views), _host(logits), _hosts(teachers), _hosts(grads)))
         self._fill(self._buffers, before)
-        return self.names.probed(_host(loss), _hosts(views), _host(logits), _hosts(teachers), grads)
+        return self.names.probed(parts)
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> list[Array]:
@@ -72,20 +82,20 @@ class TorchTrainer:
         for name, tensors in self._moments.items():
             self._fill(tensors, carry["moments"][name])
 
-    def _loss_of(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, Sequence[Tensor], list[Tensor]]]:
-        with torch.no_grad():
-            views = self.task.views(inputs)
-            teachers = self.task.targets(inputs) or self._teach(views[1:])
-        logits = self.task.student(views[0], **mode(self.task.student, True))
-        return self.task.loss(logits, teachers, inputs), (logits, views, teachers)
-
-    def _teach(self, views: Sequence[Tensor]) -> list[Tensor]:
-        views = self.task.teacher_views(views)
-        return [teacher(each, **mode(teacher, False)) for teacher, each in zip(self.task.teachers, views, strict=True)]
+    @torch.no_grad()
+    def _seen_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        views = self.task.views(inputs)
+        teachers = self.task.targets(inputs) or self._teach(views[1:])
+        return self.task.seen(views, teachers, inputs)
 
     @torch.no_grad()
-    def _update(self, grads: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        scalars = self.task.scalars(inputs)
+    def _update(
+        self, gathered: list[Tensor] | None, seen: Mapping[str, Tensor], scalars: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        loss, _, grads = self._gradients(seen)
+        if gathered is not None:
+            torch._foreach_add_(gathered, [loss, *grads])
+            loss, *grads = torch._foreach_div(gathered, self.task.grad_accum_steps)
         params, moments, norm = self.task.optimizer.update(
             self._params, grads, self._moments, self.task.decayed, scalars
         )
@@ -93,7 +103,31 @@ class TorchTrainer:
         self._take(self._params, params)
         for name, tensors in self._moments.items():
             self._take(tensors, moments[name])
-        return norm
+        return {"loss": loss, "grad_norm": norm}
+
+    def _gather(self, gathered: Any, seen: Mapping[str, Tensor]) -> list[Tensor]:
+        loss, _, grads = self._gradients(seen)
+        torch._foreach_add_(gathered, [loss, *grads])
+        return gathered
+
+    def _nothing(self) -> list[Tensor]:
+        """A loss and gradients of zero, in float32 at least."""
+        loss = torch.zeros((), dtype=getattr(torch, self.task.dtype), device=self.device)
+        wide = [torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32)) for p in self._params]
+        return [loss, *(each.detach() for each in wide)]
+
+    def _gradients(self, seen: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        with torch.enable_grad():
+            loss, logits = self._forward(seen)
+            return loss.detach(), logits, list(torch.autograd.grad(loss, self._params))
+
+    def _loss_of(self, seen: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        logits = self.task.student(seen["view"], **mode(self.task.student, True))
+        return self.task.loss(logits, self.task.taught(seen), seen), logits
+
+    def _teach(self, views: Sequence[Tensor]) -> list[Tensor]:
+        views = self.task.teacher_views(views)
+        return [teacher(each, **mode(teacher, False)) for teacher, each in zip(self.task.teachers, views, strict=True)]
 
     @staticmethod
     def _take(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:
@@ -139,7 +173,8 @@ def compile(
     total_steps: int,
     device: Device | None = None,
     jit: bool | None = None,
+    grad_accum_steps: int = 1,
 ) -> TorchTrainer:
     """Make a trainer; see `backends.base.Compile`. Eager unless `jit` is True: then `torch.compile`."""
     handle = device.handle if device else torch.device("cpu")
-    return TorchTrainer(Task(spec, student, teachers, total_steps), handle, jit is True)
+    return TorchTrainer(Task(spec, student, teachers, total_steps, grad_accum_steps), handle, jit is True)

@@ -31,6 +31,11 @@ LIBRARIES = {
     "torch": "a torch.nn.Module needs backend=torch",
     "flax": "a Flax module needs backend=jax, and to be a flax.linen.Module",
 }
+# The layers between which activations are kept where the rest is to be computed again.
+BLOCKS = {
+    "bit": tuple(f"unit{number:02d}" for number in range(1, 100)),
+    "convnet": tuple(f"stage{number}" for number in range(1, 100)),
+}
 # Turns what a builder returned into a Keras model where it belongs to the backend's own library, else returns None.
 Wrapper = Callable[[Any, int, int], keras.Model | None]
 _wrappers: list[Wrapper] = []
@@ -84,6 +89,20 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
     if isinstance(made, keras.Model):
         return _tried(name, made, num_classes, image_size)
     return _checked(name, _as_keras(name, made, image_size, seed), num_classes, image_size)
+
+
+def rematerialised(name: str) -> keras.RematScope:
+    """A context in which a model is built whose blocks compute their activations again in the backward pass.
+
+    Raises:
+        UserError: it is not known which layers its blocks are, or they keep statistics as they compute.
+    """
+    if name not in BLOCKS:
+        raise UserError(
+            f"remat = True: student.name = {name!r}: allowed: {', '.join(BLOCKS)}; a builder of your own can use "
+            "keras.RematScope itself"
+        )
+    return keras.RematScope(mode="list_of_layers", layer_names=BLOCKS[name])
 
 
 def is_untrained(name: str, options: Mapping[str, Any]) -> bool:

@@ -29,6 +29,7 @@ def main(name: str) -> None:
     middle = one.state()
     other.restore(middle)
     resumed = tiny.run(one, spec, 3) == tiny.run(other, spec, 3)
+    accumulated = apart(tiny, "funmatch"), apart(tiny, "independent")
     arrays = [*found.values(), *(a for n, a in middle.items() if n != "step")]
     print(
         json.dumps(
@@ -37,9 +38,21 @@ def main(name: str) -> None:
                 "norm": float(norm),
                 "slope": (losses[1] - losses[0]) / 2e-5,
                 "resumed": resumed,
+                "accumulated": max(accumulated),
             }
         )
     )
+
+
+def apart(tiny: Tiny, teaching: str) -> float:
+    """How far three steps of four parts each are from those of the whole batch, relative to each array's largest."""
+    spec = tiny.spec(precision="float64", teaching=teaching, loss={"task_weight": 0.5})
+    whole, parts = (tiny.trainer(spec, grad_accum_steps=number) for number in (1, 4))
+    batch = tiny.batch(spec, 0)
+    pairs = list(zip(whole.probe(batch).values(), parts.probe(batch).values(), strict=True))
+    losses = [np.array(tiny.run(trainer, spec, 3)) for trainer in (whole, parts)]
+    pairs += [(losses[0], losses[1]), *zip(whole.state().values(), parts.state().values(), strict=True)]
+    return float(max(np.abs(one - other).max() / max(np.abs(one).max(), 1e-300) for one, other in pairs))
 
 
 if __name__ == "__main__":

@@ -368,3 +368,25 @@ def test_float64_runs_in_float64(backend: str) -> None:
     # Central differences in float64 know the slope to 1e-8; a detour through float32 would leave 1e-3.
     assert found["slope"] == pytest.approx(found["norm"], rel=1e-7)
     assert found["resumed"]
+    # Rounding; mixing within the parts instead of within the batch would be wrong in the first digit.
+    assert found["accumulated"] < 1e-12
+
+
+def test_parts_that_would_make_another_student_are_refused(tiny: Any, foreign: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"grad_accum_steps = 3: allowed are divisors of batch_size: 1, 2, 4, 8"):
+        tiny.trainer(tiny.spec(), grad_accum_steps=3)
+    with pytest.raises(UserError, match=r"grad_accum_steps = 2: the student has state \(.*moving_mean"):
+        tiny.trainer(tiny.spec(student=foreign), grad_accum_steps=2)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_parts_train_as_the_whole_does(precision: str, tiny: Any) -> None:
+    try:
+        device = tiny.backend.configure("cpu", None, precision)
+        spec = tiny.spec(precision=precision)
+        whole, parts = (tiny.trainer(spec, device=device, grad_accum_steps=number) for number in (1, 2))
+        np.testing.assert_allclose(
+            *(tiny.run(each, spec, 3) for each in (whole, parts)), rtol=1e-5 if precision == "float32" else 0.05
+        )
+    finally:
+        tiny.backend.configure("cpu", None, "float32")

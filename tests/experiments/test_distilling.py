@@ -203,3 +203,19 @@ def test_the_hint_on_decay(data: Any, backend: str, tmp_path: Path) -> None:
     told: list[str] = []
     prepare(DistillSpec.from_dict(spec), tell=told.append)
     assert any("weight_decay = 0.05 is not multiplied by lr here; elsewhere's 0.05 is 5e-05" in line for line in told)
+
+
+def test_ways_to_save_memory_change_nothing(data: Any) -> None:
+    spec = SPEC | LABELS
+    losses = []
+    for options in ({}, {"grad_accum_steps": 3, "remat": True}):
+        _, result = distill(spec, data=data, quiet=True, **options)
+        losses.append(result["test"]["student"]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_memory_that_cannot_be_saved_is_refused(data: Any) -> None:
+    with pytest.raises(UserError, match=r"remat = True: student\.name = 'mobilenet_v3': allowed: bit, convnet"):
+        distill(SPEC | {"student": {"name": "mobilenet_v3"}} | LABELS, data=data, quiet=True, remat=True)
+    with pytest.raises(UserError, match=r"grad_accum_steps = 4: allowed are divisors of batch_size: 1, 2, 3, 6"):
+        distill(SPEC | LABELS, data=data, quiet=True, grad_accum_steps=4)

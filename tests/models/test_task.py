@@ -38,48 +38,50 @@ def batch_of(task: Task, **changes: Any) -> Batch:
 
 
 def views_of(task: Task, batch: Batch) -> list[np.ndarray]:
-    inputs = {name: ops.convert_to_tensor(array) for name, array in task.inputs(batch, 2).items()}
+    inputs = {name: ops.convert_to_tensor(array) for name, array in task.inputs(batch).items()}
     return [np.array(ops.convert_to_numpy(view)) for view in task.views(inputs)]
 
 
 def test_inputs_have_fixed_names_and_the_tasks_precision() -> None:
     task = task_of(schedule={"warmup_steps": 4})
-    inputs = task.inputs(batch_of(task), 2)
+    inputs = task.inputs(batch_of(task))
     draws = {f"student.{name}" for name in ("boxes", "flips", "extra")}
-    scalars = {f"scalar.{name}" for name in ("factor", "correction1", "correction2")}
-    assert set(inputs) == {"images", "mix"} | draws | scalars
+    scalars = task.scalars(2)
+    assert set(inputs) == {"images", "mix"} | draws
+    assert set(scalars) == {"factor", "correction1", "correction2"}
     assert inputs["images"].dtype == np.uint8
-    assert {inputs[name].dtype for name in scalars | {"mix"}} == {np.dtype(np.float32)}
-    assert inputs["scalar.factor"] == 0.5
+    assert {value.dtype for value in (inputs["mix"], *scalars.values())} == {np.dtype(np.float32)}
+    assert scalars["factor"] == 0.5
     assert inputs["mix"] == np.float32(batch_of(task).draws.mix)
-    wide = task_of(precision="float64").inputs(batch_of(task), 2)
-    assert {wide[name].dtype for name in scalars | {"mix"}} == {np.dtype(np.float64)}
+    wide = task_of(precision="float64")
+    widened = (wide.inputs(batch_of(task))["mix"], *wide.scalars(2).values())
+    assert {value.dtype for value in widened} == {np.dtype(np.float64)}
 
 
 def test_a_view_of_its_own_has_draws_of_its_own() -> None:
     task = task_of(teaching="independent")
-    assert {"teacher.boxes", "teacher.flips", "teacher.extra"} <= set(task.inputs(batch_of(task), 0))
+    assert {"teacher.boxes", "teacher.flips", "teacher.extra"} <= set(task.inputs(batch_of(task)))
 
 
 def test_labels_enter_only_where_they_count() -> None:
     task = task_of(loss={"task_weight": 1})
-    labels = task.inputs(batch_of(task), 0)["labels"]
-    assert labels.dtype == np.int32
-    np.testing.assert_array_equal(labels, LABELS)
-    assert "labels" not in task_of().inputs(batch_of(task), 0)
+    inputs = task.inputs(batch_of(task))
+    assert inputs["labels"].dtype == np.int32
+    np.testing.assert_array_equal(inputs["labels"], LABELS)
+    assert "labels" not in task_of().inputs(batch_of(task))
 
 
 def test_an_empty_batch_is_refused() -> None:
     task = task_of()
     for missing in ("images", "draws"):
         with pytest.raises(ValueError, match="images with draws, or views"):
-            task.inputs(batch_of(task, **{missing: None}), 0)
+            task.inputs(batch_of(task, **{missing: None}))
 
 
 @pytest.mark.parametrize(("teaching", "shared"), [("funmatch", True), ("consistent", True), ("independent", False)])
 def test_shared_views_are_computed_once(teaching: str, shared: bool) -> None:
     task = task_of(teaching=teaching)
-    inputs = {name: ops.convert_to_tensor(array) for name, array in task.inputs(batch_of(task), 2).items()}
+    inputs = {name: ops.convert_to_tensor(array) for name, array in task.inputs(batch_of(task)).items()}
     student, teacher = task.views(inputs)
     assert (student is teacher) == shared
     assert tuple(student.shape) == (4, 6, 6, 3)
@@ -129,9 +131,9 @@ def test_targets_take_the_teachers_place() -> None:
     task = task_of(teaching="fix/ic_ens")
     batch = batch_of(task)
     with pytest.raises(ValueError, match="a batch carries its targets"):
-        task.inputs(batch, 0)
+        task.inputs(batch)
     targets = np.ones((4, 3), np.float32)
-    inputs = task.inputs(replace(batch, targets=(targets,)), 0)
+    inputs = task.inputs(replace(batch, targets=(targets,)))
     (found,) = task.targets({name: ops.convert_to_tensor(array) for name, array in inputs.items()})
     np.testing.assert_array_equal(ops.convert_to_numpy(found), targets)
     assert task.targets(task.shown(batch)) == []

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import pytest
 
+from framework.models.catalog import rematerialised
+
 
 def test_steps_share_one_compilation(tiny: Any) -> None:
     spec = tiny.spec()
@@ -36,3 +38,14 @@ def test_uncompiled_steps_compute_the_same(tiny: Any) -> None:
     spec = tiny.spec()
     plain, compiled = (tiny.run(tiny.trainer(spec, jit=jit), spec, 1) for jit in (False, None))
     assert plain == pytest.approx(compiled, rel=1e-5)
+
+
+def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
+    spec = tiny.spec(student={"name": "convnet", "options": {"widths": [4, 4], "convs_per_stage": 2}})
+    plain = tiny.trainer(spec)
+    with rematerialised("convnet"):
+        again = tiny.trainer(spec)
+    assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
+    seen = plain.see(tiny.batch(spec, 0))[0]
+    programs = [str(jax.make_jaxpr(each._gradients_of)(each._carry, seen)) for each in (plain, again)]
+    assert [" remat" in program for program in programs] == [False, True]

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import jax
 
 PROJECT = Path(__file__).parents[3]
 # Enough operations that compiling them takes longer than what is worth keeping.
@@ -56,3 +59,14 @@ def test_the_user_s_own_folder_and_number_of_threads_go_first(tmp_path: Path) ->
     own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own"), "PJRT_NPROC": "2"}
     assert compile_in_a_process(tmp_path / "ours", **own).startswith("2 ")
     assert not (tmp_path / "ours").exists()
+
+
+def test_tensorfloat32_is_off_unless_asked_for(engine: Any, tiny: Any) -> None:
+    assert jax.config.jax_default_matmul_precision == "highest"
+    try:
+        device = engine.configure("cpu", None, "float32", tf32=True)
+        assert jax.config.jax_default_matmul_precision == "tensorfloat32"
+        # A name that JAX doesn't know would be refused only here.
+        tiny.run(tiny.trainer(tiny.spec(), device=device), tiny.spec(), 1)
+    finally:
+        engine.configure("cpu", None, "float32")

@@ -6,6 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from framework.models.catalog import rematerialised
+
 
 def test_steps_share_one_trace(tiny: Any) -> None:
     spec = tiny.spec()
@@ -27,3 +29,16 @@ def test_moments_are_no_parameters(tiny: Any) -> None:
     trainer = tiny.trainer(tiny.spec())
     assert not any(variable.trainable for each in trainer._moments.values() for variable in each)
     assert all(isinstance(variable, tf.Variable) for each in trainer._moments.values() for variable in each)
+
+
+def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
+    spec = tiny.spec(student={"name": "convnet", "options": {"widths": [4, 4], "convs_per_stage": 2}})
+    plain = tiny.trainer(spec)
+    with rematerialised("convnet"):
+        again = tiny.trainer(spec)
+    assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
+    counts = []
+    for trainer in (plain, again):
+        program = tf.function(trainer._gradients_of).get_concrete_function(trainer.see(tiny.batch(spec, 0))[0])
+        counts.append(sum(operation.type == "Conv2D" for operation in program.graph.get_operations()))
+    assert counts[1] > counts[0]

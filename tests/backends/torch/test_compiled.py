@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from framework.models.catalog import rematerialised
+
 
 def test_the_state_stays_where_it_is(tiny: Any) -> None:
     """The foreach update and a restore write into the same memory: nothing is allocated anew for each step."""
@@ -34,3 +36,26 @@ def test_the_random_generator_of_the_process_is_not_touched(tiny: Any) -> None:
     before = torch.get_rng_state()
     tiny.run(trainer, spec, 2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
+    spec = tiny.spec(student={"name": "convnet", "options": {"widths": [4, 4], "convs_per_stage": 2}})
+    plain = tiny.trainer(spec)
+    with rematerialised("convnet"):
+        again = tiny.trainer(spec)
+    assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
+    assert sum(kept(again, tiny.batch(spec, 0))) < 0.5 * sum(kept(plain, tiny.batch(spec, 0)))
+
+
+def kept(trainer: Any, batch: Any) -> list[int]:
+    """The sizes of what the forward pass keeps for the backward pass."""
+    sizes: list[int] = []
+    seen = trainer.see(batch)[0]
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        trainer._loss_of(seen)
+    return sizes

@@ -1,0 +1,155 @@
+"""Train many students on one teacher's pass: the teacher's forward pass and the data are paid once a step.
+
+    python -m experiments.sweep over optimizer.lr=1e-3,3e-3 loss.temperature=1,2,5 with flowers_fast
+    python -m experiments.sweep over init_seed=0,1,2,3 student.options.widths=[8,16],[16,32] with digits backend=jax
+    python -m experiments.sweep with resume=latest
+
+All combinations of the values are trained. Each student is a run of its own, equal to the run done alone. Students
+share the teacher's pass where they differ in student, init_seed, optimizer, schedule, loss or duration; others (seed,
+views, data, teacher, batch_size) make a group of their own, one after the other. A student whose loss is no number ends
+alone. The best is picked by validation. resume= goes on with a sweep: finished students are left out.
+
+Exit codes: 0 done (students may have diverged, but not all), 1 a fault, 2 a mistake in the command, 75 preempted
+(SIGTERM, SIGUSR1), 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.distilling import tell
+from experiments.launch import DONE, FAULT, INTERRUPTED, MISTAKE, PREEMPTED
+from experiments.recipes import DEFAULT
+from experiments.sweep import grid, groups, ledger, table
+from experiments.sweep.session import Session
+from experiments.tracking.journal import default_root
+from experiments.tracking.scrub import scrub_text
+from framework.errors import UserError, near
+from framework.stop import Stop
+
+_WORDS = ("over", "with")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; what follows `over` and `with` is left as words."""
+    assert __doc__ is not None
+    title, _, text = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sweep",
+        usage="python -m experiments.sweep over KEY=VALUE,VALUE... [with RECIPE... KEY=VALUE...] [options]",
+        description=title,
+        epilog=f"{text}\nKeys and recipes: python -m experiments.run --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("words", nargs="*", metavar="over ... with ...", help="what is swept, and what all students have in common")
+    add("--select", metavar="BY", help="accuracy, kl, agreement or loss on validation data pick the best (accuracy)")
+    add("--group-size", type=int, metavar="N", help="students trained at a time (as many as fit in memory, at most 32)")
+    add("--dry-run", action="store_true", help="list the students and their groups; nothing is trained")
+    add("--json", metavar="FILE", help="write the results to FILE as well ('-': stdout)")
+    add("--csv", metavar="FILE", help="write the table to FILE as well ('-': stdout)")
+    add("-m", "--mongo_db", metavar="ADDRESS", help="where to log, as in experiments.run")
+    add("-J", "--journal-only", action="store_true", help="log to the runs' folders alone")
+    add("-c", "--comment", metavar="TEXT", help="a comment, stored with each run")
+    add("-d", "--debug", action="store_true", help="show the traceback of a fault")
+    return parser.parse_intermixed_args(arguments)
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
+    """What follows `over`, what follows `with`, and the sweep that `resume=` names.
+
+    Raises:
+        UserError: words before either.
+    """
+    parts: dict[str, list[str]] = {name: [] for name in _WORDS}
+    place: list[str] | None = None
+    for word in words:
+        if word in _WORDS:
+            place = parts[word]
+        elif place is None:
+            hint = "" if "=" in word else f" ({near(word, _WORDS)})"
+            raise UserError(f"unexpected {word!r}{hint}: what is swept comes after over, the rest after with")
+        else:
+            place.append(word)
+    resumed = [word.partition("=")[2] for word in parts["with"] if word.startswith("resume=")]
+    rest = [word for word in parts["with"] if not word.startswith("resume=")]
+    return parts["over"], rest, resumed[-1] if resumed else None
+
+
+def _ledger(options: argparse.Namespace, command: str, root: Path) -> ledger.Ledger:
+    over, words, resumed = split(options.words)
+    if resumed is None:
+        made = [ledger.Entry(point) for point in grid.points(over, words, DEFAULT)]
+        return ledger.Ledger(root, made, command, options.select)
+    if over or words:
+        given = " ".join([*over, *words])
+        raise UserError(f"resume = {resumed!r} goes on with the sweep as it was: leave out {given}")
+    found = ledger.read(resumed, root)
+    found.select = options.select or found.select
+    return found
+
+
+def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
+    """The command; returns its exit code."""
+    groups.check_size(options.group_size)
+    groups.select(options.select, True)
+    session = Session(_ledger(options, command, default_root()), options, stop)
+    if options.dry_run:
+        for line in session.plan():
+            print(line)
+        return DONE
+    session.train()
+    select = groups.select(session.ledger.select, session.has_labels)
+    entries = table.ranked(session.ledger, select)
+    if "-" not in (options.json, options.csv):
+        table.show(entries, select)
+        print(session.closing(entries[0]))
+    table.write(entries, select, options.json, options.csv)
+    return _code(session, stop)
+
+
+def _code(session: Session, stop: Stop) -> int:
+    uid, statuses = session.ledger.uid, [entry.status for entry in session.ledger.entries]
+    if stop.status is not None:
+        tell(f"{stop.status}: python -m experiments.sweep{session.flag} with resume={uid} goes on")
+        return PREEMPTED if stop.status == "PREEMPTED" else INTERRUPTED
+    faults = [entry for entry in session.ledger.entries if entry.status not in ("COMPLETED", ledger.DIVERGED)]
+    if faults or session.problems or "COMPLETED" not in statuses:
+        tell(f"experiments.sweep: {session.fault(faults)}")
+        return FAULT
+    return DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words: list[Any] = list(sys.argv[1:] if arguments is None else arguments)
+    options = parse(words)
+    command = scrub_text(shlex.join(["python", "-m", "experiments.sweep", *words]))
+    with Stop().listening() as stop:
+        try:
+            return run(options, command, stop)
+        except UserError as error:
+            return _say(MISTAKE, str(error))
+        except KeyboardInterrupt:
+            status = stop.status or "INTERRUPTED"
+            return _say(PREEMPTED if status == "PREEMPTED" else INTERRUPTED, status)
+        except Exception as error:  # noqa: BLE001 - a line and an exit code
+            if options.debug:
+                traceback.print_exception(error)
+            return _say(FAULT, f"{type(error).__name__}: {error}; -d shows the traceback")
+
+
+def _say(code: int, message: str) -> int:
+    lines = scrub_text(message).strip().splitlines() or [""]
+    tell(f"experiments.sweep: {' '.join(line.strip() for line in lines)[:1500]}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

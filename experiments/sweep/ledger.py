@@ -1,0 +1,124 @@
+"""What a sweep keeps of itself: its points, and how the last run of each ended; a resume reads nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments import lineage
+from experiments.sweep.grid import Point
+from experiments.tracking.journal import JOURNAL, RUNS, is_alive, new_uid
+from framework import store
+from framework.checkpoint import Checkpoints
+from framework.errors import UserError
+
+SWEEPS, FILE = "sweeps", "sweep.json"
+# A student whose loss is no number would come to the same end again.
+DIVERGED = "DIVERGED"
+
+
+@dataclass
+class Entry:
+    """A point and its runs.
+
+    Attributes:
+        point: what is trained.
+        runs: the uids of its runs, the latest last.
+        number: of the latest in the database.
+        status: as what it ended, COMPLETED, FAILED, ...; None while it has not.
+        result: final metrics as plain nested values.
+        told: why it failed.
+    """
+
+    point: Point
+    runs: list[str] = field(default_factory=list)
+    number: int | None = None
+    status: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    told: str = ""
+
+
+class Ledger:
+    """The file of a sweep, written anew whenever something has changed.
+
+    Args:
+        root: the folder of runs.
+        entries: what is swept.
+        command: the command line.
+        select: what the best is chosen by; None leaves it to the data.
+        uid: its stable name; None makes one.
+    """
+
+    def __init__(
+        self, root: Path, entries: Sequence[Entry], command: str, select: str | None, uid: str | None = None
+    ) -> None:
+        self.root, self.entries, self.command, self.select = root, list(entries), command, select
+        self.uid = uid or new_uid()
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return self.root / SWEEPS / self.uid
+
+    def write(self) -> None:
+        """Bring it to the disk: the old file or the new one is there at any moment."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = {"sweep": self.uid, "command": self.command, "select": self.select}
+        document = kept | {"points": [asdict(entry) for entry in self.entries]}
+        temporary = self.folder / f"{FILE}.new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.folder / FILE)
+
+    def is_finished(self, entry: Entry) -> bool:
+        """Whether nothing is left to do for a point."""
+        if entry.status == "COMPLETED":
+            return store.is_stored(self.run_folder(entry) / "student")
+        return entry.status == DIVERGED
+
+    def run_folder(self, entry: Entry) -> Path:
+        """The folder of a point's latest run."""
+        return self.root / RUNS / entry.runs[-1]
+
+    def origin(self, entry: Entry) -> Path | None:
+        """The run that a point can go on from: its latest, where that or one before it has a checkpoint."""
+        if not entry.runs:
+            return None
+        folder = self.run_folder(entry)
+        known = any(Checkpoints(each / lineage.CHECKPOINTS).paths() for each in lineage.lineage(folder))
+        return folder if known else None
+
+
+def read(name: str, root: Path) -> Ledger:
+    """A sweep by its uid, the beginning of one, its folder, or `latest`.
+
+    Raises:
+        UserError: there is no such sweep, there are several, or it still runs.
+    """
+    folders = sorted(path.parent for path in (root / SWEEPS).glob(f"*/{FILE}"))
+    own = Path(name).expanduser()
+    found = [own] if (own / FILE).is_file() else [each for each in folders if each.name.startswith(name)]
+    if name == lineage.LATEST:
+        found = folders[-1:]
+    if len(found) != 1:
+        known = ", ".join(each.name for each in (found or folders)[-3:]) or "none"
+        what = "could be" if found else f"no such sweep in {root / SWEEPS}; the last ones:"
+        raise UserError(f"resume = {name!r}: {what} {known}")
+    document = json.loads((found[0] / FILE).read_text(encoding="utf-8"))
+    entries = [_entry(each) for each in document["points"]]
+    ledger = Ledger(root, entries, document["command"], document["select"], document["sweep"])
+    for entry in entries:
+        if entry.runs and (ledger.run_folder(entry) / JOURNAL).is_file() and is_alive(ledger.run_folder(entry)):
+            raise UserError(f"resume = {name!r}: sweep {ledger.uid} still runs")
+    return ledger
+
+
+def _entry(value: Mapping[str, Any]) -> Entry:
+    point = value["point"]
+    return Entry(**{**value, "point": Point(point["values"], point["config"], tuple(point["recipes"]))})

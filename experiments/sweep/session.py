@@ -1,0 +1,129 @@
+"""One call of the command: the students that are left, group after group."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from experiments import config as configs
+from experiments import estimates, resuming
+from experiments.distilling import tell
+from experiments.preparing import Common, gather, num_logits
+from experiments.sweep import groups
+from experiments.sweep.ledger import Entry, Ledger
+from experiments.sweep.student import Student
+from experiments.sweep.training import train
+from experiments.tracking.mongod import Destination, open_database
+from framework.stop import Stop
+
+
+class Session:
+    """Trains what a ledger has left to train.
+
+    Args:
+        ledger: the sweep.
+        options: the command's flags.
+        stop: ends it when asked.
+
+    Attributes:
+        has_labels: whether the data have labels.
+        problems: a line on each file that could not be written.
+        flag: what to add to other commands to reach the same database.
+    """
+
+    def __init__(self, ledger: Ledger, options: argparse.Namespace, stop: Stop) -> None:
+        self.ledger, self.options, self.stop = ledger, options, stop
+        self.left = [entry for entry in ledger.entries if not ledger.is_finished(entry)]
+        self.specs = [entry.point.spec for entry in self.left]
+        self.groups = [[self.left[place] for place in group] for group in groups.grouped(self.specs)]
+        self.has_labels = all(spec.data.labels is not None for spec in self.specs)
+        self.problems: list[str] = []
+        self.flag = ""
+        self._where = ""
+
+    def plan(self) -> Iterator[str]:
+        """A line on each group and each student that is left."""
+        for number, group in enumerate(self.groups, start=1):
+            spec = group[0].point.spec
+            yield f"group {number}: {len(group)} students on one teacher's pass, seed {spec.seed}, {spec.data.name}"
+            yield from (f"  {entry.point.label}" for entry in group)
+
+    def train(self) -> None:
+        """Train the students that are left, and keep the ledger.
+
+        Raises:
+            UserError: something in the data, the teachers or a student's name that the user can mend.
+        """
+        if not self.left:
+            tell(f"sweep {self.ledger.uid} is finished: there is nothing to do")
+            return
+        for entry in self.left:
+            configs.check_early(*configs.split(entry.point.config))
+        with open_database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as destination:
+            self.flag = f" {destination.flag}" if destination.flag else ""
+            self._where = destination.describe()
+            for group in self.groups:
+                if self.stop.status is None:
+                    self._group(group, destination)
+                    gc.collect()
+            if destination.note:
+                tell(destination.note)
+
+    def _group(self, entries: Sequence[Entry], destination: Destination) -> None:
+        spec, options = configs.split(entries[0].point.config)
+        common = gather(spec, options, self.ledger.root, tell=tell)
+        self.has_labels = self.has_labels and common.splits.classes is not None
+        size = self.options.group_size or self._size(entries, common)
+        for part in groups.parted(entries, size):
+            if self.stop.status is None:
+                self._part(part, common, destination)
+
+    def _size(self, entries: Sequence[Entry], common: Common) -> int:
+        """As many as fit in memory; it says so where they are not all."""
+        # These import Keras, which needs the backend to be loaded.
+        from framework.models import cost
+
+        teachers = [cost.measure(model) for model in common.models]
+        memories = []
+        for spec in (entry.point.spec for entry in entries):
+            model = cost.outline(spec.student.name, spec.student.options, num_logits(common, spec), spec.views.size)
+            memories.append(estimates.memory(spec, cost.measure(model), teachers))
+        size = groups.fitting(memories, common.device)
+        if size < len(entries):
+            tell(f"{len(entries)} students are trained {size} at a time; --group-size takes another number")
+        return size
+
+    def _part(self, entries: Sequence[Entry], common: Common, destination: Destination) -> None:
+        students = []
+        for entry in entries:
+            folder = self.ledger.origin(entry)
+            origin = resuming.load(folder) if folder is not None else None
+            student = Student(entry, self.ledger.root, destination, origin)
+            entry.runs, entry.status, entry.told = [*entry.runs, student.folder.name], None, ""
+            students.append(student)
+        self.ledger.write()
+        flags = {"--comment": self.options.comment} if self.options.comment else {}
+        fields: dict[str, Any] = {"sweep": self.ledger.uid}
+        train(students, common, fields, flags, self.stop, self.ledger.write)
+        self.ledger.write()
+        for student in students:
+            self.problems += student.outcome.problems if student.outcome is not None else ()
+            if student.note:
+                tell(student.note)
+
+    def closing(self, best: Entry) -> str:
+        """Where the runs are."""
+        show = f"python -m experiments.runs show {best.number or best.runs[-1]}{self.flag}"
+        where = f"logged in {self._where}: {show}" if self._where else show
+        return f"sweep {self.ledger.uid}, {len(self.ledger.entries)} students, {where}"
+
+    def fault(self, faults: Sequence[Entry]) -> str:
+        """What has gone wrong, in a line."""
+        if self.problems:
+            return f"not all could be written: {self.problems[-1]}"
+        if not faults:
+            return "no student came to its end"
+        first = faults[0]
+        return f"{len(faults)} students failed, {first.point.label}: {first.told}"

@@ -1,0 +1,137 @@
+"""One student of a sweep: a Sacred run of its own, within which those of the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sacred import Experiment
+
+from experiments import resuming, usage
+from experiments.config import split
+from experiments.distilling import Distillation, tell
+from experiments.launch import Ended, Failed
+from experiments.preparing import Common, prepare
+from experiments.sweep.ledger import DIVERGED, Entry
+from experiments.tracking.journal import new_run_folder
+from experiments.tracking.mongod import Destination
+from experiments.tracking.recorder import Tracker
+from framework.fit import Turns
+from framework.progress import Progress
+from framework.protocols import Outcome
+from framework.stop import Stop
+from framework.validation import plain
+
+
+class Student:
+    """A point of a sweep on its way through one run.
+
+    Args:
+        entry: the point; what becomes of it is written there.
+        root: the folder of runs.
+        destination: where runs go.
+        origin: the run to go on with, if any.
+
+    Attributes:
+        ready: the prepared distillation, once there is one.
+        outcome: how it ended, once it has.
+    """
+
+    def __init__(self, entry: Entry, root: Path, destination: Destination, origin: resuming.Origin | None) -> None:
+        self.entry, self.root, self.origin = entry, root, origin
+        self.spec, self.options = split(entry.point.config)
+        self.folder = new_run_folder(root)
+        self.tracker = Tracker(self.folder, destination)
+        self.ready: Distillation | None = None
+        self.outcome: Outcome | None = None
+        self.note: str | None = None
+
+    def run(
+        self,
+        common: Common,
+        stop: Stop,
+        sweep: Mapping[str, Any],
+        flags: Mapping[str, Any],
+        rest: Callable[[], None],
+    ) -> None:
+        """Begin the run, let `rest` begin the others and train all of them, and end the run as the student ended.
+
+        Args:
+            common: what the group shares.
+            stop: says whether all shall end.
+            sweep: fields of the run's document.
+            flags: Sacred's own options.
+            rest: called once within the run, whatever becomes of this student.
+        """
+        experiment = Experiment("sweep", save_git_info=True)
+        experiment.logger = usage.quiet_logger("experiments.sweep")
+        experiment.add_config(self.entry.point.config)
+        experiment.observers.append(self.tracker.observer)
+        origin = self.origin.fields() if self.origin is not None else {}
+        self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
+
+        # Sacred marks the function that it calls, which a bound method does not let it, and stores its name.
+        def main() -> dict[str, Any]:
+            return self._body(common, stop, rest)
+
+        experiment.main(main)
+        meta = {"named_configs": list(self.entry.point.recipes), "config_updates": {}}
+        try:
+            experiment.run(options=dict(flags), meta_info=meta)
+        except (Ended, Failed):
+            pass  # told by the outcome
+        finally:
+            self.note = self.tracker.close()
+            self.entry.number = self.tracker.number
+
+    def _body(self, common: Common, stop: Stop, rest: Callable[[], None]) -> dict[str, Any]:
+        try:
+            if stop.status is None:
+                self._prepare(common)
+            else:
+                self.ended(Outcome(stop.status, 0))
+        except KeyboardInterrupt as error:
+            self.ended(Outcome(stop.status or "INTERRUPTED", 0, error=error))
+        except Exception as error:  # noqa: BLE001 - the others are trained all the same
+            self.ended(Outcome("FAILED", 0, error=error))
+        rest()
+        assert self.outcome is not None
+        if self.outcome.status == "FAILED":
+            raise Failed from self.outcome.error
+        if self.outcome.status != "COMPLETED":
+            raise Ended(self.outcome)
+        return dict(plain(self.outcome.result))
+
+    def _prepare(self, common: Common) -> None:
+        ready = prepare(self.spec, self.options, root=self.root, tell=self._note, common=common)
+        ready.made_by = f"python -m experiments.sweep ({self.entry.point.label})"
+        if self.origin is not None:
+            resuming.go_on(ready, self.origin)
+        prints = {"fingerprint": ready.spec.fingerprint, "fingerprint_no_seed": ready.spec.fingerprint_no_seed}
+        self.tracker.started(ready.spec.to_dict(), {**ready.environment, **prints})
+        self.ready = ready
+
+    def turns(self, stop: Stop, progress: Progress) -> Turns:
+        """Its training, a step at a time."""
+        assert self.ready is not None
+        return self.ready.turns(self.tracker, self.folder, stop, progress, self._warn)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Write down at once how it ended; its Sacred run ends later, with those within it."""
+        self.outcome = outcome
+        diverged = isinstance(outcome.error, FloatingPointError)
+        self.entry.status = DIVERGED if diverged else outcome.status
+        self.entry.result = dict(plain(outcome.result))
+        self.entry.number = self.tracker.number
+        if outcome.error is not None and outcome.status == "FAILED":
+            self.entry.told = f"{type(outcome.error).__name__}: {outcome.error}"
+            self._note(f"{self.entry.told}; the others go on")
+        self.tracker.ended(outcome.status, self.entry.result)
+
+    def _warn(self, line: str) -> None:
+        self._note(line)
+        self.tracker.record("warning", text=line)
+
+    def _note(self, line: str) -> None:
+        tell(f"{self.entry.point.label}: {line}")

@@ -1,0 +1,83 @@
+"""The students of one group in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from experiments.distilling import tell
+from experiments.preparing import Common
+from experiments.sweep.student import Student
+from framework import progress as shown
+from framework.protocols import Outcome
+from framework.stop import Stop
+from framework.together import CommonProgress, Shared, together
+
+
+def train(
+    students: Sequence[Student],
+    common: Common,
+    sweep: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    stop: Stop,
+    ended: Callable[[], None],
+) -> None:
+    """Train a group, each student within a Sacred run of its own.
+
+    Args:
+        students: which.
+        common: what they share.
+        sweep, flags: as in `Student.run`.
+        stop: ends all of them when asked.
+        ended: told whenever one has come to an end.
+    """
+    begun: list[Student] = []
+
+    def begin() -> None:
+        if len(begun) == len(students):
+            _lockstep([each for each in students if each.outcome is None], common, stop, ended)
+            return
+        student = students[len(begun)]
+        begun.append(student)
+        student.run(common, stop, sweep, flags, begin)
+
+    begin()
+
+
+def _lockstep(students: Sequence[Student], common: Common, stop: Stop, ended: Callable[[], None]) -> None:
+    if stop.status is not None:
+        for student in students:
+            student.ended(Outcome(stop.status, 0))
+    if not students or stop.status is not None:
+        return
+    ready = [student.ready for student in students if student.ready is not None]
+    # Labels are in a batch only where they count.
+    leader = max(ready, key=lambda each: (each.spec.loss.task_weight, each.total_steps))
+    longest = max(each.total_steps for each in ready)
+    leader.loader.total_steps = longest
+    shared = Shared(leader.loader, leader.trainer)
+    for each in ready:
+        each.loader, each.batches = leader.loader, shared.upto(each.total_steps)
+        each.evaluator.batches = leader.evaluator.batches
+    first = min(each.trainer.steps_done for each in ready)
+    sizes = (longest, leader.spec.batch_size, common.splits.train.num_examples)
+    progress = CommonProgress(shown.make(*sizes, done=first), len(ready))
+    tell(_title(students, longest, common))
+
+    def told(student: Student, outcome: Outcome) -> None:
+        student.ended(outcome)
+        ended()
+
+    loops = {
+        student: (each.trainer, student.turns(stop, progress)) for student, each in zip(students, ready, strict=True)
+    }
+    together(loops, stop, told)
+
+
+def _title(students: Sequence[Student], steps: int, common: Common) -> str:
+    spec, count = students[0].spec, len(students)
+    many = f"{count} students on one teacher's pass" if count > 1 else "1 student"
+    rounded = ", TensorFloat-32" if students[0].options.tf32 else ""
+    return (
+        f"{many}: {spec.teaching}, {steps} steps of {spec.data.name} on {common.backend.name}, {common.device}{rounded}"
+    )

@@ -1,0 +1,17 @@
+"""What the process is told about precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def test_tensorfloat32_is_off_unless_asked_for(engine: Any) -> None:
+    engine.configure("cpu", None, "float32")
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+    try:
+        engine.configure("cpu", None, "float32", tf32=True)
+        assert tf.config.experimental.tensor_float_32_execution_enabled()
+    finally:
+        engine.configure("cpu", None, "float32")
