@@ -20,12 +20,29 @@ import pytest
 
 import backends
 
+# TensorFlow takes other kernels where the processor has instructions for them, and says so on stderr, whatever its log
+# level is. The tests compute the same everywhere.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 INSTALLED = backends.installed()
 BACKEND = os.environ.get("PATIENT_BACKEND") or next(iter(INSTALLED), "none")
 ABSENT = os.environ.get("PATIENT_ABSENT", "").split()
 EXECUTED = Counter[str]()
+# What takes a minute and more, on one engine or another, is begun first: begun last, it would leave a core idle.
+LONG = [
+    TESTS / name
+    for name in (
+        "experiments/test_run.py",
+        "experiments/test_resuming.py",
+        "parity/test_backends.py",
+        "parity/test_float64.py",
+        "backends/test_trainer.py",
+        "experiments/test_recipes.py",
+        "backends/test_models.py",
+        "experiments/test_plan.py",
+    )
+]
 
 
 def imported(statement: ast.stmt) -> list[str]:
@@ -127,8 +144,6 @@ def missing(marker: str) -> str | None:
         return f"parity needs every backend; missing: {', '.join(sorted(lacking))}"
     if marker == "mongod" and not has_server():
         return "no mongod: neither the `mongod` extra nor one on PATH"
-    if marker == "gpu" and (BACKEND == "none" or not has_accelerator()):
-        return f"no accelerator that {BACKEND} can use"
     return None
 
 
@@ -146,7 +161,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their place before `-m` selects among them, and skip with the reason what can't run."""
+    """Order the files, mark tests by their place before `-m` selects, and skip with the reason what can't run."""
+    items.sort(key=lambda item: LONG.index(item.path) if item.path in LONG else len(LONG))
     for item in items:
         if item.path.is_relative_to(TESTS / "parity"):
             item.add_marker("parity")
@@ -157,6 +173,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reasons = [missing(marker.name) for marker in item.iter_markers()]
         for reason in filter(None, reasons):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for an accelerator when a test asks for one: no sooner, since that takes a process and seconds."""
+    if item.get_closest_marker("gpu") and (BACKEND == "none" or not has_accelerator()):
+        pytest.skip(f"no accelerator that {BACKEND} can use")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -33,6 +33,16 @@ def test_an_unknown_device_is_the_user_s_mistake(engine: Any) -> None:
         engine.configure("gpu:99", None, "float32")
 
 
+def test_asking_for_a_gpu_that_is_not_there_says_so(engine: Any) -> None:
+    try:
+        engine.configure("gpu", None, "float32")
+    except UserError as error:
+        told = str(error)
+    else:
+        pytest.skip("there is a GPU")
+    assert "device = 'gpu' is not here" in told
+
+
 @pytest.mark.parametrize(
     ("precision", "variables", "arithmetic"),
     [

@@ -1,7 +1,10 @@
-"""Commands in processes of their own, each test in a folder of its own; one small teacher for the whole session."""
+"""Commands in a process of their own or in this one, each test in its own folder; a teacher for the whole session."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import os
 import re
 import subprocess
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from experiments.tracking.mongod import VARIABLE, open_database
 
@@ -40,21 +44,21 @@ class Commands:
         )
 
     def wait(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-        """Wait for the end; whatever it was, there is no traceback and, beside progress, little to read."""
+        """Wait for the end."""
         try:
             out, err = process.communicate(timeout=240)
         finally:
             process.kill()
-        assert "Traceback" not in err, err
-        told = [line for line in err.splitlines() if not PROGRESS.match(line)]
-        assert len(told) <= 3, err
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return checked(subprocess.CompletedProcess(process.args, process.returncode, out, err))
 
-    def start_run(self, *words: str, module: str = "experiments.run", **environment: str) -> subprocess.Popen[str]:
-        """Start a run: flags first, then the words after `with`."""
+    def words(self, *words: str) -> list[str]:
+        """A run's flags first, then the words after `with`."""
         flags = [word for word in words if word.startswith("-")]
         others = [word for word in words if not word.startswith("-")]
-        return self.start(module, *flags, "with", *others, *self._words, **environment)
+        return [*flags, "with", *others, *self._words]
+
+    def start_run(self, *words: str, module: str = "experiments.run", **environment: str) -> subprocess.Popen[str]:
+        return self.start(module, *self.words(*words), **environment)
 
     def run(self, *words: str, **rest: str) -> subprocess.CompletedProcess[str]:
         return self.wait(self.start_run(*words, **rest))
@@ -63,10 +67,44 @@ class Commands:
         return self.wait(self.start(module, *words, **environment))
 
 
+class Here(Commands):
+    """The same in this process, for what needs no process of its own: each one imports an engine, for seconds."""
+
+    def run(self, *words: str, module: str = "experiments.run", **environment: str) -> subprocess.CompletedProcess[str]:
+        return self(module, *self.words(*words), **environment)
+
+    def __call__(self, module: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        program, out, err = importlib.import_module(module).PROGRAM, io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv(VARIABLE, raising=False)
+            for name, value in (environment | {"EXPERIMENTS_DIR": str(self.root)}).items():
+                patch.setenv(name, value)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = program.main(words)
+        return checked(subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue()))
+
+
+def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Whatever a command's end was, there is no traceback and, beside progress, little to read."""
+    assert "Traceback" not in done.stderr, done.stderr
+    told = [line for line in done.stderr.splitlines() if not PROGRESS.match(line)]
+    assert len(told) <= 3, done.stderr
+    return done
+
+
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all the processes that this session's tests are handed out to."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
     """Decoded data, made once."""
-    return tmp_path_factory.mktemp("cache")
+    folder = shared / "decoded"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture
@@ -78,6 +116,11 @@ def commands(tmp_path: Path, backend: str, cache: Path) -> Commands:
 
 
 @pytest.fixture
+def here(commands: Commands) -> Here:
+    return Here(commands.root, commands.backend)
+
+
+@pytest.fixture
 def database(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The embedded server's database, which the test's commands share."""
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -86,16 +129,24 @@ def database(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory, backend: str, cache: Path) -> str:
+def teacher(shared: Path, backend: str, cache: Path) -> str:
     """The folder of a run that trained a teacher of the ten digits, for a moment."""
-    root = tmp_path_factory.mktemp("teacher")
+    root = shared / "teacher"
+    with FileLock(f"{root}.lock"):
+        if not list(root.glob("runs/*/student")):
+            train_teacher(root, backend, cache)
+    (student,) = root.glob("runs/*/student")
+    return str(student.parent)
+
+
+def train_teacher(root: Path, backend: str, cache: Path) -> None:
+    root.mkdir()
     (root / "cache").symlink_to(cache)
     words = ("digits_teacher", "duration.total_steps=120", "schedule.warmup_steps=10", "evaluation.num_times=0")
     done = Commands(root, backend).run("-J", *words, module="experiments.teacher")
     assert done.returncode == 0, done.stderr
     (folder,) = (root / "runs").iterdir()
     assert f"stored in {folder / 'student'}, SHA-256 " in done.stdout
-    return str(folder)
 
 
 @pytest.fixture

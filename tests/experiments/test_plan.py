@@ -139,8 +139,8 @@ def test_a_teacher_s_own_size(planned: Any) -> None:
 
 
 @pytest.mark.backend
-def test_the_command(commands: Any) -> None:
-    done = commands("experiments.run", "plan", "-T", "0", "with", "digits", f"backend={commands.backend}")
+def test_the_command(here: Any) -> None:
+    done = here("experiments.run", "plan", "-T", "0", "with", "digits", f"backend={here.backend}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("data          digits: 100 training, ")
     assert "time          not timed (" in done.stdout

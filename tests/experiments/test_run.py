@@ -83,17 +83,17 @@ def test_a_backend_that_is_not_installed(commands: Any, said: Any, tmp_path: Pat
 
 
 @pytest.mark.backend
-def test_an_unreachable_server_is_one_line(commands: Any, said: Any, short: tuple[str, ...]) -> None:
-    done = commands("experiments.run", "-m", "localhost:1:runs", "with", *short)
+def test_an_unreachable_server_is_one_line(here: Any, said: Any, short: tuple[str, ...]) -> None:
+    done = here("experiments.run", "-m", "localhost:1:runs", "with", *short, f"backend={here.backend}")
     assert "-m localhost:1:runs: not reached within 5 s" in said(done, 2)
     assert len(done.stderr.splitlines()) == 1
-    assert run_folders(commands.root) == []
+    assert run_folders(here.root) == []
 
 
 @pytest.mark.backend
 @pytest.mark.mongod
 def test_mistakes_in_data_and_teachers(
-    commands: Any, database: Any, said: Any, short: tuple[str, ...], tmp_path: Path
+    here: Any, database: Any, said: Any, short: tuple[str, ...], tmp_path: Path
 ) -> None:
     write_images(tmp_path / "two", 6)
     cases = {
@@ -102,9 +102,8 @@ def test_mistakes_in_data_and_teachers(
         ("teacher.min_accuracy=1.0",): "below teacher.min_accuracy = 1.0",
         (f"data={tmp_path / 'two'}", "data.validation=null"): "the teacher knows 10 classes, but data",
     }
-    processes = [commands.start_run(*short, *words) for words in cases]
-    for process, told in zip(processes, cases.values(), strict=True):
-        assert told in said(commands.wait(process), 2)
+    for words, told in cases.items():
+        assert told in said(here.run(*short, *words), 2)
     assert database.runs.count_documents({}) == len(cases)
     assert {run["status"] for run in database.runs.find()} == {"FAILED"}
 
@@ -134,10 +133,12 @@ def test_two_runs_at_once(commands: Any, database: Any, short: tuple[str, ...]) 
 
 @pytest.mark.backend
 @pytest.mark.mongod
-def test_no_server_anywhere_journals_and_replays(commands: Any, database: Any, short: tuple[str, ...]) -> None:
+def test_no_server_anywhere_journals_and_replays(
+    commands: Any, here: Any, database: Any, short: tuple[str, ...]
+) -> None:
     with_none = type(commands)(commands.root.with_name("other"), commands.backend)
     with_none.root.mkdir()
-    done = with_none.run(*short, EXPERIMENTS_MONGOD="/nonexistent")
+    done = type(here)(with_none.root, here.backend).run(*short, EXPERIMENTS_MONGOD="/nonexistent")
     assert done.returncode == 0, done.stderr
     (told,) = [line for line in done.stderr.splitlines() if "no database" in line]
     assert f"the run is journaled in {with_none.root / 'runs'}; `python -m experiments.db replay` brings" in told
@@ -257,19 +258,17 @@ def write_images(folder: Path, count: int) -> None:
 
 
 @pytest.mark.backend
-def test_images_of_all_sizes_a_bad_one_and_another_number_of_classes(
-    commands: Any, teacher: str, tmp_path: Path
-) -> None:
+def test_images_of_all_sizes_a_bad_one_and_another_number_of_classes(here: Any, teacher: str, tmp_path: Path) -> None:
     write_images(tmp_path / "images", 40)
     (tmp_path / "images/train/dark/10.png").write_bytes(b"no image")
     words = ("digits_teacher", f"data={tmp_path / 'images'}", "data.train=train", "data.validation=null")
     rest = ("data.on_bad_image=skip", f"student.weights={teacher}/student", "schedule.warmup_steps=2")
-    done = commands.run(
+    done = here.run(
         "-J", *words, *rest, "duration.total_steps=12", "evaluation.train_subset=10", module="experiments.teacher"
     )
     assert done.returncode == 0, done.stderr
     assert "1 bad images have a neighbour in their place" in done.stderr
-    (folder,) = (commands.root / "runs").iterdir()
+    (folder,) = (here.root / "runs").iterdir()
     card = store.load_card(folder / "student")
     assert (card.classes, card.num_classes) == (("dark", "light"), 2)
     assert card.result["steps"] == 12

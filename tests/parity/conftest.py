@@ -43,7 +43,7 @@ def start(backend: str, kind: str, folder: Path) -> None:
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
-    if kind == "mutations":
+    if kind in ("mutations", "leak"):
         # More than a dozen steps are compiled here: XLA need not optimise them.
         environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     command = [sys.executable, str(ROOT / "tests/parity/worker.py"), backend, kind, str(folder)]
