@@ -100,11 +100,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cache(shared: Path) -> Path:
-    """Decoded data, made once."""
-    folder = shared / "decoded"
-    folder.mkdir(exist_ok=True)
-    return folder
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded data, made once by each process that runs tests."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
