@@ -9,6 +9,7 @@ import sys
 from typing import cast
 
 from backends.base import Backend
+from backends.quiet import held_back
 from framework.errors import UserError, near
 
 # Our name for an engine, and the module that must be there for it.
@@ -56,7 +57,8 @@ def load(name: str) -> Backend:
             raise UserError(f"backend = {name!r}: Keras already runs on {running!r} in this process; start another one")
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    backend = cast(Backend, importlib.import_module(f"backends.{name}").BACKEND)
+    with held_back():
+        backend = cast(Backend, importlib.import_module(f"backends.{name}").BACKEND)
     from framework import kernels
     from framework.models import catalog
 

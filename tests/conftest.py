@@ -20,9 +20,6 @@ import pytest
 
 import backends
 
-# TensorFlow takes other kernels where the processor has instructions for them, and says so on stderr, whatever its log
-# level is. The tests compute the same everywhere.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
 INSTALLED = backends.installed()

@@ -28,13 +28,13 @@ def test_a_missing_engine_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_a_name_the_first_installed_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     here = backends.installed()
     if here:
         assert backends.choose() == here[0]
     for name in here:
         assert backends.choose(name) == name
         monkeypatch.setitem(backends.BACKENDS, name, "no_such_engine")
-    monkeypatch.delitem(sys.modules, "keras", raising=False)
     with pytest.raises(UserError, match=r"backend 'jax' is not installed: pip install"):
         backends.choose()
 
