@@ -131,6 +131,23 @@ def test_zero_padding_changes_the_stem(file: str, compiled: Any) -> None:
     assert (zero[:, 0] > stem[:, 0] + 0.01).any()
 
 
+def test_epsilons_are_the_authors(compiled: Any) -> None:
+    """1e-5 under the norms, 1e-10 under the kernels; the recordings' maps and kernels vary too much to tell."""
+    model, rng = bit(3, 32, depth=[1], width=0.5), np.random.default_rng(0)
+    initial.initialise(model, 0)
+    norm, conv = model.blocks[0].units[0].gn1, model.root_block.conv_root
+    flat = (3e-3 * rng.standard_normal((2, 4, 4, 32))).astype(np.float32)
+    small = (1e-5 * rng.standard_normal(conv.kernel.shape)).astype(np.float32)
+    conv.kernel.assign(small)
+    for function, values, axes, epsilon in (
+        (norm, flat, (1, 2), 1e-5),
+        (lambda _: conv.effective_kernel(), small, (0, 1, 2), 1e-10),
+    ):
+        centred = values.astype(np.float64) - values.mean(axes, keepdims=True, dtype=np.float64)
+        expected = centred / np.sqrt(np.square(centred).mean(axes, keepdims=True) + epsilon)
+        np.testing.assert_allclose(compiled(model, function, values), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("depth", "width", "classes", "count", "tensors"),
     [(50, 1.0, 37, 23_576_165, 153), (50, 1, 1000, 25_549_352, 153)],

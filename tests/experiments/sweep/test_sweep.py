@@ -93,11 +93,15 @@ def ends(root: Path) -> dict[str, dict[str, np.ndarray]]:
     """The last state of each student, by its label."""
     found = {}
     for folder in run_folders(root):
-        fields = {k: v for each in read_journal(folder) if each["type"] == "fields" for k, v in each["fields"].items()}
+        fields = fields_of(folder)
         label = " ".join(f"{key}={value}" for key, value in fields.get("sweep_point", {}).items())
         if Checkpoints(folder / "checkpoints").paths():
             found[label] = Checkpoints(folder / "checkpoints").load()[0]
     return found
+
+
+def fields_of(folder: Path) -> dict[str, Any]:
+    return {k: v for each in read_journal(folder) if each["type"] == "fields" for k, v in each["fields"].items()}
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
@@ -181,6 +185,12 @@ def test_a_preempted_sweep_goes_on_to_the_same_end(
     assert statuses(root) == ["PREEMPTED"] * 2 + ["COMPLETED"] * 2
     for name, state in ends(root).items():
         same(state, ends(whole)[name.removesuffix(" loss.temperature=1")])
+    later = run_folders(root)[2:]
+    assert sorted(fields_of(folder)["resumed_at"] for folder in later) == [STOP - 1, STOP]
+    for folder in later:
+        steps = [each["step"] for each in read_journal(folder) if "train.loss" in each.get("values", {})]
+        assert steps == list(range(fields_of(folder)["resumed_at"] + 1, STEPS + 1))
+    assert len({fields_of(folder)["sweep"] for folder in run_folders(root)}) == 1
     count = len(run_folders(root))
     assert main(["-J", "with", "resume=latest"]) == 0
     assert len(run_folders(root)) == count
