@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config
-from experiments.distilling import Distillation, NoRecorder
+from experiments.distilling import Distillation, NoRecorder, tell
 from experiments.preparing import prepare
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import default_root, new_run_folder
@@ -51,6 +51,7 @@ def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = N
         for logged in (True, False) if number % 2 else (False, True):
             outcome, server = _run(ready if logged else bare, first, new_run_folder(place) if logged else None, place)
             seconds["with_s" if logged else "without_s"].append(outcome.result["seconds"])
+            tell(f"{'with' if logged else 'without'}: {outcome.result['seconds']:.2f} s")
             if logged:
                 checkpoints, where = outcome.result["checkpoints"], server
     EmbeddedServer(place).stop()
