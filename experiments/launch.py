@@ -173,7 +173,7 @@ class _Run:
         others = None
         if self.origin is not None:
             self.tracker.annotate(**self.origin.fields())
-            others = threading.Thread(target=self._bring_along, args=(self.origin.lineage,), daemon=True)
+            others = threading.Thread(target=self._bring_along, args=(self.origin.segments,), daemon=True)
             others.start()
 
         # Sacred marks the function that it calls, which a bound method does not let it, and stores its name.
@@ -186,7 +186,8 @@ class _Run:
             self.experiment.run(options=dict(options), meta_info=dict(meta))
         except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - every end becomes an exit code and a line
             error = caught
-        note = self.tracker.close()
+        # Who was asked to end has little time: a replay brings what the database lacks.
+        note = self.tracker.close(PACE.close if error is None else PACE.start)
         if others is not None:
             # Nobody waits for that after a signal or while the database is away: the next segment does it again.
             others.join(timeout=PACE.close if error is None and note is None else 1.0)

@@ -12,19 +12,39 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiments import config
-from experiments.distilling import Distillation, NoRecorder
+from experiments.distilling import Distillation, NoRecorder, tell
 from experiments.preparing import prepare
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Tracker
 from framework.protocols import Outcome
+
+CLOCKS = ("wall", "cpu")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One run.
+
+    Attributes:
+        outcome: how it ended.
+        server: whether a server took what it logged.
+        wall: seconds of its training loop.
+        cpu: seconds of the processor that all of its threads took, evaluations and its end included.
+    """
+
+    outcome: Outcome
+    server: bool
+    wall: float
+    cpu: float
 
 
 def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = None) -> dict[str, Any]:
@@ -37,46 +57,55 @@ def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = N
         root: the folder of caches and teachers, by default where runs go.
 
     Returns:
-        `with_s` and `without_s`, the seconds of each run's training loop; `cost_percent`, of each pair, and its median;
-        what the checkpoints of the last run say about themselves; and whether there was a server.
+        For each kind of clock the seconds of each run, `with` and `without`, and the cost of each pair in percent with
+        its median; what the checkpoints of the last run say about themselves; and whether there was a server. `wall`
+        is the training loop's time, `cpu` the time of all threads of the process over the whole run: a machine that
+        has other work tells the second more exactly.
     """
     spec, options = config.split(config.read(words)[0])
     ready = prepare(spec, options, root=root or default_root())
     bare = replace(ready, options=replace(options, log_every=ready.total_steps))
     first = ready.trainer.state()
-    seconds: dict[str, list[float]] = {"with_s": [], "without_s": []}
+    runs: dict[bool, list[Timed]] = {True: [], False: []}
     _run(bare, first, None, place)
     for number in range(pairs):
         # The order changes: a machine that grows warm or tired is fair to both.
         for logged in (True, False) if number % 2 else (False, True):
-            outcome, server = _run(ready if logged else bare, first, new_run_folder(place) if logged else None, place)
-            seconds["with_s" if logged else "without_s"].append(outcome.result["seconds"])
-            if logged:
-                checkpoints, where = outcome.result["checkpoints"], server
+            timed = _run(ready if logged else bare, first, new_run_folder(place) if logged else None, place)
+            runs[logged].append(timed)
+            tell(f"{'with' if logged else 'without'}: {timed.wall:.2f} s, {timed.cpu:.2f} s of the processor")
     EmbeddedServer(place).stop()
-    costs = [100 * (one / other - 1) for one, other in zip(*seconds.values(), strict=True)]
+    last = runs[True][-1]
+    told = {"backend": ready.backend.name, "steps": ready.total_steps, "server": last.server}
+    clocks = {
+        name: _compared(*([getattr(each, name) for each in runs[kind]] for kind in (True, False))) for name in CLOCKS
+    }
+    return told | clocks | {"checkpoints": last.outcome.result["checkpoints"]}
+
+
+def _compared(logged: Sequence[float], bare: Sequence[float]) -> dict[str, Any]:
+    costs = [100 * (one / other - 1) for one, other in zip(logged, bare, strict=True)]
     return {
-        "backend": ready.backend.name,
-        "steps": ready.total_steps,
-        **{name: [round(value, 3) for value in values] for name, values in seconds.items()},
+        "with": [round(value, 3) for value in logged],
+        "without": [round(value, 3) for value in bare],
         "cost_percent": [round(cost, 2) for cost in costs],
         "median_cost_percent": round(statistics.median(costs), 2),
-        "checkpoints": checkpoints,
-        "server": where,
     }
 
 
-def _run(ready: Distillation, first: Any, folder: Path | None, root: Path) -> tuple[Outcome, bool]:
-    """One run from the first step on, logged where it has a folder; and whether a server took it."""
+def _run(ready: Distillation, first: Any, folder: Path | None, place: Path) -> Timed:
+    """One run from the first step on, logged where it has a folder."""
     ready.trainer.restore(first)
+    started = time.process_time()
     if folder is None:
-        return _whole(ready.run(NoRecorder(), None, quiet=True)), False
-    with open_database(None, False, root) as destination, Tracker(folder, destination) as tracker:
-        tracker.started(ready.spec.to_dict(), ready.environment)
-        tracker.publish()
-        outcome = _whole(ready.run(tracker, folder, quiet=True))
-        tracker.ended(outcome.status, outcome.result)
-        return outcome, destination.database is not None
+        outcome, server = _whole(ready.run(NoRecorder(), None, quiet=True)), False
+    else:
+        with open_database(None, False, place) as destination, Tracker(folder, destination) as tracker:
+            tracker.started(ready.spec.to_dict(), ready.environment)
+            tracker.publish()
+            outcome, server = _whole(ready.run(tracker, folder, quiet=True)), destination.database is not None
+            tracker.ended(outcome.status, outcome.result)
+    return Timed(outcome, server, outcome.result["seconds"], time.process_time() - started)
 
 
 def _whole(outcome: Outcome) -> Outcome:

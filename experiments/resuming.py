@@ -38,6 +38,7 @@ class Origin:
         state: a trainer's state.
         metadata: what the checkpoint says about itself.
         notes: lines for the user: on checkpoints that could not be taken.
+        passed_over: later segments, which have no checkpoint that can be taken.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Origin:
     state: Mapping[str, Array]
     metadata: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
+    passed_over: tuple[Path, ...] = ()
 
     @property
     def step(self) -> int:
@@ -67,8 +69,13 @@ class Origin:
 
         A folder without a journal is not a segment's, but somebody's own.
         """
-        runs = [folder for folder in self.lineage if (folder / JOURNAL).is_file()]
+        runs = [folder for folder in self.segments if (folder / JOURNAL).is_file()]
         return [folder / CHECKPOINTS for folder in runs if last_status(folder) != "COMPLETED"]
+
+    @property
+    def segments(self) -> tuple[Path, ...]:
+        """The folders of all segments so far, the latest first."""
+        return (*self.passed_over, *self.lineage)
 
     def config(self) -> dict[str, Any]:
         """Spec and options as they were, as the config of the run that goes on."""
@@ -106,7 +113,7 @@ def load(folder: Path) -> Origin:
     for place, each in enumerate(chain):
         try:
             state, metadata, problems = Checkpoints(each / CHECKPOINTS).load()
-            return Origin(each, chain[place:], state, metadata, (*notes, *problems))
+            return Origin(each, chain[place:], state, metadata, (*notes, *problems), chain[:place])
         except FileNotFoundError as error:
             notes.append(str(error))
     raise UserError(f"run {folder.name} can't be gone on with: {'; '.join(notes)}")

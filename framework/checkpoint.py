@@ -157,8 +157,10 @@ class Checkpoints:
             expendable += [path for other in self.superseded for path in other._passing()]
         if (self.folder / BEST).exists():
             expendable += [other.folder / name for other in self.superseded for name in (BEST, BEST_STUDENT)]
-        # A folder has one writer: what is still temporary was left by one that was killed.
-        for path in [*expendable, *self.folder.glob(".*.tmp")]:
+        # A folder has one writer, and the segments before are dead: what is still temporary was left by a kill.
+        for checkpoints in (self, *self.superseded):
+            expendable += checkpoints.folder.glob(".*.tmp")
+        for path in expendable:
             path.unlink(missing_ok=True)
 
     def _passing(self) -> list[Path]:

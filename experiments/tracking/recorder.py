@@ -187,8 +187,11 @@ class Tracker(JournalRecorder):
             self._locked(time.monotonic() + self._pace.start)
         return self.number
 
-    def close(self) -> str | None:
-        """Write what is left, within `pace.close` seconds; an embedded server that has ended is started again.
+    def close(self, seconds: float | None = None) -> str | None:
+        """Write what is left; an embedded server that has ended is started again.
+
+        Args:
+            seconds: that it may take at most; `pace.close` by default.
 
         Returns:
             One line on what the database lacks and how it gets it, or None.
@@ -196,8 +199,9 @@ class Tracker(JournalRecorder):
         if self._thread is not None:
             self._closing = True
             self._wake.set()
-            deadline = time.monotonic() + self._pace.close
-            done = self._finish(deadline - 0.6 * self._pace.close)
+            seconds = self._pace.close if seconds is None else seconds
+            deadline = time.monotonic() + seconds
+            done = self._finish(deadline - 0.6 * seconds)
             if not done:
                 within(deadline - time.monotonic(), self._destination.revive)
                 done = self._finish(deadline)

@@ -351,6 +351,9 @@ def test_a_segment_without_a_checkpoint_leads_to_the_one_before(tmp_path: Path) 
     second = journaled(tmp_path, resumed_from=first.name, root_run=first.name, resumed_folder=str(first))
     origin = resuming.load(second)
     assert (origin.folder, origin.step, origin.root_run) == (first, 3, first.name)
+    # What it left of a checkpoint goes as well, and its journal is brought along.
+    assert (origin.segments, origin.lineage) == ((second, first), (first,))
+    assert origin.superseded == [second / "checkpoints", first / "checkpoints"]
     assert lineage.find("latest", tmp_path) == second
     checkpoint(second, 7)
     origin = resuming.load(second)
@@ -366,8 +369,11 @@ def test_a_run_of_many_segments_takes_no_more_room_than_one(tmp_path: Path) -> N
     first, second = journaled(tmp_path), journaled(tmp_path)
     for step in (1, 2, 3):
         checkpoint(first, step)
+    cut_short = first / "checkpoints/.step_000000004.safetensors.1.tmp"
+    cut_short.write_bytes(b"half of one")
     later = Checkpoints(second / "checkpoints", keep=2, superseded=[first / "checkpoints"])
     later.save({"step": np.asarray(4)}, {})
+    assert not cut_short.exists()
     assert len(Checkpoints(first / "checkpoints").paths()) == 3
     later.save({"step": np.asarray(5)}, {})
     assert Checkpoints(first / "checkpoints").paths() == []

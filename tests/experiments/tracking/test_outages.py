@@ -26,6 +26,8 @@ def test_the_server_is_taken_away_from_a_run(tmp_path: Path) -> None:
     for report in outages.all_of(outages.KINDS, tmp_path, SECONDS, QUICK):
         assert report["lost"] == 0
         assert report["points"] > 100
-        # All that was waited was for the start and the end, and a machine at work.
-        assert report["waited_s"] < QUICK.start + QUICK.close + 3.0, report
+        # A second for the thread to end, and more for a machine at work. While it trains, a run waits for no server:
+        # what a step takes to be told has nothing to do with how long the server is away.
+        assert report["waited_s"] < QUICK.start + QUICK.close + 4.0, report
+        assert report["told_s"] < SECONDS, report
         assert report["in the database at the end"] == (report["kind"] not in ("for ever", "offline")), report
