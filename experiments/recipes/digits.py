@@ -9,7 +9,6 @@ from typing import Any
 
 STUDENT = {"name": "convnet", "options": {"widths": [8, 16, 16]}}
 VIEWS = {"size": 8, "area": [0.3, 1.0], "flip": False, "truncate": False}
-OPTIMIZER = {"lr": 3e-3, "weight_decay": 1e-4}
 
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {
@@ -18,7 +17,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "teachers": [{"name": "digits"}],
         "teaching": "funmatch",
         "views": VIEWS,
-        "optimizer": OPTIMIZER,
+        "optimizer": {"lr": 1e-2, "weight_decay": 1e-3},
         "schedule": {"warmup_steps": 50},
         "duration": {"total_epochs": 3000},
         "batch_size": 100,
@@ -31,7 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "teaching": "labels",
         "views": VIEWS | {"area": [0.5, 1.0], "mixup": 0.0},
         "loss": {"task_weight": 1.0},
-        "optimizer": OPTIMIZER | {"lr": 5e-3},
+        "optimizer": {"lr": 5e-3, "weight_decay": 1e-4},
         "schedule": {"warmup_steps": 50},
         "duration": {"total_epochs": 800},
         "batch_size": 100,

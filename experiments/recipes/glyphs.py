@@ -7,7 +7,7 @@ python -m experiments.teacher with glyphs_teacher  # the teacher that is stored 
 
 from typing import Any
 
-STUDENT = {"name": "convnet", "options": {"widths": [16, 32, 64], "stem_stride": 2}}
+STUDENT = {"name": "convnet", "options": {"widths": [24, 48, 96], "stem_stride": 2}}
 TEACHER = {"name": "convnet", "options": {"widths": [32, 64, 128], "convs_per_stage": 2, "stem_stride": 2}}
 VIEWS = {"size": 24, "area": [0.4, 1.0], "flip": False, "truncate": False}
 

@@ -16,6 +16,7 @@ from experiments import report as module
 from experiments.config import recipe_spec
 from experiments.report import interval, report
 from framework.protocols import Outcome
+from framework.spec import DistillSpec
 
 RESULT: dict[str, Any] = {
     "seconds": 10.0,
@@ -104,4 +105,4 @@ def test_the_default_recipe_s_baseline_is_stored(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "BASELINES", STORED)
     assert any("on labels with mixup (stored)" in line for line in lines("glyphs", RESULT))
     (entry,) = json.loads(STORED.read_text())
-    assert entry["spec"] == recipe_spec("glyphs_labels").to_dict()
+    assert DistillSpec.from_dict(entry["spec"]) == recipe_spec("glyphs_labels")

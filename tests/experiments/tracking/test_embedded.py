@@ -108,7 +108,7 @@ def test_ctrl_c_in_the_terminal_leaves_the_server_to_the_run(tmp_path: Path) -> 
         server = EmbeddedServer(tmp_path)
         state = server.state()
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(10)
+        process.wait(60)
         assert not gone(state["pid"])
     assert server.stop()
 
