@@ -1,6 +1,6 @@
 """Digits: scikit-learn's 1797 real scans of 8x8 pixels, the small and quick data set.
 
-python -m experiments.run with digits              # about 40 s on 2 CPU cores; 92 to 95 % test accuracy
+python -m experiments.run with digits              # 10 to 40 s on a CPU core; 95 to 97 % test accuracy
 python -m experiments.run with digits_labels       # the same student on labels with mixup
 python -m experiments.teacher with digits_teacher  # made by itself when it is missing
 """
@@ -45,7 +45,7 @@ RECIPES["digits_labels"] = RECIPES["digits"] | {
 }
 RECIPES["digits_long"] = RECIPES["digits"] | {"duration": {"total_epochs": 12000}}
 NOTES = {
-    "digits": "scanned digits, 8 px; 3000 epochs, about 40 s on two CPU cores",
+    "digits": "scanned digits, 8 px; 3000 epochs, 10 to 40 s on a CPU core",
     "digits_labels": "the same student on labels with mixup",
     "digits_long": "12000 epochs",
     "digits_teacher": "made by itself when it is missing",
