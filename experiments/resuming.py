@@ -38,7 +38,7 @@ class Origin:
         state: a trainer's state.
         metadata: what the checkpoint says about itself.
         notes: lines for the user: on checkpoints that could not be taken.
-        passed_over: later segments, which have no checkpoint that can be taken.
+        passed_over: the segments that went on from one of these and left no checkpoint that can be taken.
     """
 
     folder: Path
@@ -91,6 +91,7 @@ class Origin:
             "root_run": self.root_run,
             "resumed_at": self.step,
             "resumed_folder": str(self.folder),
+            "passed_over": [str(folder) for folder in self.passed_over],
         }
 
 
@@ -113,7 +114,9 @@ def load(folder: Path) -> Origin:
     for place, each in enumerate(chain):
         try:
             state, metadata, problems = Checkpoints(each / CHECKPOINTS).load()
-            return Origin(each, chain[place:], state, metadata, (*notes, *problems), chain[:place])
+            told = [Path(path) for segment in chain for path in beginning(segment).get("passed_over", ())]
+            passed_over = tuple(dict.fromkeys([*chain[:place], *told]))
+            return Origin(each, chain[place:], state, metadata, (*notes, *problems), passed_over)
         except FileNotFoundError as error:
             notes.append(str(error))
     raise UserError(f"run {folder.name} can't be gone on with: {'; '.join(notes)}")

@@ -34,6 +34,7 @@ _PROJECTION = dict.fromkeys(
         "environment",
         "root_run",
         "resumed_from",
+        "sweep",
     ),
     1,
 )

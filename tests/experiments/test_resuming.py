@@ -354,6 +354,10 @@ def test_a_segment_without_a_checkpoint_leads_to_the_one_before(tmp_path: Path) 
     # What it left of a checkpoint goes as well, and its journal is brought along.
     assert (origin.segments, origin.lineage) == ((second, first), (first,))
     assert origin.superseded == [second / "checkpoints", first / "checkpoints"]
+    third = journaled(tmp_path, **origin.fields())
+    assert resuming.load(third).segments == (third, second, first)
+    assert lineage.find("latest", tmp_path) == third
+    shutil.rmtree(third)
     assert lineage.find("latest", tmp_path) == second
     checkpoint(second, 7)
     origin = resuming.load(second)

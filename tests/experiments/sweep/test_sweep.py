@@ -200,16 +200,15 @@ def test_a_preempted_sweep_goes_on_to_the_same_end(
 
 
 def test_groups_and_parts_one_after_the_other(words: tuple[str, ...], root: Path, stopping: Any) -> None:
-    """What was not begun when Ctrl-C came is begun by the resume, and what had ended is left alone."""
+    """What was not begun when Ctrl-C came is begun by the resume; students of one group may end at different steps."""
     rest = [word for word in words if not word.startswith(("teacher", "duration"))]
-    over = ("over", "seed=0,1", "optimizer.lr=0.01,0.02", "duration.total_steps=4,5")
+    over = ("over", "seed=0,1", "duration.total_steps=4,5")
     stopping(signal.SIGINT)
-    assert main(["-J", *over, "with", *rest, "teaching=labels", "--group-size", "3"]) == 130
+    assert main(["-J", *over, "with", *rest, "teaching=labels"]) == 130
     assert statuses(root) == ["INTERRUPTED"] * 2
-    assert main(["-J", "with", "resume=latest"]) == 0
-    assert statuses(root) == ["INTERRUPTED"] * 2 + ["COMPLETED"] * 8
-    steps = sorted(int(state["step"]) for state in ends(root).values())
-    assert steps == [4] * 4 + [5] * 4
+    assert main(["-J", "with", "resume=latest", "--group-size", "1"]) == 0
+    assert statuses(root) == ["INTERRUPTED"] * 2 + ["COMPLETED"] * 4
+    assert sorted(int(state["step"]) for state in ends(root).values()) == [4, 4, 5, 5]
 
 
 def test_a_student_that_cannot_begin_fails_alone(
