@@ -158,6 +158,7 @@ class Distillation:
             Best.by(best, self.origin.metadata.get("best") if self.origin else None),
             warn,
             self.explain,
+            self.options.on_nan,
         )
 
     @cached_property

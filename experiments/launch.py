@@ -28,7 +28,7 @@ from experiments.report import report
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination, open_database
 from experiments.tracking.publisher import replay
-from experiments.tracking.recorder import CLOSE_S, Tracker, reason
+from experiments.tracking.recorder import PACE, Tracker, reason
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 from framework.protocols import Outcome
@@ -187,8 +187,8 @@ class _Run:
             error = caught
         note = self.tracker.close()
         if others is not None:
-            # Whoever preempts it doesn't wait for that: the next segment does it again.
-            others.join(timeout=CLOSE_S if error is None else 1.0)
+            # Nobody waits for that after a signal or while the database is away: the next segment does it again.
+            others.join(timeout=PACE.close if error is None and note is None else 1.0)
         code = self._end(error, bool(options.get("--debug")))
         for line in (note, self.destination.note):
             if line:

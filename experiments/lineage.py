@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, run_folders
+from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, last_records, run_folders
 from framework.checkpoint import Checkpoints
 from framework.errors import UserError
 
@@ -100,10 +100,6 @@ def beginning(folder: Path) -> dict[str, Any]:
 
 def _records(folder: Path, tail: bool = False) -> list[dict[str, Any]]:
     """The first or the last part of a journal, which may be long; nothing where there is none."""
-    path = folder / JOURNAL
-    if not path.is_file():
+    if not (folder / JOURNAL).is_file():
         return []
-    reader = JournalReader(folder)
-    if tail:
-        reader.offset = max(0, path.stat().st_size - 2**20)
-    return reader.read()
+    return last_records(folder) if tail else JournalReader(folder).read()

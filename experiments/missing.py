@@ -39,10 +39,10 @@ def engine(spec: DistillSpec, options: RunOptions) -> tuple[Backend, Device, lis
         name = backends.choose(None)
     backend = backends.load(name)
     try:
-        device = backend.configure(options.device, options.threads, spec.precision)
+        device = backend.configure(options.device, options.threads_for(spec), spec.precision)
     except UserError as error:
         lacking.append(str(error))
-        device = backend.configure(None, options.threads, spec.precision)
+        device = backend.configure(None, options.threads_for(spec), spec.precision)
     return backend, device, lacking
 
 
@@ -85,7 +85,7 @@ def _weights(weights: str, root: Path) -> Iterator[str]:
     folder = teachers.weights_folder(root)
     if download.is_url(weights):
         if not download.is_here(weights, folder):
-            yield f"weights {weights}: not in {folder}, they are downloaded"
+            yield f"weights {download.public(weights)}: not in {folder}, they are downloaded"
     elif not Path(weights).expanduser().exists():
         yield f"weights {weights}: there is no such file"
 

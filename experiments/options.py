@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from framework.spec import DistillSpec
 from framework.validation import check
 
 
@@ -24,6 +25,8 @@ class RunOptions:
         keep_every: the checkpoints of the multiples of so many steps are kept for good; None for none.
         best_by: `kl`, `agreement`, `accuracy` or `loss` on validation data say which one is kept as the best; None
             takes `kl` with a teacher and `accuracy` without.
+        on_nan: `stop` ends a run at a loss that is no number; `skip` goes back to before that step and leaves it out,
+            at most ten times between two logged losses.
         store_dtype: how the finished student's weights are stored; float16 halves the file.
         resume: the run to go on with: its number, uid (a beginning does) or folder, or `latest`.
         resume_anyway: go on even if the spec, the data, the teacher or the engine are not what they were.
@@ -40,6 +43,7 @@ class RunOptions:
     keep_checkpoints: int = 2
     keep_every: int | None = None
     best_by: Literal["kl", "agreement", "accuracy", "loss"] | None = None
+    on_nan: Literal["stop", "skip"] = "stop"
     store_dtype: Literal["float32", "float16"] = "float32"
     resume: str | None = None
     resume_anyway: bool = False
@@ -54,3 +58,7 @@ class RunOptions:
         check(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "1 or more")
         anyway = self.resume_anyway
         check(not anyway or self.resume is not None, "resume_anyway", anyway, "False without resume=ID")
+
+    def threads_for(self, spec: DistillSpec) -> int | None:
+        """CPU threads; None leaves the number to the library. On small views several would only wait for each other."""
+        return self.threads or (1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None)

@@ -56,8 +56,7 @@ def prepare(
     splits = splits or _load(spec, root, tell)
     # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
     folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
-    threads = options.threads or _default_threads(spec)
-    device = backend.configure(options.device, threads, spec.precision, root / "cache")
+    device = backend.configure(options.device, options.threads_for(spec), spec.precision, root / "cache")
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
     spec, hashes = _identified(spec, folders, models, bool(teacher))
     num_classes = (
@@ -69,9 +68,10 @@ def prepare(
     else:
         student = build_student(spec.student, num_classes, spec, root)
     check_outputs(student, models, splits, spec)
+    weights = stored_teachers.weights_hashes(spec, root)
+    spec = stored_teachers.to_be_stored(spec, weights)
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
     trainer = backend.compile(spec, student, models, total_steps=total_steps, device=device, jit=options.compile)
-    weights = stored_teachers.weights_hashes(spec, root)
     environment = _environment(backend, device, splits) | {"teachers": hashes, "weights": weights}
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
@@ -107,11 +107,6 @@ def _hints(spec: DistillSpec) -> list[str]:
         crops = spec.views.target_crops
         hints.append(f"teaching = {spec.teaching}: the teacher sees {crops} crops of each image first; they are kept")
     return hints
-
-
-def _default_threads(spec: DistillSpec) -> int | None:
-    """One thread for small views, where more of them only wait for each other; the library's choice otherwise."""
-    return 1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None
 
 
 def _identified(

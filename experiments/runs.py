@@ -40,7 +40,6 @@ _LISTED = (
     "result.test.student.kl",
     "result.test.teacher.accuracy",
 )
-SILENT_S = 120.0
 _SHORT = (("result.test.", "test "), ("result.", ""), ("config.", ""))
 
 
@@ -221,13 +220,11 @@ def _usual(frame: pd.DataFrame, form: str, *wanted: str) -> pd.DataFrame:
 
 
 def _liveness(status: str, heartbeat: Any) -> str:
-    """A run that says RUNNING but hasn't been heard of for a while may be dead; `db replay` finds out."""
-    from datetime import UTC, datetime
+    """A run of another machine that says RUNNING and hasn't been heard of for a while: nobody here knows more."""
+    from experiments.tracking.dead import SILENT_S, silence
 
-    if status != "RUNNING" or not isinstance(heartbeat, datetime):
-        return status
-    silent = (datetime.now(UTC).replace(tzinfo=None) - heartbeat).total_seconds()
-    return status if not silent > SILENT_S else f"RUNNING? (silent for {silent / 60:.0f} min)"
+    silent = silence(heartbeat)
+    return f"RUNNING? (silent for {silent / 60:.0f} min)" if status == "RUNNING" and silent > SILENT_S else status
 
 
 def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -244,8 +241,20 @@ def run(found: argparse.Namespace) -> int:
 
     with open_database(found.uri, False, (found.dir or default_root()).absolute(), required=True) as destination:
         assert destination.database is not None
+        _mark_dead(destination.database)
         answer(destination.database, found)
     return 0
+
+
+def _mark_dead(database: Mongo) -> None:
+    """Whoever may only read sees the runs as they are written down."""
+    import contextlib
+
+    from experiments.tracking.dead import mark_dead
+    from experiments.tracking.mongod import DatabaseError
+
+    with contextlib.suppress(DatabaseError, OSError):
+        mark_dead(database)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

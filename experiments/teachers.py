@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from experiments.options import RunOptions
 
+Model_ = TypeVar("Model_", ModelSpec, TeacherSpec)
 SHIPPED = Path(__file__).parent / "stored"
 # Teachers that are trained when they are first asked for, by the recipe of that name.
 TRAINED = {"digits": "digits_teacher"}
@@ -207,8 +209,21 @@ def weights_hashes(spec: DistillSpec, root: Path | None = None) -> dict[str, dic
     for who, model in models.items():
         if model.weights is not None:
             path = located(model.weights, root)
-            found[who] = {"source": model.weights, "sha256": store.sha256(_file(path))}
+            source = download.public(model.weights) if download.is_url(model.weights) else model.weights
+            found[who] = {"source": source, "sha256": store.sha256(_file(path))}
     return found
+
+
+def to_be_stored(spec: DistillSpec, hashes: Mapping[str, Mapping[str, str]]) -> DistillSpec:
+    """The spec with addresses of weights that may be written down; `hashes` as `weights_hashes` gives them."""
+
+    def stored(who: str, model: Model_) -> Model_:
+        if model.weights is None or not download.is_url(model.weights):
+            return model
+        return replace(model, weights=download.to_be_stored(model.weights, hashes[who]["sha256"]))
+
+    teachers = tuple(stored(f"teacher{place}", each) for place, each in enumerate(spec.teachers))
+    return spec.replace(student=stored("student", spec.student), teachers=teachers)
 
 
 def _file(path: Path) -> Path:

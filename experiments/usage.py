@@ -32,7 +32,8 @@ commands: print_config, save_config, print_dependencies, and
                             is missing on this machine; nothing is downloaded
 
 options:
-  -m ADDRESS, --mongo_db    where to log: host:port:db, or a mongodb:// URI; else EXPERIMENTS_MONGO_URI,
+  -m ADDRESS, --mongo_db    where to log: host:port:db, or a mongodb:// URI, or @FILE with it (chmod 600; a password
+                            may stand there or in EXPERIMENTS_MONGO_URI alone); else EXPERIMENTS_MONGO_URI,
                             else an embedded server in .experiments/, else the journal in the run's folder
   -J, --journal-only        log to the run's folder alone
   -c TEXT, --comment        a comment, stored with the run

@@ -81,7 +81,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             raise DamagedFile("its length is not what its header says")
         arrays = {name: _array(name, entry, body, checks[name]) for name, entry in header.items()}
         return arrays, json.loads(metadata["values"])
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFile(f"{path} is damaged: {error}") from error
 
 

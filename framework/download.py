@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urldefrag, urlsplit, urlunsplit
 
 from framework.checkpoint import write_text
 from framework.errors import UserError
@@ -22,6 +22,7 @@ SCHEMES = ("http", "https", "gs")
 _ATTEMPTS = 5
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 20
+_HIDDEN = "***"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def fetch(url: str, folder: Path) -> Fetched:
     from filelock import FileLock
 
     address, expected = _parts(url)
+    if (kept := _by_content(folder, expected)) is not None:
+        return kept
+    if urlsplit(address).query == _HIDDEN:
+        raise UserError(
+            f"{url}: that file is no longer in {folder}, and a query is never stored: give the address anew"
+        )
     path = _place(address, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
@@ -71,8 +78,39 @@ def fetch(url: str, folder: Path) -> Fetched:
 def is_here(url: str, folder: Path) -> bool:
     """Whether `fetch` would find the file without asking anybody."""
     address, expected = _parts(url)
+    if _by_content(folder, expected) is not None:
+        return True
     found = _kept(_place(address, folder))
     return found is not None and expected in ("", found)
+
+
+def public(url: str) -> str:
+    """An address without what may be a secret in it: the user's name and password, and the query of a signed one.
+
+    >>> public("https://ann:pw@example.org/w.npz?X-Amz-Signature=1f"), public("gs://bucket/w.npz")
+    ('https://example.org/w.npz?***', 'gs://bucket/w.npz')
+    """
+    parts = urlsplit(url)
+    hidden = _HIDDEN if parts.query else ""
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=hidden))
+
+
+def to_be_stored(url: str, sha256: str) -> str:
+    """An address that may be written down: itself, or without its secrets and with the SHA-256 of what was fetched.
+
+    By that, `fetch` finds the file again among those that it keeps.
+    """
+    shown = public(url)
+    return url if shown == url else f"{urldefrag(shown)[0]}#sha256={sha256}"
+
+
+def _by_content(folder: Path, expected: str) -> Fetched | None:
+    """A file that is kept, by the SHA-256 that is expected of it, whatever its address was."""
+    for record in sorted(folder.glob("*.json")) if expected else ():
+        path = record.with_suffix("")
+        if _kept(path) == expected:
+            return Fetched(path, expected)
+    return None
 
 
 def _place(address: str, folder: Path) -> Path:
@@ -84,7 +122,7 @@ def _parts(url: str) -> tuple[str, str]:
     """The address to ask, and the SHA-256 that is expected or an empty text."""
     address, fragment = urldefrag(url)
     if fragment and not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
-        raise UserError(f"{url}: behind the # expected sha256= and 64 hexadecimal digits")
+        raise UserError(f"{public(url)}: behind the # expected sha256= and 64 hexadecimal digits")
     if address.startswith("gs://"):
         address = f"https://storage.googleapis.com/{address.removeprefix('gs://')}"
     return address, fragment.removeprefix("sha256=").lower()
@@ -94,7 +132,7 @@ def _kept(path: Path) -> str | None:
     """The SHA-256 of a file that is there whole, else None."""
     try:
         recorded = json.loads(_record(path).read_text(encoding="utf-8"))["sha256"]
-        return recorded if _digest(path) == recorded else None
+        return str(recorded) if _digest(path) == recorded else None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -115,10 +153,12 @@ def _download(address: str, path: Path, expected: str) -> str:
     found = _digest(part)
     if expected and found != expected:
         part.unlink()
-        raise UserError(f"{address} has the SHA-256 {found[:16]}..., expected {expected[:16]}...: it was thrown away")
+        raise UserError(
+            f"{public(address)} has the SHA-256 {found[:16]}..., expected {expected[:16]}...: it was thrown away"
+        )
     size = part.stat().st_size
     part.replace(path)
-    write_text(_record(path), json.dumps({"url": address, "sha256": found, "size": size}, indent=1) + "\n")
+    write_text(_record(path), json.dumps({"url": public(address), "sha256": found, "size": size}, indent=1) + "\n")
     return found
 
 
@@ -135,13 +175,13 @@ def _complete(address: str, part: Path) -> None:
             problem = "the connection was cut off"
         except urllib.error.HTTPError as error:
             if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise UserError(f"{address} answers {error.code} {error.reason}") from error
+                raise UserError(f"{public(address)} answers {error.code} {error.reason}") from error
             part.unlink()
         except (OSError, http.client.HTTPException) as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
     kept = f"; {_size(part) / 1e6:.1f} MB are kept, the same command goes on from there" if _size(part) else ""
     raise UserError(
-        f"{address} can't be fetched: {problem}{kept}. Without a network, fetch it elsewhere and give its path"
+        f"{public(address)} can't be fetched: {problem}{kept}. Without a network, fetch it elsewhere and give its path"
     )
 
 

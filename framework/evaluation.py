@@ -34,6 +34,23 @@ def model_sums(logits_bc: Tensor, labels_b: Tensor, weights_b: Tensor) -> dict[s
     return {"labelled": ops.sum(labelled), "accuracy": ops.sum(labelled * correct), "loss": ops.sum(labelled * loss)}
 
 
+def teacher_rank(student_bc: Tensor, teacher_bc: Tensor) -> Tensor:
+    """The student's rank of the teacher's arg-max, from 0: they agree @k where it is below k.
+
+    Args:
+        student_bc, teacher_bc: logits [B, C].
+
+    Returns:
+        int32 [B]; ties go to the lowest index, as in the arg-max.
+    """
+    winner = ops.cast(ops.argmax(teacher_bc, axis=-1), "int32")
+    chosen = ops.one_hot(winner, teacher_bc.shape[-1], dtype=student_bc.dtype)
+    score = ops.sum(chosen * student_bc, axis=-1, keepdims=True)
+    places = ops.cast(ops.arange(student_bc.shape[-1]), "int32")[None, :]
+    before = (student_bc > score) | (ops.equal(student_bc, score) & (places < winner[:, None]))
+    return ops.sum(ops.cast(before, "int32"), axis=-1)
+
+
 def fidelity_sums(student_bc: Tensor, teacher_bc: Tensor, weights_b: Tensor) -> dict[str, Tensor]:
     """Sums of the closeness to the teacher: KL at T = 1, agreement@1/@5 (its arg-max is in the student's top k).
 
@@ -44,13 +61,7 @@ def fidelity_sums(student_bc: Tensor, teacher_bc: Tensor, weights_b: Tensor) -> 
     Returns:
         Scalars `kl`, `agreement@1`, `agreement@5`.
     """
-    winner = ops.cast(ops.argmax(teacher_bc, axis=-1), "int32")
-    chosen = ops.one_hot(winner, teacher_bc.shape[-1], dtype=student_bc.dtype)
-    score = ops.sum(chosen * student_bc, axis=-1, keepdims=True)
-    # Ties go to the lowest index, as in the arg-max.
-    places = ops.cast(ops.arange(student_bc.shape[-1]), "int32")[None, :]
-    before = (student_bc > score) | (ops.equal(student_bc, score) & (places < winner[:, None]))
-    rank = ops.sum(ops.cast(before, "int32"), axis=-1)
+    rank = teacher_rank(student_bc, teacher_bc)
     sums = {"kl": ops.cast(kl(student_bc, teacher_bc, 1.0), weights_b.dtype)}
     sums |= {f"agreement@{k}": ops.cast(rank < k, weights_b.dtype) for k in (1, 5)}
     return {name: ops.sum(weights_b * value) for name, value in sums.items()}

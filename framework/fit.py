@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from framework.checkpoint import Checkpoints
 from framework.measure import Evaluator, nested
 from framework.progress import Progress, Silent
 from framework.protocols import Batch, Outcome, Recorder, Status, Trainer
 from framework.saving import Best, Saver, newest
+from framework.skipping import NoNumber, Skipping
 from framework.stop import Stop
 
 # A loss is read from the device this often at most: reading waits for the step to end.
@@ -75,6 +76,7 @@ class Loop:
         best: which checkpoint is the best, and how good the best was before; None for none.
         warn: told of what could not be written.
         explain: more words, given the step after which the loss was no number.
+        on_nan: `stop` ends the run at a loss that is no number, `skip` leaves out the step: `framework.skipping`.
     """
 
     trainer: Trainer
@@ -89,15 +91,18 @@ class Loop:
     best: Best | None = None
     warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
     explain: Callable[[int], str] = lambda step: ""
+    on_nan: Literal["stop", "skip"] = "stop"
 
     def run(self) -> Outcome:
         """Train to the end, or until asked to stop; never raises what goes wrong, but returns it."""
         started, first = time.perf_counter(), self.trainer.steps_done
         self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
-        self._unread: list[Any] = []
+        self._unread: list[Mapping[str, Any]] = []
+        self._skipping = Skipping(self.trainer) if self.on_nan == "skip" else None
         try:
             with self.stop.heeding():
-                self._train()
+                while (bad := self._train()) is not None:
+                    self._skip(bad)
                 seconds = time.perf_counter() - started
                 self._save({}, wait=True)
             status = self.stop.status or "COMPLETED"
@@ -109,41 +114,52 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - told to whoever called, with what was kept
             return self._outcome("FAILED", {}, error)
 
-    def _train(self) -> None:
+    def _train(self) -> NoNumber | None:
+        """Do the steps that are left; returns early with one that has to be left out."""
         saved = time.monotonic()
         for batch in self.batches(self.trainer.steps_done):
+            if self._skipping is not None and self._skipping.passes(self.trainer):
+                continue
             metrics = self.trainer.step(batch)
             step = self.trainer.steps_done
-            self._unread.append(metrics["loss"])
+            self._unread.append(metrics)
             evaluates = self.cadence.evaluates_at(step)
             saves = evaluates or self.cadence.saves_at(step, time.monotonic() - saved)
             # A loss that is no number is noticed here, before it is in a checkpoint.
-            if saves or self.cadence.logs_at(step):
-                self._log(step, metrics)
+            if (saves or self.cadence.logs_at(step)) and (bad := self._log(step, metrics)) is not None:
+                return bad
             self.progress.update(step)
             values = self._evaluate(step) if evaluates else {}
             if saves:
                 self._save(values)
                 saved = time.monotonic()
             if self.stop.status is not None:
-                return
+                break
+        return None
 
-    def _log(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def _log(self, step: int, metrics: Mapping[str, Any]) -> NoNumber | None:
+        """Tell the metrics; where they are no numbers, at which of the steps since the last look they first were."""
         values = {name: float(value) for name, value in metrics.items()}
-        if not math.isfinite(values["loss"]):
-            self._refuse(step)
+        looked_at = ("loss",) if self._skipping is None else ("loss", "grad_norm")
+        if not all(math.isfinite(values[name]) for name in looked_at if name in values):
+            bad = NoNumber.first(self._unread, step, looked_at, self.explain)
+            if self._skipping is None:
+                raise bad
+            return bad
         self._unread.clear()
         self.progress.show(values)
         self.recorder.metrics(step, {f"train.{name}": value for name, value in values.items()})
+        if self._skipping is not None:
+            self._skipping.keep(self.trainer)
+        return None
 
-    def _refuse(self, step: int) -> None:
-        """Say at which of the steps since the last look the loss was first no number."""
-        losses = [float(loss) for loss in self._unread]
-        place = next(place for place, loss in enumerate(losses) if not math.isfinite(loss))
-        step += place + 1 - len(losses)
-        raise FloatingPointError(
-            f"the loss is {losses[place]} at step {step}{self.explain(step)}: try a lower optimizer.lr"
-        )
+    def _skip(self, bad: NoNumber) -> None:
+        """Go back to the last state that was good, and leave out the step."""
+        assert self._skipping is not None
+        self._skipping.leave_out(bad, self.trainer)
+        self._unread.clear()
+        self.warn(f"warning: {bad.told}; the run goes on from before it, without this step")
+        self.recorder.metrics(bad.step, {"train.skipped": 1.0})
 
     def _evaluate(self, step: int) -> dict[str, float]:
         """Measure validation data; a signal ends it at once, since the state is whole meanwhile."""
@@ -174,7 +190,8 @@ class Loop:
     def _outcome(self, status: Status, values: Mapping[str, Any], error: BaseException | None = None) -> Outcome:
         steps = self.trainer.steps_done
         self.progress.close()
-        result = {"steps": steps, **values}
+        skipped = {"skipped": self._skipping.count} if self._skipping is not None else {}
+        result = {"steps": steps, **skipped, **values}
         problems: tuple[str, ...] = ()
         if self._saver is not None:
             # What is being written ends first, unless somebody is in a hurry.

@@ -47,10 +47,20 @@ def l2(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
     return ops.sum(ops.square(student_bc - teacher_bc), axis=-1)
 
 
-def hard(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy against the teacher's arg-max; arguments as in `kl`, the temperature is not used."""
+def hard(student_bc: Tensor, teacher_bc: Tensor, temperature: float, label_smoothing: float = 0.0) -> Tensor:
+    """KL from the teacher's arg-max, which has 1 - label_smoothing of the target; other classes share the rest.
+
+    Arguments as in `kl`, the temperature is not used; without smoothing it is the cross-entropy.
+    """
     del temperature
-    return cross_entropy(student_bc, ops.argmax(teacher_bc, axis=-1))
+    num_classes = student_bc.shape[-1]
+    winner = ops.one_hot(ops.argmax(teacher_bc, axis=-1), num_classes, dtype=student_bc.dtype)
+    shares = [1.0 - label_smoothing, label_smoothing / max(1, num_classes - 1)]
+    target = shares[0] * winner + shares[1] * (1.0 - winner)
+    entropy = -sum(
+        count * share * math.log(share) for count, share in zip((1, num_classes - 1), shares, strict=True) if share
+    )
+    return soft_cross_entropy(student_bc, target) - entropy
 
 
 def logsoftmax_euclidean(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
@@ -106,6 +116,17 @@ def cross_entropy(logits_bc: Tensor, labels_b: Tensor) -> Tensor:
     Returns:
         [B], 0 or more.
     """
-    log_probabilities = ops.log_softmax(logits_bc, axis=-1)
-    target = ops.one_hot(labels_b, logits_bc.shape[-1], dtype=log_probabilities.dtype)
-    return -ops.sum(target * log_probabilities, axis=-1)
+    return soft_cross_entropy(logits_bc, ops.one_hot(labels_b, logits_bc.shape[-1], dtype=logits_bc.dtype))
+
+
+def soft_cross_entropy(logits_bc: Tensor, target_bc: Tensor) -> Tensor:
+    """Cross-entropy in nats against shares of the classes.
+
+    Args:
+        logits_bc: logits [B, C].
+        target_bc: shares [B, C], 0 or more; mixed labels are some.
+
+    Returns:
+        [B], 0 or more.
+    """
+    return -ops.sum(target_bc * ops.log_softmax(logits_bc, axis=-1), axis=-1)

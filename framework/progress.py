@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+# A line each hundredth of the time so far, but not less often than this.
+_SHARE, _LONGEST_S = 0.01, 300.0
 _SHOWN = {"loss": "loss", "validation.student.accuracy": "val acc", "validation.student.kl": "val kl"}
 
 
@@ -64,7 +66,7 @@ class _Shown:
 
 
 class Bar(_Shown):
-    """A tqdm bar on the terminal."""
+    """A tqdm bar on the terminal itself: who wraps it to keep the output would keep gigabytes of a month's bar."""
 
     def __init__(self, total_steps: int, batch_size: int, num_examples: int, done: int = 0) -> None:
         from tqdm import tqdm
@@ -73,6 +75,7 @@ class Bar(_Shown):
         self._bar = tqdm(
             total=total_steps,
             initial=done,
+            file=getattr(sys.stderr, "__wrapped__", sys.stderr),
             unit="step",
             dynamic_ncols=True,
             mininterval=0.2,
@@ -103,7 +106,7 @@ class Lines(_Shown):
     """A line every so often, where the output is no terminal.
 
     Args:
-        seconds: between two lines.
+        seconds: between two lines at the beginning; a long run says less and less, down to a line in five minutes.
     """
 
     def __init__(
@@ -121,7 +124,8 @@ class Lines(_Shown):
         if self._clock is None:
             # The first step is compiled, which says nothing about the speed.
             self._clock, self._last = (now, step), now
-        if now - self._last >= self.seconds or step == self.total_steps:
+        pause = max(self.seconds, min(_LONGEST_S, _SHARE * (now - self._clock[0])))
+        if now - self._last >= pause or step == self.total_steps:
             self._last = now
             print(self._line(now, *self._clock), file=sys.stderr, flush=True)
 

@@ -58,8 +58,8 @@ class Batch:
     Attributes:
         images: uint8 [B, H, W, 3] canvases, or None when `views` are given.
         draws: the draws that turn `images` into views; with `views`, only the added augmentations use them.
-        views: float32 [B, S, S, 3] in [-1, 1], not mixed: the student's, then one for each of `spec.view_sizes`; the
-            same array again where it is shared.
+        views: float32 [B, S, S, 3] in [-1, 1], not mixed: the student's, then one for each teacher; the same array
+            again where it is shared.
         mix: the mixing factor in [0.5, 1]; 1 mixes nothing.
         labels: int32 [B] or None; needed only by a task loss.
         targets: float32 [B, C] logits for each teacher, where the teaching makes them before; else None.

@@ -76,7 +76,7 @@ def load_card(folder: Path) -> ModelCard:
         return build(ModelCard, json.loads((folder / CARD).read_text(encoding="utf-8")))
     except UserError as error:
         raise UserError(f"{folder / CARD}: {error}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / CARD} is damaged: {error}") from error
 
 

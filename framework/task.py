@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from keras import ops
 
 from framework import evaluation, optimizers, schedules, views
 from framework.errors import UserError
-from framework.losses import DISTANCES, ENSEMBLES, cross_entropy
+from framework.losses import DISTANCES, ENSEMBLES, hard, soft_cross_entropy
 from framework.models.initial import parameters
 from framework.named import find
 from framework.optimizers.base import decays
@@ -53,6 +53,8 @@ class Task:
         self.optimizer = optimizers.make(spec.optimizer)
         self.schedule = schedules.make(spec.schedule, total_steps)
         self.distance = find(spec.loss.distance, DISTANCES, "loss.distance")
+        if spec.loss.label_smoothing > 0:
+            self.distance = partial(hard, label_smoothing=spec.loss.label_smoothing)
         for name in spec.views.augmentations:
             find(name, views.AUGMENTATIONS, "views.augmentations")
 
@@ -96,10 +98,13 @@ class Task:
     def _rendered(self, batch: Batch) -> dict[str, np.ndarray]:
         assert batch.views is not None
         student, *others = batch.views
+        if self.teachers and len(others) != len(self.teachers):
+            raise ValueError(f"a batch has {len(others)} teachers' views for {len(self.teachers)} teachers")
         arrays = {"view.student": student, "mix": np.asarray(batch.mix, self.dtype)}
-        for size, view in zip(self.spec.view_sizes, others, strict=bool(self.teachers)):
-            if view is not student:
-                arrays[f"view.teacher@{size}"] = view
+        # A view that several teachers share is sent once, under all their numbers: `view.teacher0+1`.
+        for view in {id(each): each for each in others if each is not student}.values():
+            numbers = "+".join(str(number) for number, each in enumerate(others) if each is view)
+            arrays[f"view.teacher{numbers}"] = view
         if batch.draws is not None and self.spec.views.augmentations:
             arrays |= {"student.extra": batch.draws.student.extra, "teacher.extra": batch.draws.teacher.extra}
         return arrays
@@ -117,26 +122,41 @@ class Task:
 
         Where the targets are given, the teachers have no view of their own: the student's stands for it.
         """
-        student = self._view("student", self.spec.views.size, inputs)
+        rendered = "view.student" in inputs
+        student = self._given("student", "view.student", inputs) if rendered else self._cut("student", inputs)
         if "target0" in inputs:
             return student, *[student for _ in self.teachers]
-        own = any(name.startswith(("teacher.boxes", "view.teacher")) for name in inputs)
-        known = {} if own else {self.spec.views.size: student}
-        for size in self.spec.view_sizes:
-            known[size] = known[size] if size in known else self._view("teacher", size, inputs)
-        return student, *[known[size] for size in self.spec.teacher_sizes]
+        return student, *(self._all_given(inputs, student) if rendered else self._all_cut(inputs, student))
 
-    def _view(self, who: str, size: int, inputs: Inputs) -> Tensor:
-        spec = replace(self.view_specs[who], size=size)
-        if "view.student" in inputs:
-            # What is not there was the student's own.
-            view = ops.cast(inputs.get(f"view.{who}@{size}", inputs["view.student"]), self.dtype)
-            if f"{who}.extra" in inputs:
-                view = views.augment(view, inputs[f"{who}.extra"], spec)
-        else:
-            drawn = who if f"{who}.boxes" in inputs else "student"
-            boxes, flips, extra = (inputs[f"{drawn}.{name}"] for name in ("boxes", "flips", "extra"))
-            view = views.render(inputs["images"], boxes, flips, extra, spec, self.dtype, self.beyond[who])
+    def _all_given(self, inputs: Inputs, student: Tensor) -> list[Tensor]:
+        """The teachers' views where the batch brings them; what is not there was the student's own."""
+        found = [student] * len(self.teachers)
+        for name in inputs:
+            if name.startswith("view.teacher"):
+                view = self._given("teacher", name, inputs)
+                for number in name.removeprefix("view.teacher").split("+"):
+                    found[int(number)] = view
+        return found
+
+    def _given(self, who: str, name: str, inputs: Inputs) -> Tensor:
+        view, extra = ops.cast(inputs[name], self.dtype), inputs.get(f"{who}.extra")
+        return self._mixed(view if extra is None else views.augment(view, extra, self.view_specs[who]), inputs)
+
+    def _all_cut(self, inputs: Inputs, student: Tensor) -> list[Tensor]:
+        """The teachers' views, one for each size; by the student's draws where there are no others."""
+        known = {} if "teacher.boxes" in inputs else {self.spec.views.size: student}
+        for size in self.spec.view_sizes:
+            known[size] = known[size] if size in known else self._cut("teacher", inputs, size)
+        return [known[size] for size in self.spec.teacher_sizes]
+
+    def _cut(self, who: str, inputs: Inputs, size: int | None = None) -> Tensor:
+        drawn = who if f"{who}.boxes" in inputs else "student"
+        boxes, flips, extra = (inputs[f"{drawn}.{name}"] for name in ("boxes", "flips", "extra"))
+        spec = replace(self.view_specs[who], size=size or self.spec.views.size)
+        view = views.render(inputs["images"], boxes, flips, extra, spec, self.dtype, self.beyond[who])
+        return self._mixed(view, inputs)
+
+    def _mixed(self, view: Tensor, inputs: Inputs) -> Tensor:
         return views.mix(view, inputs["mix"]) if self.mixes else view
 
     def targets(self, inputs: Inputs) -> list[Tensor]:
@@ -162,12 +182,8 @@ class Task:
         return ops.sum(sum(each[1:], each[0])) / student_bc.shape[0]
 
     def _task_loss(self, student_bc: Tensor, inputs: Inputs) -> Tensor:
-        labels = inputs["labels"]
-        own = cross_entropy(student_bc, labels)
-        if not self.mixes:
-            return own
-        partner = cross_entropy(student_bc, ops.roll(labels, 1, axis=0))
-        return inputs["mix"] * own + (1.0 - inputs["mix"]) * partner
+        target = ops.one_hot(inputs["labels"], student_bc.shape[-1], dtype=self.dtype)
+        return soft_cross_entropy(student_bc, self._mixed(target, inputs))
 
     def scalars(self, inputs: Inputs) -> dict[str, Any]:
         """The optimizer's share of the inputs."""

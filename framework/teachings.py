@@ -13,6 +13,9 @@ Plain names: `independent` is `ind/ic`, `consistent` is `same/ic` and `funmatch`
 `fixed` is the cheap fixed teacher, between two of the paper's: the teacher sees the view of `fix/rs`, the student the
 crops of `fix/ic_ens`. `labels` has no teacher.
 
+Where student and teacher have views of their own, an explicit `views.mixup` mixes both with the one factor of the step,
+as the authors' trainer does with all views of a batch.
+
 The paper does not define the mild random crop. Here it is what the authors' code does elsewhere: the image is resized
 to a square a quarter larger than the view (160 for 128), of which a window of the view's size is cut.
 """
@@ -35,7 +38,7 @@ class Teaching:
         shared: student and teacher see one view.
         student_crop, teacher_crop: how the views are cut: "inception" (any part, any shape), "mild" (most of the
             image), "central" (its middle, always the same) or "whole" (the image as it is, always the same).
-        mixup: p of Beta(p, p); 0 mixes nothing.
+        mixup: p of Beta(p, p); 0 mixes nothing, unless `views.mixup` says otherwise.
         averaged: the teachers' targets are means over many crops, made once before the training.
     """
 
@@ -95,6 +98,8 @@ def resolve(name: str, mixup: float | None) -> Teaching:
         return teaching
     if known == "funmatch" and mixup == 0:
         raise UserError(f"teaching = {name!r} mixes its views, and views.mixup = 0: say teaching=consistent")
-    if known not in MIXING and mixup > 0:
+    if mixup > 0 and teaching.averaged:
+        raise UserError(f"teaching = {name!r} has targets for images as they are, and views.mixup = {mixup} mixes them")
+    if mixup > 0 and teaching.shared and known not in MIXING:
         raise UserError(f"teaching = {name!r} mixes nothing, and views.mixup = {mixup}: say teaching=funmatch")
     return replace(teaching, mixup=mixup)

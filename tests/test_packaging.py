@@ -95,10 +95,23 @@ def test_setuptools_finds_every_package() -> None:
     assert {".".join(path.relative_to(ROOT).parent.parts) for path in files} == found
 
 
+def tox_ini() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "tox.ini")
+    return parser
+
+
 def test_lint_environment_installs_the_lint_extra() -> None:
-    tox = configparser.ConfigParser(interpolation=None)
-    tox.read(ROOT / "tox.ini")
-    assert {found.name for found in EXTRAS["lint"]} <= set(tox["testenv:lint"]["deps"].split())
+    assert {found.name for found in EXTRAS["lint"]} <= set(tox_ini()["testenv:lint"]["deps"].split())
+
+
+def test_an_environment_begins_with_nothing_that_it_does_not_name() -> None:
+    tox = tox_ini()
+    begun = {name: tox[name]["begin_with"].split(", ") for name in tox.sections() if "begin_with" in tox[name]}
+    assert len(begun) == 4
+    for name, others in begun.items():
+        for other in others:
+            assert set(tox[f"testenv:{other}"]["extras"].split(", ")) <= set(tox[name]["extras"].split(", ")), other
 
 
 def test_ci_runs_the_readmes_command() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ MAX_STORED = 16 * 2**20
 MAX_SOURCE = 2**20
 OUTPUT = "output.txt"
 OUTPUT_TAIL = 64 * 1024
+_UNUSUAL = re.compile(r"[^\w.-]", re.ASCII)
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
@@ -51,7 +53,8 @@ def keep(path: Path, folder: Path, name: str) -> dict[str, Any]:
         "stored": size <= MAX_STORED,
     }
     if record["stored"] and not path.is_relative_to(folder):
-        copy = folder / "artifacts" / f"{record['sha256'][:12]}-{Path(name).name}"
+        # A name may come from anybody's data: it neither leaves the folder nor is too long for it.
+        copy = folder / "artifacts" / f"{record['sha256'][:12]}-{_UNUSUAL.sub('_', Path(name).name)[-100:]}"
         copy.parent.mkdir(mode=0o700, exist_ok=True)
         shutil.copyfile(path, copy)
         record["copy"] = str(copy.relative_to(folder))

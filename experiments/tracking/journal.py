@@ -2,7 +2,8 @@
 
 One record a line, each with a `type`, a `time` (seconds since 1970, UTC) and the CRC32 of the rest of its line: a line
 that was damaged is left out, and never read as something else. NaN and infinities are written as Python's json module
-writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time.
+writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time. A long journal goes on
+in further files: see `experiments.tracking.parts`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking import locks
+from experiments.tracking import locks, parts
+from experiments.tracking.parts import JOURNAL
 from framework.errors import UserError
 
-JOURNAL = "journal.jsonl"
 RUNS = "runs"
 FORMAT = 2
 SYNC_EVERY_S = 5.0
@@ -75,18 +76,27 @@ def is_alive(folder: Path) -> bool:
 
 
 class Journal:
-    """The writing side. Thread-safe; holds a lock on the file for as long as it is open."""
+    """The writing side. Thread-safe; holds a lock on the first file for as long as it is open.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the run's.
+        part_bytes: a file of about this size is closed and compressed, and another one begun.
+    """
+
+    def __init__(self, folder: Path, part_bytes: int = parts.PART_BYTES) -> None:
         self.path = folder / JOURNAL
+        self._part_bytes = part_bytes
+        self._packing: threading.Thread | None = None
         self._mutex = threading.RLock()
         self._pending: list[bytes] = []
         self._warned = False
         self._synced = 0.0
-        self._descriptor: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        if not locks.wait_lock(self._descriptor, shared=False, timeout=2.0):
-            os.close(self._descriptor)
+        self._lock = _opened(self.path)
+        if not locks.wait_lock(self._lock, shared=False, timeout=2.0):
+            os.close(self._lock)
             raise UserError(f"{self.path} is being written by another process")
+        self._part = parts.found(folder)[-1]
+        self._descriptor: int | None = _opened(self._part.path)
         self._mend()
         identity = {"format": FORMAT, "uid": folder.name, "pid": os.getpid(), "host": platform.node()}
         self.append("journal", identity, sync=True)
@@ -111,12 +121,36 @@ class Journal:
         with self._mutex:
             self._pending.append(_line(record))
             self._write()
+            if self.size() - self._part.start >= self._part_bytes and not self._pending:
+                self._go_on()
             if sync or time.monotonic() - self._synced > SYNC_EVERY_S:
                 self._sync()
 
     def size(self) -> int:
-        """How many bytes the file has; 0 once it is closed."""
-        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
+        """How many bytes were written in all; 0 once it is closed."""
+        return 0 if self._descriptor is None else self._part.start + os.fstat(self._descriptor).st_size
+
+    def _go_on(self) -> None:
+        """Begin another file; a thread compresses the one before, unless that is the first, which has the lock."""
+        assert self._descriptor is not None
+        following = parts.at(self.path.parent, self.size())
+        try:
+            descriptor = _opened(following.path)
+        except OSError as error:
+            self._warn(error)
+            return
+        self._sync()
+        os.close(self._descriptor)
+        self._descriptor, done, self._part = descriptor, self._part, following
+        if done.start:
+            self._wait_for_packing()
+            self._packing = threading.Thread(target=parts.pack, args=(done,), daemon=True, name="journal")
+            self._packing.start()
+
+    def _wait_for_packing(self) -> None:
+        if self._packing is not None:
+            self._packing.join()
+            self._packing = None
 
     def _write(self) -> None:
         """Write what is pending; a full disk keeps it in memory (to a bound) instead of ending the run."""
@@ -154,7 +188,9 @@ class Journal:
                 return
             self._write()
             self._sync()
+            self._wait_for_packing()
             os.close(self._descriptor)
+            os.close(self._lock)
             self._descriptor = None
 
 
@@ -162,24 +198,36 @@ class JournalReader:
     """The reading side: complete lines from a byte offset on; it can go on where it stopped.
 
     Attributes:
-        offset: the byte behind the last line that was read.
+        offset: the byte behind the last line that was read, counted through all files, as if none were compressed.
         damaged: how many lines were no records.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / JOURNAL
-        self.offset = 0
+    def __init__(self, folder: Path, offset: int = 0) -> None:
+        self.folder = folder
+        self.offset = offset
         self.damaged = 0
 
     def read(self, max_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
         """The next records, about `max_bytes` of them. At the end, `offset` stays where it is; a torn line waits."""
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            data = file.read(max_bytes)
-            data += file.readline()
-        data = data[: data.rfind(b"\n") + 1]
+        while True:
+            part, end = parts.containing(self.folder, self.offset)
+            data = parts.lines(part, self.offset - part.start, max_bytes)
+            if data or end is None:
+                break
+            # A file that ends before the next one begins has lost something.
+            self.damaged += self.offset < end
+            self.offset = end
         self.offset += len(data)
         return list(self._records(data))
+
+    def rest(self) -> list[dict[str, Any]]:
+        """All records up to the present end."""
+        records: list[dict[str, Any]] = []
+        before = -1
+        while self.offset != before:
+            before = self.offset
+            records += self.read()
+        return records
 
     def _records(self, data: bytes) -> Iterator[dict[str, Any]]:
         for line in data.split(b"\n"):
@@ -204,10 +252,15 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """All records of a run, a torn last line and damaged lines left out."""
-    reader = JournalReader(folder)
-    records: list[dict[str, Any]] = []
-    before = -1
-    while reader.offset != before:
-        before = reader.offset
-        records += reader.read()
-    return records
+    return JournalReader(folder).rest()
+
+
+def last_records(folder: Path, num_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
+    """The records in about the last `num_bytes` of a journal."""
+    part = parts.found(folder)[-1]
+    end = part.start + part.path.stat().st_size
+    return JournalReader(folder, max(0, end - num_bytes)).rest()
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)

@@ -32,7 +32,7 @@ _NAME = r"[A-Za-z_][\w-]{0,62}"
 _HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}"
 _SHORT = re.compile(rf"^(?:(?P<host>{_HOST})(?::(?P<name>{_NAME}))?|(?P<only>{_NAME}))$")
 _URI = re.compile(r"^mongodb(?:\+srv)?://", re.IGNORECASE)
-_FORMS = "host:port:db, host:port, db, mongodb://... or mongodb+srv://..."
+_FORMS = "host:port:db, host:port, db, mongodb://... or mongodb+srv://..., or @FILE with one of them in it"
 
 
 @dataclass
@@ -91,7 +91,7 @@ def open_database(uri_flag: str | None, journal_only: bool, root: Path, required
     """Find where runs go: `-m`, else EXPERIMENTS_MONGO_URI, else the embedded server, else the journal alone.
 
     Args:
-        uri_flag: what `-m` was given: `host:port:db`, or a MongoDB URI.
+        uri_flag: what `-m` was given: `host:port:db`, a MongoDB URI without a password, or `@FILE` with either in it.
         journal_only: no database at all.
         root: the folder of journals and of the embedded server.
         required: a missing embedded server is an error, for commands that are of no use without one.
@@ -109,10 +109,38 @@ def open_database(uri_flag: str | None, journal_only: bool, root: Path, required
         return Destination(root)
     variable = os.environ.get(VARIABLE)
     if uri_flag:
+        _refuse_password(uri_flag)
         return _named(uri_flag, "-m", root)
     if variable:
         return _named(variable, VARIABLE, root)
     return _embedded(root, required)
+
+
+def _refuse_password(flag: str) -> None:
+    """Every user of a machine sees the command lines of all."""
+    if scrub_text(flag) != flag:
+        raise UserError(
+            f"-m {scrub_text(flag)}: others can read a password on a command line; write the URI into {VARIABLE}, "
+            f"or into a file with chmod 600 and give -m @FILE"
+        )
+
+
+def _from_file(name: str) -> str:
+    """The address in a file that only its user may read.
+
+    Raises:
+        UserError: others may read it too, or it can't be read.
+    """
+    path = Path(name).expanduser()
+    try:
+        found = path.stat()
+        if found.st_mode & 0o077 or found.st_uid not in (os.getuid(), 0):
+            raise UserError(f"@{name}: others may read or own this file; chmod 600 {name}")
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"@{name} can't be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
 
 
 def parse_address(text: str, source: str = "-m") -> tuple[str, str]:
@@ -142,8 +170,8 @@ def _split(text: str) -> Any:
 
 
 def _named(text: str, source: str, root: Path) -> Destination:
-    uri, name = parse_address(text, source)
     shown = scrub_text(text)
+    uri, name = parse_address(_from_file(text[1:]) if text.startswith("@") else text, source)
     options: dict[str, Any] = {"serverSelectionTimeoutMS": int(REACH_S * 1000), "connectTimeoutMS": 3500}
     failure = _within(GIVE_UP_S, lambda: _try(uri, name, options))
     if isinstance(failure, str):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,11 +24,27 @@ if TYPE_CHECKING:
     from experiments.tracking.mongod import Destination
     from experiments.tracking.observer import SacredObserver
 
-INTERVAL_S = 2.0
-MAX_BACKOFF_S = 15.0
-PUSH_S = 20.0
-START_S = 3.0
-CLOSE_S = 10.0
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a tracker waits for its database, in seconds. All that the run itself waits is `start` and `close`.
+
+    Attributes:
+        interval: the thread, between two looks at the journal.
+        push: the thread, for one write.
+        backoff: the thread, between two writes that fail, at most.
+        start: the run, for its number.
+        close: the run, for what is still to be written at its end; the embedded server is started again meanwhile.
+    """
+
+    interval: float = 2.0
+    push: float = 20.0
+    backoff: float = 15.0
+    start: float = 4.0
+    close: float = 13.0
+
+
+PACE = Pace()
 
 
 class JournalRecorder:
@@ -112,15 +129,20 @@ class Tracker(JournalRecorder):
 
     An outage of the database costs the run nothing: the thread tries again, and reads on where it stopped.
 
+    Args:
+        folder: the run's.
+        destination: where the database is.
+        pace: how long it waits for it.
+
     Attributes:
         number: Sacred's number of the run in the database, or None.
         note: one line on what the database lacks, after `close`; None when it has everything.
     """
 
-    def __init__(self, folder: Path, destination: Destination, interval: float = INTERVAL_S) -> None:
+    def __init__(self, folder: Path, destination: Destination, pace: Pace = PACE) -> None:
         super().__init__(folder)
         self._destination = destination
-        self._interval = interval
+        self._pace = pace
         self._publisher = Publisher(self.folder, destination.database) if destination.database is not None else None
         self._mutex = threading.Lock()
         self._wake = threading.Event()
@@ -155,21 +177,18 @@ class Tracker(JournalRecorder):
         super().ended(status, result, fail_trace, at)
         self._wake.set()
 
-    def publish(self, timeout: float = START_S) -> int | None:
-        """Bring what there is into the database now, waiting at most about `timeout` seconds.
+    def publish(self) -> int | None:
+        """Bring what there is into the database now, waiting at most `pace.start` seconds.
 
         Returns:
             The run's number, or None when the database wasn't reached.
         """
-        if self._publisher is not None and self._mutex.acquire(timeout=timeout):
-            try:
-                self._push(timeout)
-            finally:
-                self._mutex.release()
+        if self._publisher is not None:
+            self._locked(time.monotonic() + self._pace.start)
         return self.number
 
-    def close(self, timeout: float = CLOSE_S) -> str | None:
-        """Write what is left, within `timeout` seconds (twice that where the embedded server has to be started again).
+    def close(self) -> str | None:
+        """Write what is left, within `pace.close` seconds; an embedded server that has ended is started again.
 
         Returns:
             One line on what the database lacks and how it gets it, or None.
@@ -177,26 +196,32 @@ class Tracker(JournalRecorder):
         if self._thread is not None:
             self._closing = True
             self._wake.set()
-            if not self._finish(timeout) and self._destination.revive():
-                self._finish(timeout)
+            deadline = time.monotonic() + self._pace.close
+            done = self._finish(deadline - 0.6 * self._pace.close)
+            if not done:
+                within(deadline - time.monotonic(), self._destination.revive)
+                done = self._finish(deadline)
+            self.note = None if done else self._lacking()
             self._thread.join(timeout=1.0)
             self._thread = None
         super().close()
         return self.note
 
-    def _finish(self, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        done = False
-        while not done and (left := deadline - time.monotonic()) > 0:
-            if self._mutex.acquire(timeout=left):
-                try:
-                    done = self._push(left)
-                finally:
-                    self._mutex.release()
+    def _finish(self, deadline: float) -> bool:
+        """Write until the database has everything, or the time is over."""
+        while not (done := self._locked(deadline)) and (left := deadline - time.monotonic()) > 0:
             if self._failure:
-                time.sleep(min(0.3, max(0.0, left)))
-        self.note = None if done else self._lacking()
+                time.sleep(min(0.3, left))
         return done
+
+    def _locked(self, deadline: float) -> bool:
+        """One step of writing, once the thread has ended its own; False where the time is over before."""
+        if not self._mutex.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return False
+        try:
+            return self._push(deadline - time.monotonic())
+        finally:
+            self._mutex.release()
 
     def _lacking(self) -> str:
         return scrub_text(
@@ -224,16 +249,26 @@ class Tracker(JournalRecorder):
         """The thread: follow the journal; wait longer and longer while the database is away."""
         pause, beat, size = 0.0, 0.0, -1
         while not self._closing:
-            self._wake.wait(pause or self._interval)
+            self._wake.wait(pause or self._pace.interval)
             self._wake.clear()
             now, grown = time.monotonic(), self._journal.size()
             if (grown == size and now - beat < BEAT_S) or self._closing:
                 continue
             with self._mutex:
-                while not self._closing and not self._push(PUSH_S) and not self._failure:
+                while not self._closing and not self._push(self._pace.push) and not self._failure:
                     pass
             size, beat = (-1 if self._failure else grown), now
-            pause = min(MAX_BACKOFF_S, max(self._interval, 2 * pause)) if self._failure else 0.0
+            longer = min(self._pace.backoff, max(self._pace.interval, 2 * pause))
+            pause = longer if self._failure else 0.0
+
+
+def within(seconds: float, call: Callable[[], bool]) -> bool:
+    """Call in a thread; False where it has not come back after so many seconds, whatever it says later."""
+    results: list[bool] = []
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+    thread.start()
+    thread.join(max(0.0, seconds))
+    return bool(results and results[0])
 
 
 def reason(error: BaseException) -> str:

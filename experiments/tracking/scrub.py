@@ -14,7 +14,9 @@ _PATTERNS = (
     # A MongoDB URI whose password was not escaped may hold any character: all up to the last @ of the word goes.
     (re.compile(r"(mongodb(?:\+srv)?://)[^\s'\"]{0,1000}@", re.IGNORECASE), rf"\1{HIDDEN}@"),
     (re.compile(r"\b(?!ssh://git@)([a-z][a-z0-9+.-]{0,20}://)[^\s/'\"]{1,1000}@", re.IGNORECASE), rf"\1{HIDDEN}@"),
-    (re.compile(rf"({_SECRET_WORD}=)(?!\s)[^\s&'\";,)]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    # A signed address has its secret in the query, under names of each provider's own.
+    (re.compile(r"\b((?:https?|gs|s3|ftp)://[^\s?#'\"]{1,1000}\?)[^\s#'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(rf"({_SECRET_WORD}[=:])(?!\s)[^\s&'\";,)]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"(\bauthorization:\s*\w+\s+)\S+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (
         re.compile(

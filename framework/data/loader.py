@@ -72,14 +72,14 @@ class Loader:
         return ahead(self.batch, range(start, self.total_steps))
 
     def _views(self, images: Sequence[Array], draws: Draws, teachers: bool) -> tuple[Array, ...]:
-        size, sizes = self.spec.views.size, self.spec.view_sizes
+        size = self.spec.views.size
         student = self._view("student", images, draws.student, size)
         if not teachers:
-            return student, *[student for _ in sizes]
+            return student, *[student for _ in self.spec.teachers]
         known = {size: student} if draws.shared else {}
-        for other in sizes:
+        for other in self.spec.view_sizes:
             known[other] = known[other] if other in known else self._view("teacher", images, draws.teacher, other)
-        return student, *[known[other] for other in sizes]
+        return student, *[known[other] for other in self.spec.teacher_sizes]
 
     def _view(self, who: str, images: Sequence[Array], draws: ViewDraws, size: int) -> Array:
         truncate, beyond = self.spec.views.truncate, self._beyond[who]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from framework.archives import check_size
 from framework.errors import UserError, near
 from framework.models.foreign import check_logits, probes
 from framework.models.initial import initialise
@@ -146,8 +148,9 @@ def _from_file(name: str, options: Mapping[str, Any]) -> Any:
     if not Path(name).is_file():
         raise UserError(f"model {name!r}: there is no such file (from {Path.cwd()})")
     try:
+        check_size(name)
         return keras.saving.load_model(name, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
         reason = re.sub(r"\s+", " ", str(error))[:300]
         raise UserError(f"model {name!r} can't be loaded: {reason}") from error
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from framework.archives import check_size
 from framework.errors import UserError
 
 Array = np.ndarray
@@ -38,11 +40,12 @@ def read(path: str | Path) -> dict[str, Array]:
         UserError: no such file, no archive of plain arrays, or names of neither layout.
     """
     try:
+        check_size(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: viewed(archive[name]) for name in archive.files}
     except FileNotFoundError as error:
         raise UserError(f"weights {str(path)!r}: there is no such file") from error
-    except (ValueError, OSError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"weights {str(path)!r}: not an .npz archive of plain arrays ({error})") from error
     return renamed(arrays, str(path))
 

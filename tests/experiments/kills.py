@@ -1,7 +1,8 @@
 """Kills a run wherever it is, lets it go on, and does so again: `python -m tests.experiments.kills --kills 200`.
 
 One process imports what there is to import, and forks a real run for each segment; SIGKILL ends it at a random moment
-of a phase. In the end, losses and state must be those of the run that nobody killed, to the last bit.
+of a phase. In the end, losses and state must be those of the run that nobody killed, to the last bit, and a MongoDB
+server, to which all of them wrote, must have each step once.
 """
 
 from __future__ import annotations
@@ -24,11 +25,16 @@ from typing import Any
 import numpy as np
 
 from experiments.lineage import CHECKPOINTS, last_status
+from experiments.tracking import queries
+from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import Journal, read_journal, run_folders
+from experiments.tracking.mongod import VARIABLE, open_database
+from experiments.tracking.publisher import Mongo, replay
 from framework.checkpoint import Checkpoints
 
 PHASES = ("starting", "evaluating", "saving", "logging")
 STEPS = 400
+DATABASE = "kills"
 # A kill waits so long for its phase, in seconds, and then comes all the same.
 PATIENCE_S = 1.0
 WORDS = (
@@ -51,12 +57,20 @@ class Campaign:
     def __init__(self, root: Path, backend: str, kills: int, seed: int) -> None:
         self.root, self.kills, self.random = root, kills, random.Random(seed)
         self.words = [*WORDS, f"backend={backend}"]
+        self.server = EmbeddedServer(root / "server")
         # Shared with the child, and still readable when it is dead.
         self.phases = mmap.mmap(-1, len(PHASES) + 1)
         self.hit: Counter[str] = Counter()
 
     def run(self) -> dict[str, Any]:
         """The report as plain values; raises AssertionError where anything was lost."""
+        self.server.join()
+        try:
+            return self._run()
+        finally:
+            self.server.leave()
+
+    def _run(self) -> dict[str, Any]:
         started, number, rounds = time.monotonic(), 0, 0
         whole = self.root / "whole"
         assert self._end(self._start(whole)) == 0, self._output(whole)
@@ -68,12 +82,28 @@ class Campaign:
             if not self._ended(killed):
                 assert self._end(self._start(killed)) == 0, self._output(killed)
             self._compare(whole, killed)
-        folders = [folder for root in self.root.glob("killed*") for folder in run_folders(root)]
-        bytes_kept = sum(path.stat().st_size for path in self.root.glob(f"killed0/runs/*/{CHECKPOINTS}/*"))
+        roots = [whole, *(self.root / f"killed{place}" for place in range(rounds))]
+        with open_database(f"{self.server.uri}/{DATABASE}", False, self.root) as destination:
+            assert destination.database is not None
+            points = sum(in_the_database(destination.database, root) for root in roots)
         return {"kills": number, "by phase": dict(self.hit), "runs": rounds, "steps of each": STEPS} | {
-            "segments": len(folders),
-            "bytes kept of the first run": bytes_kept,
+            "segments": sum(len(run_folders(root)) for root in roots[1:]),
+            **self._figures(roots),
+            "points in the database": points,
             "seconds": round(time.monotonic() - started),
+        }
+
+    def _figures(self, roots: list[Path]) -> dict[str, Any]:
+        """Steps that were done again, bytes that are kept, and how long a checkpoint kept the training waiting."""
+        again = [len(steps) - len(set(steps)) for steps in (done_in(root) for root in roots[1:])]
+        (end,) = [record for record in read_journal(run_folders(roots[0])[-1]) if record["type"] == "ended"][-1:]
+        saved = end["result"]["checkpoints"]
+        kept = [path.stat().st_size for path in roots[-1].glob(f"runs/*/{CHECKPOINTS}/*")]
+        return {
+            "steps done again": sum(again),
+            "checkpoints of the whole run": saved["written"],
+            "ms blocked per checkpoint": round(1000 * saved["blocked_seconds"] / saved["written"], 3),
+            "bytes kept of the last run": sum(kept),
         }
 
     def _start(self, root: Path) -> int:
@@ -82,14 +112,14 @@ class Campaign:
         self.phases[:] = bytes(len(self.phases))
         child = os.fork()
         if not child:
-            self._be_a_run(root, ["-J", "with", *words])
+            self._be_a_run(root, ["with", *words])
         return child
 
     def _be_a_run(self, root: Path, arguments: list[str]) -> None:
         """In the child: run, marking what it is at, and never return."""
         code = 1
         try:
-            os.environ["EXPERIMENTS_DIR"] = str(root)
+            os.environ |= {"EXPERIMENTS_DIR": str(root), VARIABLE: f"{self.server.uri}/{DATABASE}"}
             root.mkdir(parents=True, exist_ok=True)
             output = os.open(root / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(output, 1)
@@ -208,6 +238,26 @@ def losses(root: Path) -> dict[int, float]:
             if loss is not None:
                 assert found.setdefault(record["step"], loss) == loss, (folder, record)
     return found
+
+
+def done_in(root: Path) -> list[int]:
+    """The steps of all segments, those that were done again as often as they were."""
+    records = [record for folder in run_folders(root) for record in read_journal(folder)]
+    return [record["step"] for record in records if "train.loss" in record.get("values", {})]
+
+
+def in_the_database(database: Mongo, root: Path) -> int:
+    """Bring in what killed segments had still to write, hold the curve against the journals; returns its points."""
+    folders = run_folders(root)
+    for folder in folders:
+        assert replay(folder, database) in ("written", "present")
+    curve = queries.curves(database, [folders[-1].name], ["train.loss"])
+    assert dict(zip(curve["step"], curve["value"], strict=True)) == losses(root)
+    assert len(curve) == STEPS
+    statuses = [queries.find_run(database, folder.name)["status"] for folder in folders]
+    assert statuses == ["DEAD"] * (len(folders) - 1) + ["COMPLETED"], statuses
+    assert database.runs.count_documents({"uid": {"$in": [folder.name for folder in folders]}}) == len(folders)
+    return len(curve)
 
 
 def main() -> None:

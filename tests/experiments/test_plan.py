@@ -87,7 +87,9 @@ def test_the_data_may_have_no_labels(planned: Any) -> None:
 
 
 def test_timed_steps_of_a_small_recipe(planned: Any) -> None:
-    assert " s a step of 100, " in planned("digits", steps=1)["time"]
+    timed = planned("digits", steps=1)["time"]
+    assert " s a step of 100, " in timed
+    assert timed.endswith(", 1 thread))")  # as the run itself would take
     fixed = planned("digits", "teaching=fixed", "batch_size=7", "compile=false", steps=1)["time"]
     assert " s a step of 7, " in fixed
     assert planned("digits")["time"].startswith("not timed (")

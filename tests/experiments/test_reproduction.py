@@ -25,7 +25,7 @@ def test_a_command_can_be_read(command: str) -> None:
 
 @pytest.mark.parametrize("words", WORDS)
 def test_words_that_are_added_can_be_read(words: str) -> None:
-    recipe = "imagenet_labels" if "mixup" in words else "imagenet"
+    recipe = "imagenet_labels" if words.startswith("views.mixup") else "imagenet"
     config.read([recipe, *shlex.split(words)])
 
 

@@ -7,8 +7,11 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +220,56 @@ def test_other_data_are_refused_unless_anyway(
     finally:
         shutil.rmtree(data)
         moved.rename(data)
+
+
+def test_a_signature_is_nowhere_and_the_run_goes_on_without_it(
+    train: Callable[..., Any], tmp_path: Path, address: str
+) -> None:
+    from framework.models import catalog
+    from framework.models.initial import parameters
+
+    convnet = catalog.build("convnet", {"widths": [4]}, 3, 8, 1)
+    arrays = {name: np.array(keras_to_numpy(variable)) for name, variable in parameters(convnet).items()}
+    np.savez(tmp_path / "served/w.npz", **arrays)
+    url = f"{address}/w.npz?X-Signature=S3cret"
+    teacher = {"name": "convnet", "options": {"widths": [4]}, "weights": url}
+    changes = FUNMATCH | {"teachers": [teacher]}
+    with pytest.raises(KeyboardInterrupt, match="PREEMPTED"):
+        train(Losses(STOP), changes, folder=tmp_path / "first")
+    (tmp_path / "served/w.npz").unlink()
+    origin = resuming.load(tmp_path / "first")
+    (stored,) = origin.spec.teachers
+    assert re.fullmatch(re.escape(f"{address}/w.npz?***#sha256=") + r"\w{64}", str(stored.weights))
+    second = Losses()
+    train(second, origin.spec.to_dict(), folder=tmp_path / "second", resume=tmp_path / "first")
+    assert max(second.values) == STEPS
+    places = (tmp_path / "first", tmp_path / "second", Path(os.environ["EXPERIMENTS_DIR"]))
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if b"S3cret" in path.read_bytes() or "S3cret" in str(path)]
+
+
+def keras_to_numpy(variable: Any) -> np.ndarray:
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(variable))
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A server's, which has the folder `served`."""
+    (tmp_path / "served").mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Not on the tests' stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "served"))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def checkpoint(folder: Path, step: int, **metadata: Any) -> Path:

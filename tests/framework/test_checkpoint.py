@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import signal
 import subprocess
 import sys
@@ -105,6 +106,33 @@ def test_the_message_names_the_file_and_the_array(file: Path) -> None:
     file.write_bytes(whole)
     with pytest.raises(DamagedFile, match=r"a\.safetensors is damaged: array 'student/kérnel' does not verify"):
         read_arrays(file)
+
+
+def test_a_file_of_somebody_s_making_is_refused(tmp_path: Path) -> None:
+    """Nothing is allocated for what a header claims, and nothing is unpacked that is nested without end."""
+    header = b'{"a":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]},"__metadata__":{"crc32":"{}","values":"{}"}}'
+    for text in (b"[" * 100_000, header % (10**15, 4 * 10**15), b'{"__metadata__":{"values":' + b'{"a":' * 50_000):
+        (tmp_path / "a").write_bytes(len(text).to_bytes(8, "little") + text)
+        with pytest.raises(DamagedFile):
+            read_arrays(tmp_path / "a")
+    (tmp_path / "a").write_bytes((2**63).to_bytes(8, "little") + b"{}")
+    with pytest.raises(DamagedFile):
+        read_arrays(tmp_path / "a")
+
+
+def test_nothing_is_unpickled() -> None:
+    """No module of the project's, whatever is in a file, makes objects of it."""
+    modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
+    for path in [path for top in ("framework", "backends", "experiments") for path in (ROOT / top).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", [])] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not modules & {name.partition(".")[0] for name in names}, path
+            if isinstance(node, ast.Call):
+                given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+                assert not given.get("allow_pickle"), path
+                assert given.get("safe_mode", True), path
+                assert ast.unparse(node.func) != "torch.load" or given.get("weights_only"), path
 
 
 def test_a_missing_file_is_no_damage(tmp_path: Path) -> None:

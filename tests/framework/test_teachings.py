@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from framework.errors import UserError
@@ -47,11 +49,24 @@ def test_labels_may_go_unmixed() -> None:
     assert resolve("labels", 0.0).mixup == 0
 
 
-@pytest.mark.parametrize("name", [*PAPER.keys() - {"same/ic,mix"}, "fixed", "independent", "consistent"])
+@pytest.mark.parametrize("name", ["ind/rc", "ind/ic", "independent", "fix/cc", "fixed"])
+def test_views_of_their_own_may_be_mixed(name: str) -> None:
+    plain = resolve(name, None)
+    assert resolve(name, 0.0) == plain
+    assert resolve(name, 0.5) == replace(plain, mixup=0.5)
+
+
+@pytest.mark.parametrize("name", ["fix/rs", "same/rc", "same/ic", "consistent"])
 def test_a_contradiction_is_refused(name: str) -> None:
     assert resolve(name, 0.0).mixup == 0
     with pytest.raises(UserError, match="say teaching=funmatch"):
         resolve(name, 0.5)
+
+
+def test_targets_of_plain_images_are_not_for_mixed_ones() -> None:
+    assert resolve("fix/ic_ens", 0.0).mixup == 0
+    with pytest.raises(UserError, match=r"fix/ic_ens.*targets for images as they are"):
+        resolve("fix/ic_ens", 0.5)
 
 
 @pytest.mark.parametrize("name", ["funmatch", "same/ic,mix"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,7 @@ def test_a_file_of_another_size_or_no_model_is_explained(tmp_path: Path) -> None
     (tmp_path / "broken.keras").write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"broken.keras' can't be loaded: "):
         catalog.build(str(tmp_path / "broken.keras"), {}, 5, 8, seed=0)
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", bytes(2**27))
+    with pytest.raises(UserError, match=r"bomb.keras' can't be loaded: [\d,]+ bytes that would unpack to 134,"):
+        catalog.build(str(tmp_path / "bomb.keras"), {}, 5, 8, seed=0)

@@ -89,6 +89,14 @@ def test_agreement_equals_the_authors(file: str, key: str, sums: Sums) -> None:
         assert found[f"student.agreement@{k}"] == expected
 
 
+@pytest.mark.parametrize(("file", "key"), params(AGREEMENTS))
+def test_ranks_are_the_authors_agreement_at_any_k(file: str, key: str, jitted: Any) -> None:
+    case, k = key.split("/agree_k")
+    student, teacher = (ops.convert_to_tensor(DISTANCES[file][f"{case}/{who}"]) for who in ("student", "teacher"))
+    rank = np.array(ops.convert_to_numpy(jitted(evaluation.teacher_rank)(student, teacher)))
+    np.testing.assert_array_equal(rank < int(k), DISTANCES[file][key])
+
+
 @pytest.mark.parametrize(("file", "key"), params(DIVERGENCES))
 def test_kl_is_the_authors_at_temperature_one(file: str, key: str, sums: Sums) -> None:
     student, teacher = (DISTANCES[file][f"{key.partition('/')[0]}/{who}"] for who in ("student", "teacher"))

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -410,3 +410,55 @@ def test_log_every() -> None:
 def test_nested() -> None:
     assert nested({"a.b.c": 1, "a.b.d": 2, "e": 3, "a.f": 4}) == {"a": {"b": {"c": 1, "d": 2}, "f": 4}, "e": 3}
     assert nested({}) == {}
+
+
+def spoiling(loop: Loop, *steps: int) -> None:
+    """Let the images of some steps be such that the loss is no number."""
+    batches = loop.batches
+
+    def spoiled(start: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(start), start + 1):
+            if step in steps:
+                assert batch.draws is not None
+                nowhere = replace(batch.draws.student, boxes=batch.draws.student.boxes * np.nan)
+                batch = replace(batch, draws=replace(batch.draws, student=nowhere, teacher=nowhere))
+            yield batch
+
+    loop.batches = spoiled
+
+
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_a_step_that_is_left_out_is_as_if_it_had_not_been(made: Callable[..., Loop], log_every: int) -> None:
+    told: list[str] = []
+    loop = made(
+        on_nan="skip", warn=told.append, cadence=Cadence(STEPS, log_every, 0), explain=lambda step: f" <{step}>"
+    )
+    spoiling(loop, 2, 3, 5)
+    outcome = loop.run()
+    assert (outcome.status, outcome.steps, outcome.result["skipped"]) == ("COMPLETED", STEPS, 3)
+    recorder: Any = loop.recorder
+    assert recorder.steps("train.skipped") == [2, 3, 5]
+    assert len(set(recorder.steps("train.loss"))) == len(recorder.steps("train.loss"))
+    assert [line.partition(";")[0] for line in told] == [
+        f"warning: the loss is nan at step {step} <{step}>" for step in (2, 3, 5)
+    ]
+    # The same steps by hand.
+    plain = made(1, checkpoints=None)
+    plain.trainer.restore(made().trainer.state())
+    for batch in plain.batches(0):
+        if plain.trainer.steps_done + 1 in (2, 3, 5):
+            plain.trainer.steps_done += 1
+        else:
+            plain.trainer.step(batch)
+    assert loop.checkpoints is not None
+    assert equal(loop.checkpoints.load()[0], plain.trainer.state())
+
+
+def test_a_run_of_nothing_but_bad_steps_ends(made: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("framework.skipping.MOST", 3)
+    loop = made(on_nan="skip", warn=lambda line: None, cadence=Cadence(STEPS, 1, 0, 1e9))
+    spoiling(loop, *range(2, STEPS + 1))
+    outcome = loop.run()
+    assert outcome.status == "FAILED"
+    assert "the loss is nan at step 5: try a lower" in str(outcome.error)
+    assert outcome.kept is None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from framework.losses import DISTANCES, ENSEMBLES, cross_entropy, kl
+from framework.losses import DISTANCES, ENSEMBLES, cross_entropy, hard, kl, soft_cross_entropy
 from tests.recorded import params, recordings
 
 GOLDEN = recordings("distances")
@@ -25,6 +25,8 @@ OTHERS = [
     if key.partition("/")[2] in DISTANCES.keys() - {"kl"}
 ]
 HARD = [(file, key) for file, key in OTHERS if key.endswith("/hard")]
+SMOOTHED = [(file, key) for file, arrays in GOLDEN.items() for key in arrays.files if "/hard_ls" in key]
+SOFT = [(file, key) for file, arrays in GOLDEN.items() for key in arrays.files if key.endswith("/soft_labels")]
 
 
 def logits(file: str, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +60,23 @@ def test_other_distances_equal_the_authors(file: str, key: str) -> None:
     name = key.partition("/")[2]
     each = computed(lambda student, teacher: DISTANCES[name](student, teacher, 3.0), *logits(file, key))
     np.testing.assert_allclose(each, GOLDEN[file][key], rtol=2e-5, atol=2e-5 if name == "hard" else 2e-6)
+
+
+@pytest.mark.parametrize(("file", "key"), params(SMOOTHED))
+def test_smoothed_hard_targets_equal_the_authors(file: str, key: str) -> None:
+    smoothing = float(key.partition("/hard_ls")[2])
+    each = computed(lambda student, teacher: hard(student, teacher, 1.0, smoothing), *logits(file, key))
+    np.testing.assert_allclose(each, GOLDEN[file][key], rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("file", "key"), params(SOFT))
+def test_soft_labels_cost_what_they_cost_the_authors(file: str, key: str) -> None:
+    case, (student, _) = key.partition("/")[0], logits(file, key)
+    each = computed(soft_cross_entropy, student, GOLDEN[file][key])
+    np.testing.assert_allclose(each, GOLDEN[file][f"{case}/softmax_xent"], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(each.mean(), GOLDEN[file][f"{case}/softmax_xent_mean"], rtol=2e-5, atol=2e-6)
+    entropy = computed(lambda own: soft_cross_entropy(own, ops.softmax(own)), student)
+    np.testing.assert_allclose(entropy, GOLDEN[file][f"{case}/entropy_student"], rtol=2e-5, atol=2e-6)
 
 
 def test_every_distance_is_compared() -> None:

@@ -95,7 +95,7 @@ def test_a_shared_view_of_two_sizes_is_one_crop(sizes: Any, rendered: bool) -> N
     alone = {size: views_of(task_of(views={"size": size} | options), batch)[0] for size in (6, 9)}
     if rendered:
         bare = {size: views_of(task_of(teaching="same/ic", views={"size": size}), batch)[0] for size in (6, 9)}
-        views = (bare[6], *(bare[size] for size in task.spec.view_sizes))
+        views = (bare[6], *(bare[size] for size in task.spec.teacher_sizes))
         batch = Batch(views=views, draws=batch.draws, mix=batch.draws.mix)
     student, *teachers = views_of(task, batch)
     np.testing.assert_allclose(student, alone[6], rtol=0, atol=1e-6)
@@ -155,6 +155,36 @@ def test_rendered_views_pass_as_they_are() -> None:
     np.testing.assert_array_equal(found[1], teacher)
     shared = views_of(task, Batch(views=(student, student)))
     np.testing.assert_array_equal(shared[1], student)
+
+
+def test_each_teacher_may_be_given_its_own_view() -> None:
+    task = task_of(teaching="independent", teachers=[MODEL] * 4)
+    student, one, other = np.random.default_rng(1).uniform(-1, 1, (3, 4, 6, 6, 3)).astype(np.float32)
+    batch = Batch(views=(student, one, other, student, one))
+    assert {name for name in task.shown(batch) if name.startswith("view")} == {
+        "view.student",
+        "view.teacher0+3",
+        "view.teacher1",
+    }
+    for found, expected in zip(views_of(task, batch), batch.views or (), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="2 teachers' views for 4 teachers"):
+        task.shown(Batch(views=(student, one, other)))
+
+
+@pytest.mark.parametrize("rendered", [False, True])
+@pytest.mark.parametrize("teaching", ["ind/ic", "ind/rc", "fixed", "fix/cc"])
+def test_views_of_their_own_are_mixed_by_one_factor(teaching: str, rendered: bool) -> None:
+    """As the authors' trainer mixes all views of a batch."""
+    task, mixing = task_of(teaching=teaching), task_of(teaching=teaching, views={"size": 6, "mixup": 0.5})
+    batch = batch_of(mixing)
+    factor = batch.draws.mix
+    assert 0.5 < factor < 0.99
+    plain = views_of(task, batch)
+    assert not np.allclose(*plain)
+    given = Batch(views=tuple(plain), mix=factor) if rendered else batch
+    for found, view in zip(views_of(mixing, given), plain, strict=True):
+        np.testing.assert_allclose(found, factor * view + (1 - factor) * np.roll(view, 1, axis=0), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("teaching", ["fixed", "independent", "funmatch"])
@@ -228,6 +258,17 @@ def test_an_ensemble_is_one_teacher(ensemble: str) -> None:
     tensors = [ops.convert_to_tensor(array.astype(np.float32)) for array in (student, *teachers)]
     found = float(ops.convert_to_numpy(task.loss(tensors[0], tensors[1:], {})))
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothing_is_of_the_hard_distance() -> None:
+    logits = [ops.convert_to_tensor(np.array([[1.0, 3.0, 0.0]], np.float32)) for _ in range(2)]
+    losses = [
+        float(ops.convert_to_numpy(task_of(loss={"distance": "hard"} | more).loss(logits[0], logits[1:], {})))
+        for more in ({}, {"label_smoothing": 0.2})
+    ]
+    log = np.array([1.0, 3.0, 0.0]) - np.log(np.exp([1.0, 3.0, 0.0]).sum())
+    target = np.array([0.1, 0.8, 0.1])
+    assert losses == pytest.approx([-log[1], (target * (np.log(target) - log)).sum()], rel=1e-5)
 
 
 def test_names_follow_the_model_and_kernels_decay() -> None:

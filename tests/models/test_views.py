@@ -72,7 +72,8 @@ def test_truncated_crops_equal_the_authors(file: str) -> None:
 def test_the_comparison_can_fail(file: str) -> None:
     """Half a pixel, the antialiased resize: either is far outside the tolerance."""
     assert np.abs(levels(shown(file, 0.5)) - recorded(file, "float")).max() > 1
-    assert np.abs(recorded(file, "antialias_uint8") - recorded(file, "uint8").astype(int)).max() > 1
+    if (GOLDEN[file]["boxes_yxhw"][:, 2:] > GOLDEN[file]["size"]).any():
+        assert np.abs(recorded(file, "antialias_uint8").astype(int) - recorded(file, "uint8")).max() > 1
 
 
 @pytest.mark.parametrize(("file", "key"), CENTRAL)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,24 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
     np.savez(tmp_path / "twice.npz", **twice)
     with pytest.raises(UserError, match="two arrays are 'head/bias'"):
         weights.read(tmp_path / "twice.npz")
+
+
+def test_a_file_that_would_unpack_to_an_absurd_size_is_refused(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.npz"
+    np.savez_compressed(bomb, **{"head/kernel": np.zeros(2**27, np.uint8)})
+    assert bomb.stat().st_size < 2**20
+    with pytest.raises(
+        UserError, match=r"not an \.npz archive of plain arrays \([\d,]+ bytes that would unpack to 134,"
+    ):
+        weights.read(bomb)
+    # Little is said to be in it, and much is asked for.
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "liar.npz", "w") as archive:
+        archive.writestr("head/kernel.npy", buffer.getvalue().replace(b"(3,), }      ", b"(3%s,), }" % (b"0" * 13)))
+    with pytest.raises(UserError, match=r"not an \.npz archive of plain arrays"):
+        weights.read(tmp_path / "liar.npz")
+    # A model that has not begun to learn its head is no bomb.
+    arrays = {"head/kernel": np.zeros((2048, 1000), np.float32)}
+    np.savez_compressed(tmp_path / "zeros.npz", **arrays)
+    assert weights.read(tmp_path / "zeros.npz")["head/kernel"].shape == (2048, 1000)

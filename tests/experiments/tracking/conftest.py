@@ -13,7 +13,7 @@ import pytest
 from experiments.tracking.embedded import find_mongod
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import VARIABLE, Destination, open_database
-from experiments.tracking.recorder import Tracker
+from experiments.tracking.recorder import Pace, Tracker
 
 PROJECT = Path(__file__).parents[3]
 _counter = itertools.count()
@@ -53,7 +53,7 @@ def destination(server: Destination, tmp_path: Path) -> Destination:
 
 @pytest.fixture
 def tracker(destination: Destination) -> Iterator[Tracker]:
-    with Tracker(new_run_folder(destination.root), destination, interval=0.05) as tracker:
+    with Tracker(new_run_folder(destination.root), destination, Pace(interval=0.05)) as tracker:
         yield tracker
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from experiments.tracking import parts
 from experiments.tracking.journal import (
     JOURNAL,
     Journal,
     JournalReader,
     is_alive,
+    last_records,
     new_run_folder,
     new_uid,
     read_journal,
@@ -136,3 +138,64 @@ def test_no_flipped_bit_and_no_cut_is_read_as_something_else(tmp_path: Path) -> 
         assert [record for record in written if record in read] == read
         assert len(read) >= (len(written) - 2 if number % 2 else whole[: len(damaged)].count(b"\n"))
         assert len(read) < len(written)
+
+
+def written_in_parts(root: Path, count: int) -> Path:
+    folder = new_run_folder(root)
+    journal = Journal(folder, part_bytes=2000)
+    for step in range(count):
+        journal.append("metrics", {"step": step, "values": {"train.loss": 1.0 / (step + 1)}})
+    journal.close()
+    return folder
+
+
+def test_a_long_journal_goes_on_in_further_files_which_are_compressed(tmp_path: Path) -> None:
+    folder = written_in_parts(tmp_path, 200)
+    suffixes = [part.path.suffix for part in parts.found(folder)]
+    assert len(suffixes) > 5
+    # The first has the lock, the last is being written.
+    assert suffixes == [".jsonl", *[".gz"] * (len(suffixes) - 2), ".jsonl"]
+    assert [step for step, _ in metrics(folder)] == list(range(200))
+    assert [record["step"] for record in last_records(folder, 300)][-2:] == [198, 199]
+    reader, seen = JournalReader(folder), []
+    for size in (7, 5000, 1, 300, *[900] * 60):
+        seen += [record["step"] for record in reader.read(size) if record["type"] == "metrics"]
+    assert seen == list(range(200))
+    # Going on from an offset is the same as reading on, and a journal that is opened again goes on in its last file.
+    assert JournalReader(folder, reader.offset).read() == []
+    again = Journal(folder, part_bytes=2000)
+    assert again.size() > reader.offset
+    again.append("metrics", {"step": 200, "values": {}})
+    again.close()
+    assert [record["type"] for record in JournalReader(folder, reader.offset).rest()] == ["journal", "metrics"]
+
+
+def test_a_run_that_is_killed_while_a_file_is_compressed_loses_nothing(tmp_path: Path) -> None:
+    folder = written_in_parts(tmp_path, 200)
+    before = metrics(folder)
+    packed = parts.found(folder)[2]
+    plain = packed.path.with_suffix("")
+    with packed.open() as file:
+        plain.write_bytes(file.read())
+    assert metrics(folder) == before
+    packed.path.unlink()
+    packed.path.with_name(f".{packed.path.name}.tmp").write_bytes(b"half of it")
+    assert metrics(folder) == before
+
+
+def test_no_damage_of_a_compressed_file_is_read_as_something_else(tmp_path: Path) -> None:
+    folder, rng = written_in_parts(tmp_path, 100), random.Random(0)
+    written = [repr(record) for record in read_journal(folder)]
+    packed = parts.found(folder)[1].path
+    whole = packed.read_bytes()
+    for number in range(200):
+        damaged = bytearray(whole)
+        if number % 2:
+            damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        else:
+            del damaged[rng.randrange(len(whole)) :]
+        packed.write_bytes(damaged)
+        reader = JournalReader(folder)
+        read = [repr(record) for record in reader.rest()]
+        assert [record for record in written if record in read] == read
+        assert reader.damaged or read == written

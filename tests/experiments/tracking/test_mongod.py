@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,7 @@ from framework.errors import UserError
         ("mongodb://a:b@x:1,y:2/runs?w=1", "mongodb://a:b@x:1,y:2/runs?w=1", "runs"),
         ("mongodb+srv://x.example", "mongodb+srv://x.example", DEFAULT_NAME),
         ("mongodb://%2Ftmp%2Fm.sock", "mongodb://%2Ftmp%2Fm.sock", DEFAULT_NAME),
+        ("mongodb://ann@x:1/runs", "mongodb://ann@x:1/runs", "runs"),
     ],
 )
 def test_addresses(text: str, uri: str, name: str) -> None:
@@ -39,10 +44,13 @@ def closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_named_server_that_is_away_costs_five_seconds_and_one_line(tmp_path: Path) -> None:
+def test_a_named_server_that_is_away_costs_five_seconds_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, f"mongodb://ann:pass-word@127.0.0.1:{closed_port()}/x")
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
-        open_database(f"mongodb://ann:pass-word@127.0.0.1:{closed_port()}/x", False, tmp_path)
+        open_database(None, False, tmp_path)
     assert time.monotonic() - start < 7.0  # 5 s, and room for a busy machine; without the ping it would be 30 s
     message = str(caught.value)
     assert "not reached within 5 s" in message
@@ -58,6 +66,43 @@ def test_the_variable_is_used_after_the_flag(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="-m: 'nor this'"):
         open_database("nor this", False, tmp_path)
     assert open_database(None, True, tmp_path).database is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mongodb://ann:pass-word@db.example/x",
+        "mongodb+srv://db.example/x?tls=true&tlsCertificateKeyFilePassword=pass-word",
+    ],
+)
+def test_a_password_on_the_command_line_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(UserError, match=f"write the URI into {VARIABLE}, or into a file with chmod 600") as caught:
+        open_database(address, False, tmp_path)
+    assert "pass-word" not in str(caught.value)
+
+
+def test_a_file_with_the_address_is_its_users_alone(
+    server: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "uri"
+    file.write_text(f"{EmbeddedServer(server.root).uri}/by_file\n")
+    file.chmod(0o640)
+    with pytest.raises(UserError, match="others may read or own this file; chmod 600"):
+        open_database(f"@{file}", False, tmp_path)
+    file.chmod(0o600)
+    with open_database(f"@{file}", False, tmp_path) as destination:
+        assert destination.database is not None
+        assert destination.database.name == "by_file"
+        assert destination.replay_command() == f"python -m experiments.db replay -m @{file}"
+    monkeypatch.setenv(VARIABLE, f"@{file}")
+    with open_database(None, False, tmp_path) as destination:
+        assert destination.database is not None
+        assert "by_file" not in destination.describe()
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="can't be read: it is no text"):
+        open_database(f"@{file}", False, tmp_path)
+    with pytest.raises(UserError, match="can't be read: No such file"):
+        open_database(f"@{file}x", False, tmp_path)
 
 
 def test_journal_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +130,56 @@ def test_a_full_uri_reaches_a_server_and_makes_the_indexes(server: Destination, 
         assert indexes["uid_unique"]["unique"]
         assert {"fingerprint_1", "fingerprint_no_seed_1", "config.backend_1"} < set(indexes)
         assert destination.replay_command() == f"python -m experiments.db replay -m {uri}/by_uri"
+
+
+@pytest.fixture
+def encrypted(binary: Path, tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """The port of a server that speaks TLS alone, and the certificate that it signed itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_text(key.read_text() + certificate.read_text())
+    port = closed_port()
+    (tmp_path / "db").mkdir()
+    places = [f"--dbpath={tmp_path / 'db'}", f"--port={port}", "--bind_ip=127.0.0.1", "--nounixsocket"]
+    options = ["--tlsMode=requireTLS", f"--tlsCertificateKeyFile={both}", "--wiredTigerCacheSizeGB=0.25"]
+    server = subprocess.Popen([str(binary), *places, *options], stdout=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while server.poll() is None and time.monotonic() < deadline:
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        assert server.poll() is None, server.communicate()[0][-2000:]
+        yield port, certificate
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_tls_with_a_certificate_of_ones_own(encrypted: tuple[int, Path], tmp_path: Path) -> None:
+    port, certificate = encrypted
+    address = f"mongodb://localhost:{port}/runs?tls=true"
+    with open_database(f"{address}&tlsCAFile={certificate}", False, tmp_path) as destination:
+        assert destination.database is not None
+        destination.database.runs.insert_one({"_id": 1})
+        assert destination.database.runs.count_documents({}) == 1
+        assert destination.replay_command().endswith(f"-m {address}&tlsCAFile={certificate}")
+    # Neither an unknown certificate nor one of another host is taken, and nobody falls back to plain text.
+    elsewhere = f"mongodb://127.0.0.1:{port}/runs?tls=true&tlsCAFile={certificate}"
+    with ThreadPoolExecutor(3) as pool:
+        told = list(pool.map(refusal, [address, elsewhere, f"localhost:{port}:runs"], [tmp_path] * 3))
+    assert "certificate verify failed" in told[0]
+    assert "IP address mismatch" in told[1]
+    assert "not reached within 5 s" in told[2]
+
+
+def refusal(address: str, folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        open_database(address, False, folder)
+    return str(caught.value)

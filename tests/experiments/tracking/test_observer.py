@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import gridfs
 import pytest
 
 from experiments.tracking.files import OUTPUT
+from experiments.tracking.journal import JOURNAL
 from experiments.tracking.mongod import Destination
 from experiments.tracking.recorder import Tracker
 
@@ -60,6 +62,23 @@ def test_a_completed_run_in_sacreds_layout(tracker: Tracker, destination: Destin
     assert "pass" not in (tracker.folder / OUTPUT).read_text()
 
 
+def test_credentials_of_remotes_options_and_addresses_are_nowhere(tracker: Tracker, destination: Destination) -> None:
+    secret = "S3cretWord"
+    git = {"url": f"https://oauth2:{secret}@git.example/a/b.git", "commit": "ab12", "dirty": False}
+    info = {"name": "run", "base_dir": "", "sources": [], "dependencies": [], "repositories": [git, git]}
+    meta = {"options": {"--mongo_db": f"mongodb://ann:{secret}@db/x", "--comment": f"token={secret}"}}
+    config = {"teachers": [{"weights": f"https://bucket.example/w.npz?X-Amz-Signature={secret}"}], "api_key": secret}
+    tracker.observer.started_event(info, "main", {}, datetime(2026, 1, 1), config, meta, None)
+    tracker.record("warning", text=f"https://bucket.example/w.npz?sig={secret} answers 403")
+    assert tracker.close() is None
+    assert destination.database is not None
+    (found,) = destination.database.runs.find()
+    assert found["experiment"]["repositories"] == [git | {"url": "https://***@git.example/a/b.git"}]
+    assert found["config"]["teachers"][0]["weights"] == "https://bucket.example/w.npz?***"
+    assert secret not in str(found)
+    assert secret not in (tracker.folder / JOURNAL).read_text()
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -90,6 +109,22 @@ def test_sources_are_uploaded_once_for_all_runs(tracker: Tracker, destination: D
     assert again["experiment"]["sources"] == sources
     assert destination.database is not None
     assert gridfs.GridFS(destination.database).get(sources[0][1]).read() == Path(__file__).read_bytes()
+
+
+def test_all_of_the_output_is_in_a_file_and_its_tail_in_the_database(
+    tracker: Tracker, destination: Destination
+) -> None:
+    def main() -> None:
+        for number in range(20_000):
+            print(f"line {number}")
+
+    found = run(tracker, main, destination)
+    lines = (tracker.folder / OUTPUT).read_text().splitlines()
+    assert [line for line in lines if line.startswith("line ")] == [f"line {number}" for number in range(20_000)]
+    tail = found["captured_out"]
+    assert len(tail) < 70_000
+    assert "line 19999" in tail
+    assert f"bytes before this are in {tracker.folder / OUTPUT}" in tail.splitlines()[0]
 
 
 def test_output_that_a_filter_shortened_is_written_afresh(tracker: Tracker) -> None:

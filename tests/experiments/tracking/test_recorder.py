@@ -16,7 +16,7 @@ from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import Destination, open_database
 from experiments.tracking.publisher import Mongo, replay
-from experiments.tracking.recorder import Tracker
+from experiments.tracking.recorder import Pace, Tracker
 from framework.protocols import Recorder
 
 
@@ -68,10 +68,11 @@ def test_previews_are_found_the_way_other_sacred_tools_look_for_them(
     assert points(database, tracker.uid, "train.loss") == [(step, float(step)) for step in range(5 * CHUNK + 7)]
 
 
-def test_a_hundred_thousand_points(tracker: Tracker, destination: Destination) -> None:
-    for step in range(100_000):
-        tracker.metrics(step, {"loss": 1.0 / (step + 1)})
-    assert tracker.close(timeout=60.0) is None
+def test_a_hundred_thousand_points(destination: Destination) -> None:
+    with Tracker(new_run_folder(destination.root), destination, Pace(interval=0.05, close=60.0)) as tracker:
+        for step in range(100_000):
+            tracker.metrics(step, {"loss": 1.0 / (step + 1)})
+    assert tracker.note is None
     assert points(destination.database, tracker.uid, "loss") == [(step, 1.0 / (step + 1)) for step in range(100_000)]
 
 
@@ -79,7 +80,7 @@ def test_a_hundred_thousand_points(tracker: Tracker, destination: Destination) -
 def test_a_server_killed_in_mid_run_loses_no_point_and_doubles_none(tmp_path: Path) -> None:
     with open_database(None, False, tmp_path, required=True) as destination:
         server = EmbeddedServer(tmp_path)
-        with Tracker(new_run_folder(tmp_path), destination, interval=0.02) as tracker:
+        with Tracker(new_run_folder(tmp_path), destination, Pace(interval=0.02)) as tracker:
             tracker.publish()
             pids = set()
             for step in range(6_000):
@@ -101,13 +102,13 @@ def test_a_server_killed_in_mid_run_loses_no_point_and_doubles_none(tmp_path: Pa
 @pytest.mark.usefixtures("binary")
 def test_a_server_that_was_stopped_is_started_again_for_the_end_of_the_run(tmp_path: Path) -> None:
     with open_database(None, False, tmp_path, required=True) as destination:
-        tracker = Tracker(new_run_folder(tmp_path), destination, interval=0.02)
+        tracker = Tracker(new_run_folder(tmp_path), destination, Pace(interval=0.02, close=8.0))
         tracker.metrics(1, {"loss": 1.0})
         tracker.publish()
         assert EmbeddedServer(tmp_path).stop()
         tracker.metrics(2, {"loss": 2.0})
         tracker.ended("COMPLETED", {})
-        assert tracker.close(timeout=2.0) is None
+        assert tracker.close() is None
         assert points(destination.database, tracker.uid, "loss") == [(1, 1.0), (2, 2.0)]
 
 
@@ -118,13 +119,13 @@ def test_a_server_that_does_not_come_back_costs_one_line_and_a_replay_mends_it(
     away = tmp_path / "away"
     with open_database(None, False, away, required=True) as lost:
         named = Destination(tmp_path, lost.database, flag="-m x:1:y", _where="MongoDB at x:1:y")
-        tracker = Tracker(new_run_folder(tmp_path), named, interval=0.02)
+        tracker = Tracker(new_run_folder(tmp_path), named, Pace(interval=0.02, close=2.0))
         tracker.started({"seed": 1}, {})
         tracker.publish()
         assert EmbeddedServer(away).stop()
         tracker.metrics(1, {"loss": 1.0})
         tracker.ended("COMPLETED", {"a": 1})
-        note = tracker.close(timeout=1.0)
+        note = tracker.close()
     assert note is not None
     assert "python -m experiments.db replay -m x:1:y" in note
     assert "\n" not in note
@@ -183,6 +184,18 @@ def test_artifacts(
     assert described[1]["sha256"] == files.digest(large)
 
 
+@pytest.mark.parametrize("name", ["../../outside", "..", "/etc/hosts", "a\0b", "é/ü\n", "long" * 200, "C:\\x", "."])
+def test_no_name_leaves_the_folder(tracker: Tracker, destination: Destination, tmp_path: Path, name: str) -> None:
+    (tmp_path / "plot.svg").write_text("content")
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(tracker.folder)}
+    tracker.artifact(tmp_path / "plot.svg", name)
+    assert tracker.close() is None
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tracker.folder)} == before
+    (copy,) = (tracker.folder / "artifacts").iterdir()
+    assert copy.read_text() == "content"
+    assert [entry["name"] for entry in run_of(destination.database, tracker.uid)["files"]] == [name]  # type: ignore[attr-defined]
+
+
 def test_without_a_database_the_tracker_is_a_journal(tmp_path: Path) -> None:
     with Tracker(new_run_folder(tmp_path), Destination(tmp_path)) as tracker:
         tracker.metrics(1, {"loss": 1.0})
@@ -190,9 +203,10 @@ def test_without_a_database_the_tracker_is_a_journal(tmp_path: Path) -> None:
     assert tracker.note is None
 
 
-def test_what_the_database_refuses_is_said_and_ends_nothing(tracker: Tracker, destination: Destination) -> None:
+def test_what_the_database_refuses_is_said_and_ends_nothing(destination: Destination) -> None:
+    tracker = Tracker(new_run_folder(destination.root), destination, Pace(close=1.0))
     tracker.annotate(huge="x" * (17 * 2**20))
     tracker.ended("COMPLETED", {})
-    note = tracker.close(timeout=1.0)
+    note = tracker.close()
     assert note is not None
     assert "python -m experiments.db replay" in note

@@ -123,8 +123,9 @@ def test_several_teachers_see_each_size_once() -> None:
     loader = Loader(spec(teachers=teachers, views={"size": 8, "teacher_size": [12, 8, 12]}), VARIED, 6)
     views = loader.batch(0).views
     assert views is not None
-    assert [view.shape[1] for view in views] == [8, 12, 8]
+    assert [view.shape[1] for view in views] == [8, 12, 8, 12]
     assert views[0] is views[2]
+    assert views[1] is views[3]
 
 
 @pytest.mark.parametrize("source", [SMALL, VARIED], ids=["uniform", "varied"])
