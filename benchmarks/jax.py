@@ -32,12 +32,15 @@ def standardised(kernel: Array) -> Array:
 
 def group_norm(params: Params, name: str, x: Array, groups: int) -> Array:
     """Normalise over space and groups of channels."""
-    batch, height, width, channels = x.shape
-    grouped = x.reshape(batch, height * width, groups, channels // groups)
-    mean = grouped.mean((1, 3), keepdims=True)
-    variance = jnp.square(grouped - mean).mean((1, 3), keepdims=True)
-    normal = ((grouped - mean) * lax.rsqrt(variance + 1e-5)).reshape(x.shape)
-    return normal * params[f"{name}/scale"] + params[f"{name}/bias"]
+    batch, _, _, channels = x.shape
+
+    def group_mean(values: Array) -> Array:
+        means = values.mean((1, 2)).reshape(batch, groups, -1).mean(2)
+        return jnp.repeat(means, channels // groups, 1).reshape(batch, 1, 1, channels)
+
+    centred = x - group_mean(x)
+    inverse = lax.rsqrt(group_mean(centred * centred) + 1e-5)
+    return centred * (inverse * params[f"{name}/scale"]) + params[f"{name}/bias"]
 
 
 def unit(params: Params, name: str, x: Array, stride: int) -> Array:

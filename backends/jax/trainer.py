@@ -12,6 +12,7 @@ import numpy as np
 from backends.base import Device
 from backends.state import StateNames
 from framework import evaluation
+from framework.models.layers import standardised, standardised_convolutions, standardised_kernels
 from framework.protocols import Array, Batch, EvalBatch
 from framework.spec import DistillSpec
 from framework.task import Task, mode
@@ -26,7 +27,7 @@ class JaxTrainer:
         self.task, self.device = task, device
         self.names = StateNames(task)
         self.steps_done = 0
-        self._frozen = self._put([[np.asarray(v) for v in teacher.variables] for teacher in task.teachers])
+        self._frozen = self._put([_values(teacher) for teacher in task.teachers])
         self._carry = self._put(self.names.initial())
         compile_ = jax.jit if jit else lambda function, **_: function
         self._update = compile_(self._update_of, donate_argnums=0)
@@ -110,14 +111,20 @@ def _call(
     return logits, [scope.get_current_value(variable) for variable in others]
 
 
-def _frozen_call(teacher: Any, values: Sequence[jax.Array], view: jax.Array) -> jax.Array:
-    """A teacher's logits with the values of all its variables given, in the order of `teacher.variables`."""
-    by_id = {id(variable): value for variable, value in zip(teacher.variables, values, strict=True)}
-    params, buffers = (
-        [by_id[id(variable)] for variable in variables]
-        for variables in (teacher.trainable_variables, teacher.non_trainable_variables)
-    )
-    return _call(teacher, params, buffers, view, training=False)[0]
+def _values(teacher: Any) -> dict[str, list[Any]]:
+    """What a frozen model computes with: its standardised kernels, and all its other variables in their order."""
+    kernels = standardised_kernels(teacher)
+    others = [np.asarray(variable) for variable in teacher.variables if id(variable) not in kernels]
+    return {"kernels": list(kernels.values()), "others": others}
+
+
+def _frozen_call(teacher: Any, values: Mapping[str, Sequence[jax.Array]], view: jax.Array) -> jax.Array:
+    """A teacher's logits with its values given, as `_values` has them."""
+    kernels = [id(layer.kernel) for layer in standardised_convolutions(teacher)]
+    others = [variable for variable in teacher.variables if id(variable) not in kernels]
+    mapping = zip(others, values["others"], strict=True)
+    with keras.StatelessScope(state_mapping=mapping), standardised(dict(zip(kernels, values["kernels"], strict=True))):
+        return teacher(view, **mode(teacher, False))
 
 
 def _host(tree: Tree) -> Tree:

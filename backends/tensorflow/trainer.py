@@ -11,6 +11,7 @@ import tensorflow as tf
 from backends.base import Device
 from backends.state import StateNames
 from framework import evaluation
+from framework.models.layers import standardised, standardised_kernels
 from framework.protocols import Array, Batch, EvalBatch
 from framework.spec import DistillSpec
 from framework.task import Task, mode
@@ -32,6 +33,7 @@ class TensorFlowTrainer:
             self._moments = {
                 name: [tf.Variable(array, trainable=False) for array in arrays] for name, arrays in moments.items()
             }
+            self._kernels = [standardised_kernels(teacher) for teacher in task.teachers]
         self._update = tf.function(self._update_of, jit_compile=jit, autograph=False)
         self._sums = tf.function(self._sums_of, jit_compile=jit, autograph=False)
         self._targets = tf.function(self._targets_of, jit_compile=jit, autograph=False)
@@ -93,8 +95,8 @@ class TensorFlowTrainer:
         return self._teach(self.task.views(inputs)[1:])
 
     def _teach(self, views: Sequence[Tensor]) -> list[Tensor]:
-        views = self.task.teacher_views(views)
-        return [teacher(each, **mode(teacher, False)) for teacher, each in zip(self.task.teachers, views, strict=True)]
+        models = zip(self.task.teachers, self._kernels, self.task.teacher_views(views), strict=True)
+        return [_taught(teacher, kernels, view) for teacher, kernels, view in models]
 
     def _sums_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         view, *others = self.task.eval_views(inputs)
@@ -104,6 +106,11 @@ class TensorFlowTrainer:
     def _inputs(self, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         with tf.device(self.device):
             return {name: tf.convert_to_tensor(array) for name, array in arrays.items()}
+
+
+def _taught(teacher: Any, kernels: Mapping[int, Tensor], view: Tensor) -> Tensor:
+    with standardised(kernels):
+        return teacher(view, **mode(teacher, False))
 
 
 def _hosts(tensors: Iterable[Tensor]) -> list[Array]:

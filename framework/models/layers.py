@@ -6,6 +6,10 @@ Variables start as zeros made by numpy, because Keras's own initialisers compile
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Literal
 
 import keras
@@ -34,8 +38,38 @@ def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+class Direct(keras.layers.Layer):
+    """A layer that is nothing but arithmetic on its input, and may be called without Keras's preparations.
+
+    These (casting, masks, the training mode, names) take longer than the arithmetic where an engine runs each operation
+    by itself on small images.
+    """
+
+    def __call__(self, x: Tensor, *others: Any, **keywords: Any) -> Tensor:
+        return self.call(x) if _direct.get() else super().__call__(x, *others, **keywords)
+
+
+_direct: ContextVar[bool] = ContextVar("direct", default=False)
+
+
+def is_direct(model: keras.Model) -> bool:
+    """Whether a model is made of `Direct` layers alone, all in the dtype of its variables and of the views."""
+    layers, dtype = list(model._flatten_layers(include_self=False)), keras.config.floatx()
+    own = type(model).__module__.startswith("framework.models.") and bool(layers)
+    return own and all(isinstance(e, Direct) and e.compute_dtype == e.variable_dtype == dtype for e in layers)
+
+
+def call_directly(model: keras.Model, view: Tensor) -> Tensor:
+    """The logits of a model that `is_direct`."""
+    token = _direct.set(True)
+    try:
+        return model.call(view)
+    finally:
+        _direct.reset(token)
+
+
 @registered
-class Conv2D(keras.layers.Layer):
+class Conv2D(Direct):
     """A convolution without bias. Variable: `kernel` [h, w, I, O].
 
     Args:
@@ -94,10 +128,35 @@ class Conv2D(keras.layers.Layer):
 
 @registered
 class StdConv2D(Conv2D):
-    """A convolution whose kernel is standardised each time it is used (BiT)."""
+    """A convolution whose kernel is standardised each time it is used (BiT), but for those of a frozen model."""
 
     def effective_kernel(self) -> Tensor:
-        return kernels.standardise(super().effective_kernel())
+        given = _standardised.get().get(id(self.kernel))
+        return kernels.standardise(super().effective_kernel()) if given is None else given
+
+
+_standardised: ContextVar[Mapping[int, Tensor]] = ContextVar("standardised", default=MappingProxyType({}))
+
+
+@contextmanager
+def standardised(by_variable: Mapping[int, Tensor]) -> Iterator[None]:
+    """Within it, `StdConv2D` takes the kernels that `standardised_kernels` made, and makes none."""
+    token = _standardised.set(by_variable)
+    try:
+        yield
+    finally:
+        _standardised.reset(token)
+
+
+def standardised_convolutions(model: keras.Model) -> list[StdConv2D]:
+    """All the `StdConv2D` of a model."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, StdConv2D)]
+
+
+def standardised_kernels(model: keras.Model) -> dict[int, Tensor]:
+    """The kernels that a frozen model convolves with, made once: by the `id` of their variables."""
+    made = standardised_convolutions(model)
+    return {id(layer.kernel): ops.cast(layer.effective_kernel(), layer.compute_dtype) for layer in made}
 
 
 @registered
@@ -111,7 +170,7 @@ class DepthwiseConv2D(Conv2D):
 
 
 @registered
-class GroupNorm(keras.layers.Layer):
+class GroupNorm(Direct):
     """Group normalisation with an affine map. Variables: `scale` and `bias` [1, 1, 1, C], as in the authors' files.
 
     Args:
@@ -185,7 +244,7 @@ class BatchNorm(keras.layers.Layer):
 
 
 @registered
-class Dense(keras.layers.Layer):
+class Dense(Direct):
     """The classifier: logits, no activation. Variables: `kernel` [F, C] and `bias` [C].
 
     Args:

@@ -46,7 +46,7 @@ def test_inputs_have_fixed_names_and_the_tasks_precision() -> None:
     task = task_of(schedule={"warmup_steps": 4})
     inputs = task.inputs(batch_of(task), 2)
     draws = {f"student.{name}" for name in ("boxes", "flips", "extra")}
-    scalars = {f"scalar.{name}" for name in ("factor", "correction1", "correction2")}
+    scalars = {f"scalar.{name}" for name in ("factor", "correction1", "correction2", "count")}
     assert set(inputs) == {"images", "mix"} | draws | scalars
     assert inputs["images"].dtype == np.uint8
     assert {inputs[name].dtype for name in scalars | {"mix"}} == {np.dtype(np.float32)}
