@@ -195,6 +195,8 @@ class Task:
         arrays = {"view.student": np.asarray(batch.views, self.dtype)}
         for size, view in zip(self.spec.view_sizes, batch.teacher_views, strict=bool(batch.teacher_views)):
             arrays[f"view.teacher@{size}"] = np.asarray(view, self.dtype)
+        for index, target in enumerate(batch.targets):
+            arrays[f"target{index}"] = target.astype(self.dtype)
         return arrays | {"labels": batch.labels.astype(np.int32), "weights": batch.mask}
 
     def eval_views(self, inputs: Inputs) -> tuple[Tensor, ...]:

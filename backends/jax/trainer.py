@@ -91,7 +91,7 @@ class JaxTrainer:
     def _sums_of(self, carry: Tree, frozen: Tree, inputs: Tree) -> dict[str, jax.Array]:
         (view, *others), student = self.task.eval_views(inputs), self.task.student
         logits, _ = _call(student, carry["params"], carry["buffers"], view, training=False)
-        return self.task.eval_sums(logits, self._teach(frozen, others), inputs)
+        return self.task.eval_sums(logits, self.task.targets(inputs) or self._teach(frozen, others), inputs)
 
     def _put(self, tree: Tree) -> Tree:
         return jax.device_put(tree, self.device)

@@ -101,7 +101,7 @@ class TensorFlowTrainer:
     def _sums_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         view, *others = self.task.eval_views(inputs)
         logits = self.task.student(view, **mode(self.task.student, False))
-        return self.task.eval_sums(logits, self._teach(others), inputs)
+        return self.task.eval_sums(logits, self.task.targets(inputs) or self._teach(others), inputs)
 
     def _inputs(self, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         with tf.device(self.device):

@@ -126,7 +126,8 @@ class TorchTrainer:
     def _sums(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         view, *others = self.task.eval_views(inputs)
         logits = self._call(self.task.student, view, False)
-        return {name: _host(value) for name, value in self.task.eval_sums(logits, self._teach(others), inputs).items()}
+        teachers = self.task.targets(inputs) or self._teach(others)
+        return {name: _host(value) for name, value in self.task.eval_sums(logits, teachers, inputs).items()}
 
     def _inputs(self, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         return {name: self._tensor(array) for name, array in arrays.items()}
