@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from framework.data.loader import EvalBatches
 from framework.data.source import Splits
-from framework.protocols import Trainer
+from framework.protocols import Array, Batch, EvalBatch, Trainer
 from framework.spec import DistillSpec
+
+# The teachers' logits of a split are kept up to so many bytes.
+_KEPT_BYTES = 512 * 2**20
 
 
 class Evaluator:
@@ -21,7 +25,8 @@ class Evaluator:
     """
 
     def __init__(self, spec: DistillSpec, splits: Splits, trainer: Trainer) -> None:
-        self.trainer = trainer
+        self.spec, self.trainer = spec, trainer
+        self._targets: dict[str, list[tuple[Array, ...]] | None] = {}
         subset = spec.evaluation.train_subset
         self.batches: dict[str, EvalBatches] = {}
         if subset:
@@ -40,8 +45,34 @@ class Evaluator:
         return {
             f"{split}.{metric}": value
             for split in wanted
-            for metric, value in self.trainer.evaluate(self.batches[split]).items()
+            for metric, value in self.trainer.evaluate(self._taught(split)).items()
         }
+
+    def _taught(self, split: str) -> Iterable[EvalBatch]:
+        """A split's batches with the teachers' logits, which are computed once: teachers don't change."""
+        if not self.spec.teachers:
+            return self.batches[split]
+        if split not in self._targets:
+            made = (tuple(self.trainer.teach(self._shown(batch))) for batch in self.batches[split])
+            self._targets[split] = self._fitting(made)
+        targets = self._targets[split]
+        if targets is None:
+            return self.batches[split]
+        return (replace(batch, targets=each) for batch, each in zip(self.batches[split], targets, strict=True))
+
+    def _shown(self, batch: EvalBatch) -> Batch:
+        by_size = dict(zip(self.spec.view_sizes, batch.teacher_views, strict=bool(batch.teacher_views)))
+        return Batch(views=(batch.views, *(by_size.get(size, batch.views) for size in self.spec.teacher_sizes)))
+
+    def _fitting(self, made: Iterable[tuple[Array, ...]]) -> list[tuple[Array, ...]] | None:
+        """All of them, or None as soon as they take more memory than they may."""
+        kept, size = [], 0
+        for targets in made:
+            kept.append(targets)
+            size += sum(each.nbytes for each in targets)
+            if size > _KEPT_BYTES:
+                return None
+        return kept
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

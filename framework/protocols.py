@@ -84,12 +84,14 @@ class EvalBatch:
         labels: int32 [B], -1 where there is no label.
         mask: float32 [B], 0 for padding.
         teacher_views: as `views`, one for each of `spec.view_sizes`; () where all of them are the student's size.
+        targets: each teacher's logits [B, C] for these views, where they are known already; else ().
     """
 
     views: Array
     labels: Array
     mask: Array
     teacher_views: tuple[Array, ...] = ()
+    targets: tuple[Array, ...] = ()
 
 
 class Source(Protocol):

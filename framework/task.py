@@ -67,11 +67,6 @@ class Task:
         for name in spec.views.augmentations:
             find(name, views.AUGMENTATIONS, "views.augmentations")
 
-    @property
-    def bounded(self) -> bool:
-        """Whether the first example of the inputs is only there to be mixed with the second: a part's boundary."""
-        return self.mixes and self.grad_accum_steps > 1
-
     @cached_property
     def names(self) -> tuple[list[str], list[str]]:
         """Names of the student's trainable variables and of the others, in Keras's order."""
@@ -89,7 +84,9 @@ class Task:
         """The inputs of a batch, or of its parts where gradients are added up; raises as `inputs` does."""
         if self.grad_accum_steps == 1:
             return [self.inputs(batch)]
-        return [self.inputs(part) for part in split(batch, self.grad_accum_steps, boundary=self.mixes)]
+        # The first example of a part is only there to be mixed with the second: its boundary.
+        mark = {"bounded": np.zeros((), self.dtype)} if self.mixes else {}
+        return [self.inputs(part) | mark for part in split(batch, self.grad_accum_steps, boundary=self.mixes)]
 
     def inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """What student and teachers take of a batch, as arrays under fixed names; of a part, its boundary included.
@@ -175,7 +172,7 @@ class Task:
         return self._mixed(view, inputs)
 
     def _mixed(self, values: Tensor, inputs: Inputs) -> Tensor:
-        return views.mix(values, inputs["mix"], self.bounded) if self.mixes else values
+        return views.mix(values, inputs["mix"], "bounded" in inputs) if self.mixes else values
 
     def targets(self, inputs: Inputs) -> list[Tensor]:
         """The teachers' logits where the batch brings them, else nothing."""
@@ -190,7 +187,7 @@ class Task:
 
     def seen(self, views: Sequence[Tensor], teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
         """All that a student learns from, whichever it is: its view, the teachers' logits, labels and mixing factor."""
-        kept = {name: inputs[name] for name in ("labels", "mix") if name in inputs}
+        kept = {name: inputs[name] for name in ("labels", "mix", "bounded") if name in inputs}
         return kept | {"view": views[0]} | {f"teacher{place}": logits for place, logits in enumerate(teachers_bc)}
 
     def taught(self, seen: Inputs) -> list[Tensor]:
@@ -218,6 +215,8 @@ class Task:
         arrays = {"view.student": np.asarray(batch.views, self.dtype)}
         for size, view in zip(self.spec.view_sizes, batch.teacher_views, strict=bool(batch.teacher_views)):
             arrays[f"view.teacher@{size}"] = np.asarray(view, self.dtype)
+        for index, target in enumerate(batch.targets):
+            arrays[f"target{index}"] = target.astype(self.dtype)
         return arrays | {"labels": batch.labels.astype(np.int32), "weights": batch.mask}
 
     def eval_views(self, inputs: Inputs) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from framework.kernels import Kernel
 from framework.named import find
 from framework.spec import ViewsSpec
 
@@ -53,6 +54,7 @@ def augment(views: Tensor, extra: Tensor, spec: ViewsSpec) -> Tensor:
     return views
 
 
+@Kernel
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int, dtype: str, beyond: bool = False) -> Tensor:
     """Cut the boxes, resize them to [S, S] and mirror them; values stay in [0, 255]; arguments as in `render`."""
     _, height, width, channels = images.shape

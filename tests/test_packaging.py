@@ -89,7 +89,9 @@ def test_what_is_installed_is_what_is_pinned() -> None:
 
 def test_setuptools_finds_every_package() -> None:
     found = set(find_packages(str(ROOT), include=PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]))
-    files = [path for top in ("framework", "backends", "experiments") for path in (ROOT / top).rglob("*.py")]
+    files = [
+        path for top in ("framework", "backends", "experiments", "benchmarks") for path in (ROOT / top).rglob("*.py")
+    ]
     assert {".".join(path.relative_to(ROOT).parent.parts) for path in files} == found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from backends.base import Device
 from backends.state import StateNames
 from framework import evaluation
+from framework.models.layers import standardised, standardised_convolutions, standardised_kernels
 from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.spec import DistillSpec
 from framework.task import Task, mode
@@ -27,8 +29,6 @@ class JaxTrainer:
         self.task, self.device = task, device
         self.names = StateNames(task)
         self.steps_done = 0
-        # A buffer that is on the device already is taken as it is, by all the trainers of one teacher.
-        self._frozen = self._put([[v.value for v in teacher.variables] for teacher in task.teachers])
         self._carry = self._put(self.names.initial())
         compile_ = jax.jit if jit else lambda function, **_: function
         self._see = compile_(self._seen_of)
@@ -38,6 +38,11 @@ class JaxTrainer:
         self._views = compile_(self.task.views)
         self._sums = compile_(self._sums_of)
         self._targets = compile_(self._targets_of)
+
+    @cached_property
+    def _frozen(self) -> Tree:
+        """What each teacher computes with; a trainer that is given what teachers say never makes it."""
+        return self._put([_values(teacher) for teacher in self.task.teachers])
 
     def see(self, batch: Batch) -> Seen:
         return [self._see(self._frozen, self._put(part)) for part in self.task.parts(batch)]
@@ -119,7 +124,7 @@ class JaxTrainer:
     def _sums_of(self, carry: Tree, frozen: Tree, inputs: Tree) -> dict[str, jax.Array]:
         (view, *others), student = self.task.eval_views(inputs), self.task.student
         logits, _ = _call(student, carry["params"], carry["buffers"], view, training=False)
-        return self.task.eval_sums(logits, self._teach(frozen, others), inputs)
+        return self.task.eval_sums(logits, self.task.targets(inputs) or self._teach(frozen, others), inputs)
 
     def _put(self, tree: Tree) -> Tree:
         return jax.device_put(tree, self.device)
@@ -139,14 +144,20 @@ def _call(
     return logits, [scope.get_current_value(variable) for variable in others]
 
 
-def _frozen_call(teacher: Any, values: Sequence[jax.Array], view: jax.Array) -> jax.Array:
-    """A teacher's logits with the values of all its variables given, in the order of `teacher.variables`."""
-    by_id = {id(variable): value for variable, value in zip(teacher.variables, values, strict=True)}
-    params, buffers = (
-        [by_id[id(variable)] for variable in variables]
-        for variables in (teacher.trainable_variables, teacher.non_trainable_variables)
-    )
-    return _call(teacher, params, buffers, view, training=False)[0]
+def _values(teacher: Any) -> dict[str, list[Any]]:
+    """What a frozen model computes with: its standardised kernels, and all its other variables in their order."""
+    kernels = standardised_kernels(teacher)
+    others = [variable.value for variable in teacher.variables if id(variable) not in kernels]
+    return {"kernels": list(kernels.values()), "others": others}
+
+
+def _frozen_call(teacher: Any, values: Mapping[str, Sequence[jax.Array]], view: jax.Array) -> jax.Array:
+    """A teacher's logits with its values given, as `_values` has them."""
+    kernels = [id(layer.kernel) for layer in standardised_convolutions(teacher)]
+    others = [variable for variable in teacher.variables if id(variable) not in kernels]
+    mapping = zip(others, values["others"], strict=True)
+    with keras.StatelessScope(state_mapping=mapping), standardised(dict(zip(kernels, values["kernels"], strict=True))):
+        return teacher(view, **mode(teacher, False))
 
 
 def _host(tree: Tree) -> Tree:

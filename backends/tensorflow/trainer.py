@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import tensorflow as tf
 from backends.base import Device
 from backends.state import StateNames
 from framework import evaluation
+from framework.models.layers import standardised, standardised_kernels
 from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.spec import DistillSpec
 from framework.task import Task, mode
@@ -43,6 +44,13 @@ class TensorFlowTrainer:
         self._gather = compile_(self._gathered_of)
         self._sums = compile_(self._sums_of)
         self._targets = compile_(self._targets_of)
+
+    @cached_property
+    def _kernels(self) -> list[dict[int, Tensor]]:
+        """Each teacher's standardised kernels; a trainer that is given what teachers say never makes them."""
+        # Outside of the function that asks for them first.
+        with tf.init_scope(), tf.device(self.device):
+            return [standardised_kernels(teacher) for teacher in self.task.teachers]
 
     def see(self, batch: Batch) -> Seen:
         return [self._see(self._inputs(part)) for part in self.task.parts(batch)]
@@ -131,17 +139,22 @@ class TensorFlowTrainer:
         return self._teach(self.task.views(inputs)[1:])
 
     def _teach(self, views: Sequence[Tensor]) -> list[Tensor]:
-        views = self.task.teacher_views(views)
-        return [teacher(each, **mode(teacher, False)) for teacher, each in zip(self.task.teachers, views, strict=True)]
+        models = zip(self.task.teachers, self._kernels, self.task.teacher_views(views), strict=True)
+        return [_taught(teacher, kernels, view) for teacher, kernels, view in models]
 
     def _sums_of(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         view, *others = self.task.eval_views(inputs)
         logits = self.task.student(view, **mode(self.task.student, False))
-        return self.task.eval_sums(logits, self._teach(others), inputs)
+        return self.task.eval_sums(logits, self.task.targets(inputs) or self._teach(others), inputs)
 
     def _inputs(self, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         with tf.device(self.device):
             return {name: tf.convert_to_tensor(array) for name, array in arrays.items()}
+
+
+def _taught(teacher: Any, kernels: Mapping[int, Tensor], view: Tensor) -> Tensor:
+    with standardised(kernels):
+        return teacher(view, **mode(teacher, False))
 
 
 def _hosts(tensors: Iterable[Tensor]) -> list[Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -11,7 +12,9 @@ import torch
 
 from backends.base import Device
 from backends.state import StateNames
+from backends.torch.kernels import channels_last
 from framework import evaluation
+from framework.models.layers import call_directly, is_direct, standardised, standardised_kernels
 from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.spec import DistillSpec
 from framework.task import Task, mode
@@ -28,15 +31,27 @@ class TorchTrainer:
         self.steps_done = 0
         for model in (task.student, *task.teachers):
             model.to(device)
+            lay_out(model)
         for teacher in task.teachers:
             teacher.requires_grad_(False)
         self._params = [variable.value for variable in task.student.trainable_variables]
         self._buffers = [variable.value for variable in task.student.non_trainable_variables]
         moments = self.names.initial()["moments"]
-        self._moments = {name: [self._tensor(array) for array in arrays] for name, arrays in moments.items()}
+        self._moments = {
+            name: [self._tensor_like(param, array) for param, array in zip(self._params, arrays, strict=True)]
+            for name, arrays in moments.items()
+        }
+        # A compiled step has nothing to gain from it.
+        self._direct = {id(model) for model in (task.student, *task.teachers) if is_direct(model) and not jit}
         compile_ = torch.compile if jit else lambda function: function
         self._see: Callable[..., dict[str, Tensor]] = compile_(self._seen_of)
         self._forward: Callable[..., tuple[Tensor, Tensor]] = compile_(self._loss_of)
+
+    @cached_property
+    @torch.no_grad()
+    def _kernels(self) -> list[dict[int, Tensor]]:
+        """Each teacher's standardised kernels; a trainer that is given what teachers say never makes them."""
+        return [standardised_kernels(teacher) for teacher in self.task.teachers]
 
     def see(self, batch: Batch) -> Seen:
         return [self._see(self._inputs(part)) for part in self.task.parts(batch)]
@@ -122,12 +137,19 @@ class TorchTrainer:
             return loss.detach(), logits, list(torch.autograd.grad(loss, self._params))
 
     def _loss_of(self, seen: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        logits = self.task.student(seen["view"], **mode(self.task.student, True))
+        logits = self._call(self.task.student, seen["view"], True)
         return self.task.loss(logits, self.task.taught(seen), seen), logits
 
     def _teach(self, views: Sequence[Tensor]) -> list[Tensor]:
-        views = self.task.teacher_views(views)
-        return [teacher(each, **mode(teacher, False)) for teacher, each in zip(self.task.teachers, views, strict=True)]
+        models = zip(self.task.teachers, self._kernels, self.task.teacher_views(views), strict=True)
+        taught = []
+        for teacher, kernels, view in models:
+            with standardised(kernels):
+                taught.append(self._call(teacher, view, False))
+        return taught
+
+    def _call(self, model: Any, view: Tensor, training: bool) -> Tensor:
+        return call_directly(model, view) if id(model) in self._direct else model(view, **mode(model, training))
 
     @staticmethod
     def _take(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:
@@ -142,16 +164,30 @@ class TorchTrainer:
 
     def _sums(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         view, *others = self.task.eval_views(inputs)
-        logits = self.task.student(view, **mode(self.task.student, False))
-        return {name: _host(value) for name, value in self.task.eval_sums(logits, self._teach(others), inputs).items()}
+        logits = self._call(self.task.student, view, False)
+        teachers = self.task.targets(inputs) or self._teach(others)
+        return {name: _host(value) for name, value in self.task.eval_sums(logits, teachers, inputs).items()}
 
     def _inputs(self, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
         return {name: self._tensor(array) for name, array in arrays.items()}
+
+    def _tensor_like(self, param: Tensor, array: Array) -> Tensor:
+        """An array as a tensor in the memory layout of a parameter, or the optimizer would take a slow path."""
+        tensor = self._tensor(array)
+        return torch.empty_like(param, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
     def _tensor(self, array: Array) -> Tensor:
         if array.dtype == ml_dtypes.bfloat16:
             return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(self.device, copy=True)
         return torch.as_tensor(array).to(self.device, non_blocking=True)
+
+
+def lay_out(model: Any) -> None:
+    """Bring a model's convolution kernels into `channels_last` memory; what they are stays."""
+    for variable in model.variables:
+        parameter = variable.value
+        if parameter.ndim == 4:
+            parameter.data = channels_last(parameter.data)
 
 
 def _host(tensor: Tensor) -> Array:

@@ -51,11 +51,15 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, whatever was asked before."""
-        ids, epochs = self.plan.batch(step)
-        draws = draw(self.spec, step, ids, epochs, self.source.sizes(ids))
+        ids, draws = self.drawn(step)
         labels = self.source.labels(ids) if self.spec.loss.task_weight > 0 else None
         targets = None if self.targets is None else tuple(each[ids] for each in self.targets)
         return replace(self.shown(self.source.images(ids), draws, targets is None), labels=labels, targets=targets)
+
+    def drawn(self, step: int) -> tuple[Array, Draws]:
+        """The examples of one step, int64 [B], and the draws of their views."""
+        ids, epochs = self.plan.batch(step)
+        return ids, draw(self.spec, step, ids, epochs, self.source.sizes(ids))
 
     def shown(self, images: Sequence[Array], draws: Draws, teachers: bool = True) -> Batch:
         """A batch of images under some draws; without `teachers`, their views are left out where that saves work."""

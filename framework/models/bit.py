@@ -17,7 +17,7 @@ from keras import ops
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models.layers import Dense, GroupNorm, Shape, StdConv2D, Tensor, registered
+from framework.models.layers import Dense, Direct, GroupNorm, Shape, StdConv2D, Tensor, registered
 
 GROUPS = 32
 DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
@@ -25,7 +25,7 @@ ROOT_PADDING = {"-inf": -math.inf, "zero": 0.0}
 
 
 @registered
-class BitUnit(keras.layers.Layer):
+class BitUnit(Direct):
     """A pre-activation bottleneck: float [B, H, W, C] to [B, H / stride, W / stride, 4 * width].
 
     Args:
@@ -67,7 +67,7 @@ class BitUnit(keras.layers.Layer):
 
 
 @registered
-class BitBlock(keras.layers.Layer):
+class BitBlock(Direct):
     """Units of one width, the first with the block's stride."""
 
     def __init__(self, units: int, width: int, stride: int, **keywords: Any) -> None:
@@ -97,7 +97,7 @@ class BitBlock(keras.layers.Layer):
 
 
 @registered
-class BitRoot(keras.layers.Layer):
+class BitRoot(Direct):
     """The 7x7 convolution and the max-pool, both of stride 2: float [B, H, W, 3] to [B, H / 4, W / 4, width].
 
     Args:

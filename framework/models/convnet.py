@@ -16,13 +16,13 @@ from keras import ops
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models.layers import Conv2D, Dense, GroupNorm, Shape, StdConv2D, Tensor, registered
+from framework.models.layers import Conv2D, Dense, Direct, GroupNorm, Shape, StdConv2D, Tensor, registered
 
 MAX_GROUPS = 8
 
 
 @registered
-class ConvStage(keras.layers.Layer):
+class ConvStage(Direct):
     """Convolutions of 3x3 at one width, the first of them with the stage's stride, each normalised and rectified."""
 
     def __init__(self, width: int, convs: int, stride: int, standardised: bool, **keywords: Any) -> None:

@@ -6,6 +6,8 @@ Variables start as zeros made by numpy, because Keras's own initialisers compile
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import keras
@@ -34,8 +36,54 @@ def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+class Direct(keras.layers.Layer):
+    """A layer that is nothing but arithmetic on its input, and may be called without Keras's preparations.
+
+    These (casting, masks, the training mode, names) take longer than the arithmetic where an engine runs each operation
+    by itself on small images.
+    """
+
+    def __call__(self, x: Tensor, *others: Any, **keywords: Any) -> Tensor:
+        return self.call(x) if _now.direct else super().__call__(x, *others, **keywords)
+
+
+class _Now:
+    """How the process's models are being called: plain values, because `torch.compile` can't look into a `ContextVar`.
+
+    Attributes:
+        direct: without Keras's preparations.
+        kernels: standardised kernels by the `id` of their variables.
+    """
+
+    def __init__(self) -> None:
+        self.direct = False
+        self.kernels: Mapping[int, Tensor] = {}
+
+
+_now = _Now()
+
+
+def is_direct(model: keras.Model) -> bool:
+    """Whether a model is made of `Direct` layers alone, all in the dtype of its variables and of the views."""
+    layers, dtype = list(model._flatten_layers(include_self=False)), keras.config.floatx()
+    own = type(model).__module__.startswith("framework.models.") and bool(layers)
+    # Rematerialisation is one of Keras's preparations.
+    return own and all(
+        isinstance(e, Direct) and e.compute_dtype == e.variable_dtype == dtype and e._remat_mode is None for e in layers
+    )
+
+
+def call_directly(model: keras.Model, view: Tensor) -> Tensor:
+    """The logits of a model that `is_direct`."""
+    _now.direct = True
+    try:
+        return model.call(view)
+    finally:
+        _now.direct = False
+
+
 @registered
-class Conv2D(keras.layers.Layer):
+class Conv2D(Direct):
     """A convolution without bias. Variable: `kernel` [h, w, I, O].
 
     Args:
@@ -94,10 +142,32 @@ class Conv2D(keras.layers.Layer):
 
 @registered
 class StdConv2D(Conv2D):
-    """A convolution whose kernel is standardised each time it is used (BiT)."""
+    """A convolution whose kernel is standardised each time it is used (BiT), but for those of a frozen model."""
 
     def effective_kernel(self) -> Tensor:
-        return kernels.standardise(super().effective_kernel())
+        given = _now.kernels.get(id(self.kernel))
+        return kernels.standardise(super().effective_kernel()) if given is None else given
+
+
+@contextmanager
+def standardised(by_variable: Mapping[int, Tensor]) -> Iterator[None]:
+    """Within it, `StdConv2D` takes the kernels that `standardised_kernels` made, and makes none."""
+    _now.kernels = by_variable
+    try:
+        yield
+    finally:
+        _now.kernels = {}
+
+
+def standardised_convolutions(model: keras.Model) -> list[StdConv2D]:
+    """All the `StdConv2D` of a model."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, StdConv2D)]
+
+
+def standardised_kernels(model: keras.Model) -> dict[int, Tensor]:
+    """The kernels that a frozen model convolves with, made once: by the `id` of their variables."""
+    made = standardised_convolutions(model)
+    return {id(layer.kernel): ops.cast(layer.effective_kernel(), layer.compute_dtype) for layer in made}
 
 
 @registered
@@ -111,7 +181,7 @@ class DepthwiseConv2D(Conv2D):
 
 
 @registered
-class GroupNorm(keras.layers.Layer):
+class GroupNorm(Direct):
     """Group normalisation with an affine map. Variables: `scale` and `bias` [1, 1, 1, C], as in the authors' files.
 
     Args:
@@ -185,7 +255,7 @@ class BatchNorm(keras.layers.Layer):
 
 
 @registered
-class Dense(keras.layers.Layer):
+class Dense(Direct):
     """The classifier: logits, no activation. Variables: `kernel` [F, C] and `bias` [C].
 
     Args:

@@ -33,6 +33,7 @@ class AdamW(Optimizer):
             "factor": schedule(step),
             "correction1": 1 - self.spec.b1**count,
             "correction2": 1 - self.spec.b2**count,
+            "count": float(count),
         }
 
     def update(
@@ -71,7 +72,7 @@ def adamw_update(
         grads: their gradients.
         moments: `m` and `v`.
         decayed: whether each parameter decays.
-        scalars: `factor`, `correction1`, `correction2`.
+        scalars: `factor`, `correction1`, `correction2`, and `count`, the number of updates with this one.
         spec: lr, weight_decay, b1, b2, epsilon and clip_norm count.
 
     Returns:

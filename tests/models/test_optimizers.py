@@ -182,7 +182,8 @@ def test_half_precision_parameters_are_updated_in_float32(name: str, jitted: Any
             [ops.convert_to_tensor(each.astype(np.float32), dtype) for each in group] for group in (params, grads)
         ]
         moments = {key: [ops.full((3, 2), 0.125, "float32")] for key in optimizer.moments}
-        scalars = {key: ops.convert_to_tensor(np.float32(0.5)) for key in optimizer.scalars(0, constant(1, 0))}
+        numbers = optimizer.scalars(3, constant(1, 0))
+        scalars = {key: ops.convert_to_tensor(np.float32(value)) for key, value in numbers.items()}
         update = jitted(
             lambda params, grads, moments, scalars: optimizer.update(params, grads, moments, [True], scalars)
         )
@@ -198,7 +199,7 @@ def test_half_precision_parameters_are_updated_in_float32(name: str, jitted: Any
 
 def test_scalars_know_the_step() -> None:
     scalars = optimizers.make(OptimizerSpec()).scalars(3, warmup_cosine(40, 5))
-    assert scalars == pytest.approx({"factor": 0.6, "correction1": 1 - 0.9**4, "correction2": 1 - 0.999**4})
+    assert scalars == pytest.approx({"factor": 0.6, "correction1": 1 - 0.9**4, "correction2": 1 - 0.999**4, "count": 4})
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_inputs_have_fixed_names_and_the_tasks_precision() -> None:
     draws = {f"student.{name}" for name in ("boxes", "flips", "extra")}
     scalars = task.scalars(2)
     assert set(inputs) == {"images", "mix"} | draws
-    assert set(scalars) == {"factor", "correction1", "correction2"}
+    assert set(scalars) == {"factor", "correction1", "correction2", "count"}
     assert inputs["images"].dtype == np.uint8
     assert {value.dtype for value in (inputs["mix"], *scalars.values())} == {np.dtype(np.float32)}
     assert scalars["factor"] == 0.5

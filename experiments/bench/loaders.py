@@ -1,0 +1,135 @@
+"""Images per second of a loader alone, ours and others', from the same JPEG files or the same pixels in memory."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framework import data
+from framework.data.loader import Loader
+from framework.data.resolve import DECODED_LIMIT
+from framework.data.source import Splits
+from framework.data.store import num_threads
+from framework.spec import DataSpec, DistillSpec
+
+OURS = "patient-teachers"
+PEERS = (OURS, "torch DataLoader", "tf.data", "grain")
+MODES = ("jpeg", "cached")
+VIEW, BATCH, SIDES = 128, 32, (375, 500)
+# A step far on in a long run, whose batch must come as soon as the first one's.
+FAR, NEAR = 1_990_000, 10
+
+
+def measure(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Time one loader.
+
+    Args:
+        job: `peer`, `mode`, `rounds`, `folder`, `quick`.
+        tell: takes a line on how far it is.
+
+    Returns:
+        `wall`, `cpu`: images per second of each round, none where the library isn't there; `note`.
+    """
+    passes = 1 if job["quick"] else 4
+    count = BATCH if job["quick"] else 8 * BATCH
+    folder = Path(job["folder"]) / f"photographs-{count}"
+    if not folder.exists():
+        tell("writing the files")
+        write(folder, count)
+    try:
+        batches, note = opened(job, folder)
+        next(batches)
+    except ModuleNotFoundError as error:
+        return {"wall": [], "cpu": [], "note": f"{error.name} is not installed"}
+    wall, cpu = [], []
+    for number in range(job["rounds"]):
+        tell(f"round {number + 1} of {job['rounds']}")
+        begun = time.perf_counter(), cpu_seconds()
+        for _ in range(passes * count // BATCH):
+            next(batches)
+        wall.append(passes * count / (time.perf_counter() - begun[0]))
+        cpu.append(passes * count / (cpu_seconds() - begun[1]))
+    return {"wall": wall, "cpu": cpu, "note": note}
+
+
+def opened(job: dict[str, Any], folder: Path) -> tuple[Iterator[Any], str]:
+    """The batches of a loader, and a remark."""
+    if job["peer"] == OURS:
+        loader = ours(folder, job["mode"])
+        return loader.batches(), resumes(loader)
+    from benchmarks.loaders import PEERS as THEIRS
+
+    images: Any = sorted(str(path) for path in folder.rglob("*.jpg"))
+    if job["mode"] == "cached":
+        from benchmarks.loaders import read
+
+        images = np.stack([read(path) for path in images])
+    return THEIRS[job["peer"]](images, VIEW, BATCH, num_threads()), ""
+
+
+def ours(folder: Path, mode: str) -> Loader:
+    """Our loader, on encoded files or on pixels that were decoded once."""
+    splits = opened_splits(folder, DECODED_LIMIT if mode == "cached" else 0)
+    spec = DistillSpec.from_dict({"views": {"size": VIEW}, "batch_size": BATCH, "duration": {"total_steps": 2_000_000}})
+    return Loader(spec, splits.train, 2_000_000)
+
+
+def opened_splits(folder: Path, limit: int) -> Splits:
+    """The files as a data set."""
+    spec = DataSpec(name=str(folder), validation=None, test=None)
+    return data.load(spec, folder.parent / f"cache-{limit}", limit)
+
+
+def resumes(loader: Loader) -> str:
+    """How long the first batch takes at a step near the beginning, and far on."""
+    took = {}
+    for step in (NEAR, FAR, NEAR, FAR):
+        begun = time.perf_counter()
+        next(loader.batches(step))
+        took[step] = time.perf_counter() - begun
+    return ", ".join(f"first batch at step {step:,}: {seconds * 1e3:.1f} ms" for step, seconds in took.items())
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of all that it started and that still run or have ended."""
+    own = time.process_time()
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own + ended.ru_utime + ended.ru_stime + running_children()
+
+
+def running_children() -> float:
+    """CPU seconds of the processes that this one started and that still run; 0 where that can't be read."""
+    import os
+
+    total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            total += (int(fields[11]) + int(fields[12])) / ticks
+    return total
+
+
+def write(folder: Path, count: int) -> None:
+    """Photographs of 375x500 pixels as JPEG files: parts of scikit-learn's two, enlarged by up to a third."""
+    import cv2
+    from sklearn.datasets import load_sample_images
+
+    random = np.random.default_rng(0)
+    photographs = load_sample_images().images
+    for number in range(count):
+        photograph = photographs[number % 2]
+        height = int(random.integers(280, photograph.shape[0]))
+        width = height * SIDES[1] // SIDES[0]
+        y, x = random.integers(photograph.shape[0] - height + 1), random.integers(photograph.shape[1] - width + 1)
+        part = cv2.resize(photograph[y : y + height, x : x + width], SIDES[::-1])
+        path = folder / "train" / f"class{number % 2}" / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), part[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])

@@ -1,0 +1,165 @@
+"""What the bench prints: medians, ratios and bars, and the plot of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+WALL, CPU, WAITED = range(3)
+# The ratios that are asked for: of the second's time to the first's, so that more is faster.
+RATIOS = {
+    "step/native": ("step", "native"),
+    "trainer/step": ("trainer", "step"),
+    "trainer/distiller": ("trainer", "distiller"),
+}
+Found = Mapping[str, Any]
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            name = line.partition(":")[2].strip()
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def medians(found: Found, clock: int | None = None) -> dict[tuple[str, str, str], float]:
+    """The median seconds of a step by (size, backend, variant), by the clock of the run unless told otherwise."""
+    which = {"wall": WALL, "cpu": CPU}[found["clock"]] if clock is None else clock
+    return {
+        (job["size"], job["backend"], variant): median(timing[which] for timing in timings)
+        for job in found["jobs"]
+        if job["kind"] == "steps"
+        for variant, timings in job["result"]["timings"].items()
+    }
+
+
+def tables(found: Found, against: Found | None = None) -> str:
+    """All tables of a run, as text."""
+    parts = [steps_table(found, against), ratios_table(found), start_table(found), loaders_table(found)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def steps_table(found: Found, against: Found | None) -> str:
+    """Milliseconds of each variant's step; `against` adds what an earlier run's median was divided by this one's."""
+    walls, cpus, seconds = medians(found, WALL), medians(found, CPU), medians(found)
+    before = medians(against) if against else {}
+    rows = [
+        [
+            "size",
+            "backend",
+            "variant",
+            "wall ms",
+            "CPU ms",
+            "spread",
+            "images/s",
+            "waited",
+            *(["speed vs before"] if before else []),
+        ]
+    ]
+    for job in found["jobs"]:
+        if job["kind"] != "steps":
+            continue
+        for variant, timings in job["result"]["timings"].items():
+            key = (job["size"], job["backend"], variant)
+            waited = median(timing[WAITED] for timing in timings) / walls[key]
+            rows.append(
+                [
+                    *key,
+                    f"{walls[key] * 1e3:.2f}",
+                    f"{cpus[key] * 1e3:.2f}",
+                    spread([timing[{"wall": WALL, "cpu": CPU}[found["clock"]]] for timing in timings]),
+                    f"{job['result']['batch_size'] / seconds[key]:.1f}",
+                    f"{waited:.1%}" if variant == "trainer" else "",
+                    *([f"{before[key] / seconds[key]:.3f}" if key in before else ""] if before else []),
+                ]
+            )
+    return aligned(rows) if len(rows) > 1 else ""
+
+
+def spread(values: Sequence[float]) -> str:
+    """Half of the range, relative to the median."""
+    return f"±{(max(values) - min(values)) / 2 / median(values):.0%}"
+
+
+def ratios_table(found: Found) -> str:
+    """How fast one variant is relative to another: medians of this run."""
+    seconds = medians(found)
+    places = dict.fromkeys((size, backend) for size, backend, _ in seconds)
+    rows = [["size", "backend", *RATIOS, "distilling costs"]]
+    for place in places:
+        cells = []
+        for first, second in RATIOS.values():
+            known = (*place, first) in seconds and (*place, second) in seconds
+            cells.append(f"{seconds[*place, second] / seconds[*place, first]:.2f}" if known else "")
+        both = (*place, "step") in seconds and (*place, "supervised") in seconds
+        cells.append(f"{seconds[*place, 'step'] / seconds[*place, 'supervised']:.2f} x" if both else "")
+        rows.append([*place, *cells])
+    return f"speed by {found['clock']} time, medians\n" + aligned(rows) if len(rows) > 1 else ""
+
+
+def start_table(found: Found) -> str:
+    """Seconds to the first step, and memory."""
+    rows = [["size", "backend", "variant", "cache", "import s", "build s", "first step s", "CPU s", "peak MB"]]
+    for job in found["jobs"]:
+        if job["kind"] == "start":
+            laps = job["result"]["seconds"]
+            walls = [f"{laps[name][WALL]:.2f}" for name in ("import", "build", "first")]
+            cpu = sum(lap[CPU] for lap in laps.values())
+            cache = "" if job["variant"] == "native" else "filled" if job["warm"] else "empty"
+            peak = f"{job['result']['peak'] / 2**20:.0f}"
+            rows.append([job["size"], job["backend"], job["variant"], cache, *walls, f"{cpu:.1f}", peak])
+    return aligned(rows) if len(rows) > 1 else ""
+
+
+def loaders_table(found: Found) -> str:
+    """Images per second of each loader."""
+    rows = [["images", "loader", "images/s", "images/CPU-s", "note"]]
+    for job in found["jobs"]:
+        if job["kind"] == "loaders":
+            result = job["result"]
+            speeds = [f"{median(result[name]):.0f}" if result[name] else "" for name in ("wall", "cpu")]
+            rows.append([job["mode"], job["peer"], *speeds, result["note"]])
+    return aligned(rows) if len(rows) > 1 else ""
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table: words to the left, and a line below the head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def plot(found: Found, path: Path) -> None:
+    """Draw each variant's speed relative to the hand-written step, one panel a size."""
+    from matplotlib.figure import Figure
+
+    seconds = medians(found)
+    sizes = list(dict.fromkeys(size for size, _, _ in seconds))
+    variants = list(dict.fromkeys(variant for *_, variant in seconds))
+    figure = Figure(figsize=(4 * max(1, len(sizes)), 3.2), layout="constrained")
+    for place, size in enumerate(sizes):
+        axes = figure.add_subplot(1, len(sizes), place + 1)
+        names = list(dict.fromkeys(backend for known, backend, _ in seconds if known == size))
+        for number, variant in enumerate(variants):
+            base = [seconds.get((size, name, "native"), float("nan")) for name in names]
+            own = [seconds.get((size, name, variant), float("nan")) for name in names]
+            left = [index + 0.8 * number / len(variants) for index in range(len(names))]
+            axes.bar(left, [b / o for b, o in zip(base, own, strict=True)], 0.8 / len(variants), label=variant)
+        axes.set_xticks([index + 0.4 - 0.4 / len(variants) for index in range(len(names))], names)
+        axes.axhline(1.0, color="gray", linewidth=0.8)
+        axes.set_title(size)
+    figure.axes[0].set_ylabel("speed, by hand = 1")
+    figure.axes[0].legend(fontsize="small")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,65 @@
+"""Seconds of a step, for several ways of doing it, in interleaved rounds: what slows the machine slows all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import backends
+from experiments.bench.sizes import chosen
+from experiments.bench.variants import VARIANTS, Bench, Run
+
+Tell = Callable[[str], None]
+
+
+def measure(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Time the variants of a job.
+
+    Args:
+        job: `backend`, `size`, `variants`, `rounds`, `threads`, `device`, `compile`, `quick`, `cache`, `steps`.
+        tell: takes a line on how far it is.
+
+    Returns:
+        `device`, `versions`, `batch_size`, `losses` (of each variant's first step) and `timings`: for each variant a
+        list of (wall seconds, CPU seconds, seconds waited for data) of a step, one for each round.
+    """
+    bench = loaded(job)
+    runs, losses = {}, {}
+    for name in job["variants"]:
+        tell(f"{name}: first step")
+        runs[name] = VARIANTS[name](bench)
+        losses[name] = first_loss(runs[name])
+    steps = job["steps"] or bench.size.steps
+    timings: dict[str, list[tuple[float, float, float]]] = {name: [] for name in runs}
+    for number in range(job["rounds"]):
+        tell(f"round {number + 1} of {job['rounds']}")
+        for name, run in runs.items():
+            timings[name].append(timed(run, steps))
+    about = {"device": str(bench.device), "versions": bench.backend.versions(), "batch_size": bench.spec.batch_size}
+    return {**about, "steps": steps, "losses": losses, "timings": timings}
+
+
+def loaded(job: dict[str, Any]) -> Bench:
+    """The backend of a job, configured, with its work."""
+    backend = backends.load(job["backend"])
+    device = backend.configure(job["device"], job["threads"], "float32", job.get("cache"))
+    return Bench(chosen(job), backend, device, job["compile"])
+
+
+def first_loss(run: Run) -> float | None:
+    """The loss of the first step; the loop of the trainer keeps it to itself."""
+    result = run(1)
+    return result if isinstance(result, float) else None
+
+
+def timed(run: Run, steps: int) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and seconds waited for data, of one step."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run(steps)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    waited = 0.0
+    if isinstance(result, dict):
+        # A loop ends with checks that are no part of its steps, but they cost CPU time.
+        wall, waited = result["seconds"], result["waited"]
+    return wall / steps, cpu / steps, waited / steps

@@ -1,0 +1,45 @@
+"""One measurement in a process of its own: `python -m experiments.bench.worker JOB`, which the bench starts by itself.
+
+The job is JSON. Lines of JSON on stdout: {"tell": "how far it is"}, and at last {"result": {...}}.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from framework.errors import UserError
+
+KINDS = ("steps", "start", "loaders")
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job of one of the kinds; each has a module with a `measure`."""
+    if job.get("cache"):
+        job["cache"] = Path(job["cache"])
+    measure = importlib.import_module(f"experiments.bench.{job['kind']}").measure
+    return measure(job, lambda line: say({"tell": line}))
+
+
+def say(value: dict[str, Any]) -> None:
+    """One line of JSON on stdout."""
+    print(json.dumps(value), flush=True)
+
+
+def main() -> int:
+    """Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C."""
+    try:
+        say({"result": work(json.loads(sys.argv[1]))})
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
