@@ -7,6 +7,7 @@ COMMANDS = {
     "runs": "list, show, compare and plot what was run",
     "db": "the embedded database: serve, status, stop, replay",
     "parity": "compare the backends on one spec, step by step",
+    "logging_cost": "what checkpoints and logging cost a run",
 }
 
 
@@ -14,7 +15,7 @@ def main() -> None:
     """Print the commands."""
     print("python -m experiments.COMMAND --help\n")
     for name, summary in COMMANDS.items():
-        print(f"  experiments.{name:10s}{summary}")
+        print(f"  experiments.{name:14s}{summary}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,28 @@ class Timed:
         server: whether a server took what it logged.
         wall: seconds of its training loop.
         cpu: seconds of the processor that all of its threads took, evaluations and its end included.
+        others: those that the threads beside the training's own took of it.
+        told: seconds that the training's thread took to tell its metrics.
     """
 
     outcome: Outcome
     server: bool
     wall: float
     cpu: float
+    others: float
+    told: float = 0.0
+
+
+class Clocked(Tracker):
+    """A tracker that knows what it takes of the training's time."""
+
+    told = 0.0
+
+    def metrics(self, step: int, values: Mapping[str, float], at: float | None = None) -> None:
+        """See `Tracker`."""
+        started = time.thread_time()
+        super().metrics(step, values, at)
+        self.told += time.thread_time() - started
 
 
 def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = None) -> dict[str, Any]:
@@ -57,7 +73,8 @@ def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = N
         root: the folder of caches and teachers, by default where runs go.
 
     Returns:
-        For each kind of clock the seconds of each run, `with` and `without`, and the cost of each pair in percent with
+        `accounted`, what was done for checkpoints and logs alone, which other work on the machine changes little; for
+        each kind of clock the seconds of each run, `with` and `without`, and the cost of each pair in percent with
         its median; what the checkpoints of the last run say about themselves; and whether there was a server. `wall`
         is the training loop's time, `cpu` the time of all threads of the process over the whole run: a machine that
         has other work tells the second more exactly.
@@ -80,7 +97,22 @@ def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = N
     clocks = {
         name: _compared(*([getattr(each, name) for each in runs[kind]] for kind in (True, False))) for name in CLOCKS
     }
-    return told | clocks | {"checkpoints": last.outcome.result["checkpoints"]}
+    return told | clocks | {"accounted": _accounted(last, runs[False][-1]), "checkpoints": _saved(last)}
+
+
+def _accounted(logged: Timed, bare: Timed) -> dict[str, float]:
+    """What was done for checkpoints and logs alone, in seconds, and its share of the run without them in percent."""
+    parts = {
+        "told_s": logged.told,
+        "blocked_s": _saved(logged)["blocked_seconds"],
+        "other_threads_s": logged.others - bare.others,
+    }
+    share = {"percent": 100 * sum(parts.values()) / bare.cpu}
+    return {name: round(value, 3) for name, value in (parts | share).items()}
+
+
+def _saved(timed: Timed) -> dict[str, Any]:
+    return dict(timed.outcome.result["checkpoints"])
 
 
 def _compared(logged: Sequence[float], bare: Sequence[float]) -> dict[str, Any]:
@@ -96,16 +128,18 @@ def _compared(logged: Sequence[float], bare: Sequence[float]) -> dict[str, Any]:
 def _run(ready: Distillation, first: Any, folder: Path | None, place: Path) -> Timed:
     """One run from the first step on, logged where it has a folder."""
     ready.trainer.restore(first)
-    started = time.process_time()
+    started, own, told = time.process_time(), time.thread_time(), 0.0
     if folder is None:
         outcome, server = _whole(ready.run(NoRecorder(), None, quiet=True)), False
     else:
-        with open_database(None, False, place) as destination, Tracker(folder, destination) as tracker:
+        with open_database(None, False, place) as destination, Clocked(folder, destination) as tracker:
             tracker.started(ready.spec.to_dict(), ready.environment)
             tracker.publish()
             outcome, server = _whole(ready.run(tracker, folder, quiet=True)), destination.database is not None
             tracker.ended(outcome.status, outcome.result)
-    return Timed(outcome, server, outcome.result["seconds"], time.process_time() - started)
+            told = tracker.told
+    cpu = time.process_time() - started
+    return Timed(outcome, server, outcome.result["seconds"], cpu, cpu - (time.thread_time() - own), told)
 
 
 def _whole(outcome: Outcome) -> Outcome:

@@ -45,6 +45,8 @@ class Pace:
 
 
 PACE = Pace()
+# The embedded server is started again after so many seconds at the end, at the latest.
+TRY_S = 5.0
 
 
 class JournalRecorder:
@@ -201,7 +203,7 @@ class Tracker(JournalRecorder):
             self._wake.set()
             seconds = self._pace.close if seconds is None else seconds
             deadline = time.monotonic() + seconds
-            done = self._finish(deadline - 0.6 * seconds)
+            done = self._finish(deadline - seconds + min(0.4 * seconds, TRY_S))
             if not done:
                 within(deadline - time.monotonic(), self._destination.revive)
                 done = self._finish(deadline)

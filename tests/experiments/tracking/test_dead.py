@@ -30,7 +30,7 @@ from experiments.tracking.recorder import Pace, Tracker
 
 root, steps = Path(sys.argv[1]), int(sys.argv[2])
 with open_database(None, False, root, required=True) as destination:
-    with Tracker(new_run_folder(root), destination, Pace(interval=0.02)) as tracker:
+    with Tracker(new_run_folder(root), destination, Pace(interval=0.02, close=60.0)) as tracker:
         tracker.publish()
         print(tracker.uid, flush=True)
         for step in range(steps):
@@ -76,7 +76,7 @@ def test_one_of_three_runs_on_one_server_is_killed(
             time.sleep(0.02)
         assert mark_dead(database) == []  # all of them live
         killed.send_signal(signal.SIGKILL)
-        assert [killed.wait(), first.wait(60), third.wait(60)] == [-signal.SIGKILL, 0, 0]
+        assert [killed.wait(), first.wait(120), third.wait(120)] == [-signal.SIGKILL, 0, 0]
         assert [run["status"] for run in database.runs.find({"uid": killed_uid})] == ["RUNNING"]
 
         assert main(["list", "--dir", str(tmp_path), "--csv", "--columns", "uid,status"]) == 0

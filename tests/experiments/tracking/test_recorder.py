@@ -80,7 +80,7 @@ def test_a_hundred_thousand_points(destination: Destination) -> None:
 def test_a_server_killed_in_mid_run_loses_no_point_and_doubles_none(tmp_path: Path) -> None:
     with open_database(None, False, tmp_path, required=True) as destination:
         server = EmbeddedServer(tmp_path)
-        with Tracker(new_run_folder(tmp_path), destination, Pace(interval=0.02)) as tracker:
+        with Tracker(new_run_folder(tmp_path), destination, Pace(interval=0.02, close=60.0)) as tracker:
             tracker.publish()
             pids = set()
             for step in range(6_000):
@@ -88,7 +88,7 @@ def test_a_server_killed_in_mid_run_loses_no_point_and_doubles_none(tmp_path: Pa
                 if step in (1_500, 3_500):
                     pids.add(server.state()["pid"])
                     os.kill(server.state()["pid"], signal.SIGKILL)
-                    deadline = time.monotonic() + 20.0
+                    deadline = time.monotonic() + 60.0
                     while server.state().get("pid") in (None, *pids) and time.monotonic() < deadline:
                         time.sleep(0.05)
             tracker.ended("COMPLETED", {})
@@ -102,7 +102,7 @@ def test_a_server_killed_in_mid_run_loses_no_point_and_doubles_none(tmp_path: Pa
 @pytest.mark.usefixtures("binary")
 def test_a_server_that_was_stopped_is_started_again_for_the_end_of_the_run(tmp_path: Path) -> None:
     with open_database(None, False, tmp_path, required=True) as destination:
-        tracker = Tracker(new_run_folder(tmp_path), destination, Pace(interval=0.02, close=8.0))
+        tracker = Tracker(new_run_folder(tmp_path), destination, Pace(interval=0.02, push=1.0, close=60.0))
         tracker.metrics(1, {"loss": 1.0})
         tracker.publish()
         assert EmbeddedServer(tmp_path).stop()
