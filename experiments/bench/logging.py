@@ -1,4 +1,4 @@
-"""What checkpoints and logging cost a run: `python -m experiments.logging_cost --backend torch --pairs 5`.
+"""What checkpoints and logging cost a run: `python -m experiments.bench.logging --backend torch --pairs 5`.
 
 The same run with and without them, by turns in one process, so that what else the machine does meets both alike. With
 them: the default cadence, the journal, a MongoDB server, checkpoints. Without them: nothing is read from the device or
