@@ -187,7 +187,7 @@ class _Run:
         except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - every end becomes an exit code and a line
             error = caught
         # Who was asked to end has little time: a replay brings what the database lacks.
-        note = self.tracker.close(PACE.close if error is None else PACE.start)
+        note = self.tracker.close(PACE.close if error is None else PACE.close / 2)
         if others is not None:
             # Nobody waits for that after a signal or while the database is away: the next segment does it again.
             others.join(timeout=PACE.close if error is None and note is None else 1.0)
