@@ -124,6 +124,14 @@ def test_updates_equal_the_authors(file: str, variant: str, jitted: Any) -> None
 
 
 @pytest.mark.usefixtures("which")
+def test_adam_s_epsilon_is_the_authors(jitted: Any) -> None:
+    """1e-8 outside the root: such a gradient moves by half of lr. Recorded ones are too large to tell."""
+    params, grads = [np.zeros(3, np.float32)], [[np.full(3, 1e-8, np.float32)]]
+    [(new, _, _)] = run(OptimizerSpec(lr=0.1), constant(1, 0), params, grads, jitted)
+    np.testing.assert_allclose(new[0], np.full(3, -0.05), rtol=1e-4)
+
+
+@pytest.mark.usefixtures("which")
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
 def test_clipping_leaves_small_gradients_alone(name: str, jitted: Any) -> None:
     """Without a bound, with one above the norm and just at half of it."""
