@@ -7,7 +7,7 @@ COMMANDS = {
     "runs": "list, show, compare and plot what was run",
     "db": "the embedded database: serve, status, stop, replay",
     "parity": "compare the backends on one spec, step by step",
-    "bench": "our step against what people would use instead",
+    "bench": "time our step against what people would use instead",
 }
 
 
