@@ -122,7 +122,7 @@ def _no_split(spec: DataSpec, absent: str, sizes: Mapping[str, int], role: str) 
     message = f"data {spec.name!r} has no split {absent!r} (data.{role}): there is {there}"
     if role != "train":
         return message
-    first = next(iter(sizes), "train")
+    first = "train" if "train" in sizes else next(iter(sizes), "train")
     hint = f"data.train={first}" if len(sizes) > 1 else _hold_out(first)
     return f"{message}; write for example {hint}"
 

@@ -12,6 +12,8 @@ from framework.data.source import Splits
 from framework.protocols import EvalBatch
 from tests.backends.tiny import Tiny
 
+pytestmark = pytest.mark.backend
+
 
 class Noise:
     """A source of three batches' worth of images."""

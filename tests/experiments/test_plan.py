@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Iterator, Mapping
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +57,10 @@ def test_what_is_missing(planned: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def weights_url(tmp_path: Path) -> Iterator[str]:
+def weights_url(tmp_path: Path, address: str) -> str:
     """The address of a file on a server of the test's own."""
-    (tmp_path / "served").mkdir()
     (tmp_path / "served" / "a.npz").write_bytes(b"x" * 100)
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/a.npz"
-        server.shutdown()
+    return f"{address}/a.npz"
 
 
 def test_weights_that_were_downloaded_are_not_missing(planned: Any, tmp_path: Path, weights_url: str) -> None:

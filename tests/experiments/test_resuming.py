@@ -7,11 +7,8 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -282,23 +279,6 @@ def keras_to_numpy(variable: Any) -> np.ndarray:
     import keras
 
     return np.asarray(keras.ops.convert_to_numpy(variable))
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """A server's, which has the folder `served`."""
-    (tmp_path / "served").mkdir()
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """Not on the tests' stderr."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "served"))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def checkpoint(folder: Path, step: int, **metadata: Any) -> Path:

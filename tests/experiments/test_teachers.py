@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,23 +125,6 @@ def test_dont_load_keeps_what_the_seed_drew(tmp_path: Path) -> None:
     for name, array in weights(model).items():
         kept = "norm1" in name or name == "head/kernel"
         np.testing.assert_array_equal(array, (drawn if kept else stored)[name])
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """A server's, which has the folder `served`."""
-    (tmp_path / "served").mkdir()
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """Not on the tests' stderr."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "served"))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_weights_come_from_an_address(tmp_path: Path, address: str) -> None:
