@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import backends
 from backends.base import Backend, Device
+from experiments import reduced
 from experiments import teachers as stored_teachers
 from experiments.checks import check_outputs, num_outputs
 from experiments.distilling import Distillation
@@ -38,7 +39,7 @@ class Common:
         splits: the data.
         models: the teachers.
         teachers: their specs, with what identifies them filled in.
-        hashes: their fingerprints and SHA-256.
+        found: their fingerprints and SHA-256, and how one of reduced precision agrees with itself.
     """
 
     backend: Backend
@@ -46,7 +47,7 @@ class Common:
     splits: Splits
     models: list[Model]
     teachers: tuple[TeacherSpec, ...]
-    hashes: list[dict[str, str]]
+    found: list[dict[str, Any]]
 
 
 def gather(
@@ -65,8 +66,13 @@ def gather(
     place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
     device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
-    filled, hashes = _identified(spec, folders, models, bool(teacher))
-    return Common(backend, device, splits, models, filled.teachers, hashes)
+    filled, found = _identified(spec, folders, models, bool(teacher))
+    if any(each.precision for each in spec.teachers):
+        if teacher is not None:
+            raise UserError("teacher.precision: a model that is handed over computes as it was built")
+        agreements = reduced.agreements(filled, models, folders, splits, root, tell)
+        found = [each | {"agreement": other} for each, other in zip(found, agreements, strict=True)]
+    return Common(backend, device, splits, models, filled.teachers, found)
 
 
 def prepare(
@@ -118,7 +124,7 @@ def prepare(
         grad_accum_steps=options.grad_accum_steps,
     )
     arithmetic = {"tf32": options.tf32, "deterministic": options.deterministic}
-    found = {"teachers": common.hashes, "weights": weights} | arithmetic
+    found = {"teachers": common.found, "weights": weights} | arithmetic
     environment = _environment(backend, device, splits) | found
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
@@ -174,11 +180,12 @@ def _hints(spec: DistillSpec) -> list[str]:
 
 def _identified(
     spec: DistillSpec, folders: Sequence[Path | None], models: Sequence[Model], given: bool
-) -> tuple[DistillSpec, list[dict[str, str]]]:
+) -> tuple[DistillSpec, list[dict[str, Any]]]:
     """The spec with each teacher's fingerprint (of what made it, else of its weights), and their hashes."""
     if len(models) != len(spec.teachers):
         raise UserError(f"teaching = {spec.teaching!r}: expected {len(spec.teachers)} teachers, received {len(models)}")
-    filled, hashes = [], []
+    filled: list[TeacherSpec] = []
+    hashes: list[dict[str, Any]] = []
     for each, folder, model in zip(spec.teachers, folders, models, strict=True):
         card = store.load_card(folder) if folder else None
         sha256 = card.sha256 if card else stored_teachers.digest(model)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -153,10 +154,27 @@ def build_all(
     Raises:
         UserError: a teacher without weights, or one whose classes are not the data's.
     """
-    return [
-        _stored(folder, teacher, splits, size) if folder else _built(teacher, spec, splits, size, root)
-        for teacher, folder, size in zip(spec.teachers, folders, spec.teacher_sizes, strict=True)
-    ]
+    models = []
+    for teacher, folder, size in zip(spec.teachers, folders, spec.teacher_sizes, strict=True):
+        with arithmetic(teacher.precision):
+            models.append(
+                _stored(folder, teacher, splits, size) if folder else _built(teacher, spec, splits, size, root)
+            )
+    return models
+
+
+@contextmanager
+def arithmetic(precision: str | None) -> Iterator[None]:
+    """Models that are built within it compute in `precision`; None leaves it as it is."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    if precision is not None:
+        keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[str, ...]] | None:

@@ -74,6 +74,8 @@ class TeacherSpec(ModelSpec):
         classes: whose order its outputs have: `flowers`, `food`, `imagenet`, `pet`, `sun`, or a file with one name a
             line; they are put into the data's order by name. None is what a stored teacher says; "data" the data's.
         min_accuracy: refuse to start when the teacher's test accuracy in [0, 1] is below this; None never refuses.
+        precision: of its arithmetic and, but for `mixed_bfloat16`, its weights; None is the spec's. How well it agrees
+            with itself in the spec's is measured before the run.
         fingerprint: what made a stored teacher: filled in when it is found.
     """
 
@@ -81,6 +83,7 @@ class TeacherSpec(ModelSpec):
     normalize: Literal["imagenet", "unit", "caffe", "pixels"] | None = None
     classes: str | None = None
     min_accuracy: float | None = None
+    precision: Literal["float32", "bfloat16", "mixed_bfloat16"] | None = None
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:

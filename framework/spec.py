@@ -148,8 +148,9 @@ class DistillSpec:
                 del model["dont_load"]
         for teacher in value["teachers"]:
             del teacher["min_accuracy"]
-            if teacher["classes"] is None:
-                del teacher["classes"]
+            for later in ("classes", "precision"):
+                if teacher[later] is None:
+                    del teacher[later]
             if teacher["fingerprint"] is not None:
                 teacher["weights"] = None
         return value

@@ -74,6 +74,7 @@ OTHER: dict[Path_, Any] = {
     ("teachers", 0, "normalize"): "imagenet",
     ("teachers", 0, "classes"): "pet",
     ("teachers", 0, "min_accuracy"): 0.5,
+    ("teachers", 0, "precision"): "bfloat16",
     ("teachers", 0, "fingerprint"): "0123456789abcdef",
     ("teaching",): "consistent",
     ("views", "size"): 32,
