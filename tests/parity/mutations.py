@@ -25,7 +25,7 @@ def kerass_mean(patch: pytest.MonkeyPatch) -> None:
 
 
 def mixup_rolls_forward(patch: pytest.MonkeyPatch) -> None:
-    def mix(values: Any, factor: Any) -> Any:
+    def mix(values: Any, factor: Any, bounded: bool = False) -> Any:
         return factor * values + (1.0 - factor) * keras.ops.roll(values, -1, axis=0)
 
     patch.setattr(views, "mix", mix)
