@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from framework.draws import some
 from framework.errors import UserError
-from framework.protocols import Array, Batch, Draws, ViewDraws
+from framework.protocols import Array, Batch
 
 
 def check_parts(batch_size: int, parts: int, student: Any) -> None:
@@ -55,17 +56,8 @@ def _taken(batch: Batch, ids: Array, own: Array) -> Batch:
     return replace(
         batch,
         images=None if batch.images is None else batch.images[ids],
-        draws=None if batch.draws is None else _drawn(batch.draws, ids),
+        draws=None if batch.draws is None else some(batch.draws, ids),
         views=None if batch.views is None else tuple(views[id(view)] for view in batch.views),
         labels=None if batch.labels is None else batch.labels[ids],
         targets=None if batch.targets is None else tuple(target[own] for target in batch.targets),
     )
-
-
-def _drawn(draws: Draws, ids: Array) -> Draws:
-    student = _view_draws(draws.student, ids)
-    return Draws(student, student if draws.shared else _view_draws(draws.teacher, ids), draws.mix)
-
-
-def _view_draws(draws: ViewDraws, ids: Array) -> ViewDraws:
-    return ViewDraws(draws.boxes[ids], draws.flips[ids], draws.extra[ids])

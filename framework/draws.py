@@ -59,6 +59,16 @@ def view_draws(
     return ViewDraws(boxes.astype(np.float32), flips.astype(np.float32), _extra(spec, key, len(ids)))
 
 
+def some(draws: Draws, which: np.ndarray | slice, mix: float | None = None) -> Draws:
+    """The draws of some examples; `mix` is another mixing factor."""
+
+    def of(view: ViewDraws) -> ViewDraws:
+        return ViewDraws(view.boxes[which], view.flips[which], view.extra[which])
+
+    student = of(draws.student)
+    return Draws(student, student if draws.shared else of(draws.teacher), draws.mix if mix is None else mix)
+
+
 def _constant(spec: DistillSpec, sizes: np.ndarray, boxes: np.ndarray) -> ViewDraws:
     """The draws of a view that is always the same: not mirrored, and nothing added."""
     extra = np.zeros((len(sizes), len(spec.views.augmentations), _EXTRA_NUMBERS), np.float32)

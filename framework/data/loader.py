@@ -16,7 +16,7 @@ import numpy as np
 
 from framework.data.hostviews import evaluation_view, render_view
 from framework.data.store import num_threads
-from framework.draws import draw
+from framework.draws import draw, mix_factor, some
 from framework.errors import UserError
 from framework.plan import Plan
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
@@ -28,6 +28,8 @@ T = TypeVar("T")
 # Above this the interpolation matmuls of the compiled step cost more than cv2 on the host.
 CANVAS_LIMIT = 96
 _AHEAD = 4
+# With fewer examples numpy's calls take longer than their arithmetic.
+DRAWN_TOGETHER = 2048
 
 
 class Loader:
@@ -44,9 +46,14 @@ class Loader:
         self, spec: DistillSpec, source: Source, total_steps: int, targets: Sequence[Array] | None = None
     ) -> None:
         self.spec, self.source, self.total_steps, self.targets = spec, source, total_steps, targets
-        crops = resolve(spec.teaching, spec.views.mixup).crops
-        self._beyond = {who: crop in RESIZED_FIRST for who, crop in crops.items()}
+        teaching = resolve(spec.teaching, spec.views.mixup)
+        self._mixup = teaching.mixup
+        self._beyond = {who: crop in RESIZED_FIRST for who, crop in teaching.crops.items()}
         self.plan = Plan(source.num_examples, spec.batch_size, spec.seed)
+        # The examples of some steps are those of one step of a larger batch, and are drawn at once.
+        self._together = max(1, DRAWN_TOGETHER // spec.batch_size)
+        self._blocks = replace(self.plan, batch_size=self._together * spec.batch_size)
+        self._block = self._drawn_together(0)
         self.on_host = source.uniform is None or max(source.uniform) > CANVAS_LIMIT
 
     def batch(self, step: int) -> Batch:
@@ -58,8 +65,19 @@ class Loader:
 
     def drawn(self, step: int) -> tuple[Array, Draws]:
         """The examples of one step, int64 [B], and the draws of their views."""
-        ids, epochs = self.plan.batch(step)
-        return ids, draw(self.spec, step, ids, epochs, self.source.sizes(ids))
+        size, place = self.spec.batch_size, step % self._together
+        # Several threads may ask: each goes on with what it has seen itself.
+        block = self._block
+        if block[0] != step // self._together:
+            block = self._block = self._drawn_together(step)
+        _, ids, draws = block
+        own = slice(place * size, (place + 1) * size)
+        return ids[own], some(draws, own, mix_factor(self.spec.seed, step, self._mixup))
+
+    def _drawn_together(self, step: int) -> tuple[int, Array, Draws]:
+        number = step // self._together
+        ids, epochs = self._blocks.batch(number)
+        return number, ids, draw(self.spec, step, ids, epochs, self.source.sizes(ids))
 
     def shown(self, images: Sequence[Array], draws: Draws, teachers: bool = True) -> Batch:
         """A batch of images under some draws; without `teachers`, their views are left out where that saves work."""

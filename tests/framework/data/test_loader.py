@@ -13,7 +13,7 @@ from PIL import Image
 from framework.data import load
 from framework.data.hostviews import evaluation_view, render_view
 from framework.data.loader import CANVAS_LIMIT, EvalBatches, Loader, ahead, to_range
-from framework.draws import draw
+from framework.draws import draw, draws_hash
 from framework.errors import UserError
 from framework.protocols import Array
 from framework.spec import DataSpec, DistillSpec
@@ -81,6 +81,16 @@ def test_small_equal_images_go_to_the_step_as_they_are() -> None:
     assert batch.views is None
     assert (batch.images.shape, batch.images.dtype) == ((4, 12, 12, 3), np.uint8)
     assert batch.labels is None
+
+
+@pytest.mark.parametrize("batch_size", [4, 7, 3000])
+@pytest.mark.parametrize("teaching", ["funmatch", "independent"])
+def test_steps_that_are_drawn_together_are_those_drawn_alone(batch_size: int, teaching: str) -> None:
+    loader = Loader(spec(teaching=teaching, batch_size=batch_size), VARIED, 10**7)
+    for step in (0, 1, 600, 511, 512, 292, 293, 1_990_000):
+        (ids, draws), (alone, epochs) = loader.drawn(step), loader.plan.batch(step)
+        np.testing.assert_array_equal(ids, alone)
+        assert draws_hash(draws) == draws_hash(draw(loader.spec, step, alone, epochs, VARIED.sizes(alone)))
 
 
 @pytest.mark.parametrize("source", [LARGE, VARIED], ids=["large", "varied"])
