@@ -76,11 +76,13 @@ def _interpolation(
     flipped = flips[:, None]
     places = flipped * (size - 1.0 - places) + (1.0 - flipped) * places
     start, length = start[:, None], length[:, None]
-    inside = (places + 0.5) * (length / float(size)) - 0.5
+    # By a number that is no constant: XLA would multiply by a constant's rounded reciprocal.
+    inside = (places + 0.5) * (length / (float(size) + 0.0 * length)) - 0.5
     first, last = (-start, extent - 1.0 - start) if beyond else (ops.zeros_like(start), length - 1.0)
     inside = ops.minimum(ops.maximum(inside, first), last)
-    centres = (start + inside)[:, :, None]
-    distance = ops.absolute(centres - ops.cast(ops.arange(extent), dtype)[None, None, :])
+    # Counted from the window's start: a place far from the image's corner would lose digits.
+    pixels = ops.cast(ops.arange(extent), dtype)[None, :] - start
+    distance = ops.absolute(inside[:, :, None] - pixels[:, None, :])
     return ops.maximum(1.0 - distance, ops.zeros_like(distance))
 
 

@@ -140,9 +140,9 @@ def _interpolation(windows_b2: Tensor, flips: Tensor | None, extent: int, size: 
         centres = torch.where(flips[:, None] > 0, size - centres, centres)
     inside = centres * (length / size) - 0.5
     first, last = (-start, extent - 1.0 - start) if beyond else (0.0, length - 1.0)
-    places = start + inside.clamp(min=first).minimum(last)
-    pixels = torch.arange(extent, dtype=start.dtype, device=start.device)
-    return (places[:, :, None] - pixels).abs_().neg_().add_(1.0).clamp_min_(0.0)
+    inside = inside.clamp(min=first).minimum(last)
+    pixels = torch.arange(extent, dtype=start.dtype, device=start.device) - start
+    return (inside[:, :, None] - pixels[:, None, :]).abs_().neg_().add_(1.0).clamp_min_(0.0)
 
 
 KERNELS: dict[str, Callable[..., Any]] = {
