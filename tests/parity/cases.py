@@ -88,8 +88,8 @@ KINDS = {
 }
 # How many steps a run goes on for on another backend, after those that are probed.
 RESUMED_STEPS = {"float64": 20, "float32": 20}
-# So many runs go on on their own backend, each weight changed by this before each step, up or down.
-CONTROLS, PERTURBATION = 8, 1e-7
+# A control goes on on its own backend, each of its weights changed once by this, up or down.
+PERTURBATION = 1e-7
 MUTATION_STEPS = 2
 
 # The names of `mutations.MUTATIONS`, which can't be imported without an engine.

@@ -15,15 +15,14 @@ from tests.parity import cases
 CASE = "funmatch"
 
 
-def resumed(backend: Backend, device: Device, precision: str, before: Result, controls: int = 0) -> Result:
+def resumed(backend: Backend, device: Device, precision: str, before: Result, control: bool = False) -> Result:
     """The losses of the next steps, and the state after them.
 
     Args:
         backend, device: of this process.
         precision: of the spec.
         before: what `measure` gave on any backend; its state after the probed steps is gone on with.
-        controls: how many times more it is gone on with, the weights changed a little before each step: another
-            engine rounds in another way in each of them.
+        control: whether it is gone on with once more, from weights that are changed a little.
     """
     spec, examples = cases.spec_of(CASE, precision), cases.examples()
     # Other weights than those of the run: all that it has is in its state.
@@ -32,23 +31,20 @@ def resumed(backend: Backend, device: Device, precision: str, before: Result, co
     total = spec.duration.steps(len(examples.images), spec.batch_size)
     trainer = backend.compile(spec, student, teachers, total_steps=total, device=device)
 
-    def go_on(state: Result, change: np.random.Generator | None = None) -> np.ndarray:
+    def go_on(state: Result, end: str) -> Result:
         trainer.restore(state)
-        losses = []
-        for _ in range(cases.RESUMED_STEPS[precision]):
-            if change is not None:
-                trainer.restore(perturbed(trainer.state(), change))
-            losses.append(float(trainer.step(batch_of(spec, examples, trainer.steps_done))["loss"]))
-        return np.array(losses)
+        steps = range(cases.RESUMED_STEPS[precision])
+        losses = [float(trainer.step(batch_of(spec, examples, trainer.steps_done))["loss"]) for _ in steps]
+        return {f"{end}/{name}": array for name, array in trainer.state().items()} | {"loss": np.array(losses)}
 
     state = through_a_file(before, cases.PROBES[CASE])
-    result = {"loss": go_on(state)} | {f"end/{name}": array for name, array in trainer.state().items()}
-    rngs = map(np.random.default_rng, range(controls))
-    return result | {f"control{number}": go_on(state, rng) for number, rng in enumerate(rngs)}
+    beside = go_on(perturbed(state), "control") if control else {}
+    return beside | go_on(state, "end")
 
 
-def perturbed(state: Result, rng: np.random.Generator) -> Result:
+def perturbed(state: Result) -> Result:
     """The state with each of the student's weights changed by `PERTURBATION`, up or down."""
+    rng = np.random.default_rng(0)
     return {
         name: (array + cases.PERTURBATION * rng.choice([-1, 1], array.shape)).astype(array.dtype)
         if name.startswith("student/") and array.dtype.kind == "f"

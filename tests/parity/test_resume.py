@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from experiments.parity.measure import Result
 from tests.parity import cases
 from tests.parity.conftest import BACKENDS, Measured
 
@@ -30,16 +31,20 @@ def test_float64_goes_on_for_20_steps(measured: Measured, source: str, target: s
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_float32_goes_on_within_its_roundings(measured: Measured, source: str, target: str) -> None:
     stayed, went_on = pair(measured, source, target, "float32")
-    np.testing.assert_allclose(went_on[0], stayed[0], rtol=1e-5, atol=0)
-    # Later steps drift apart, but no farther than those of a run whose weights are changed by 1e-7 in each step.
-    found = measured(source, "resumed float32")[source]
-    controls = [found[f"control{number}"] for number in range(cases.CONTROLS)]
-    assert farthest(went_on, stayed) <= max(farthest(control, stayed) for control in controls)
+    assert len(went_on) == 20
+    np.testing.assert_allclose(went_on, stayed, rtol=1e-5, atol=0)
+    # One loss has an error of some units in its last place on each engine, however close the students are: these are
+    # compared. They drift apart, but no farther than one whose weights were changed by 1e-7.
+    own = measured(source, "resumed float32")[source]
+    ended = measured(target, "resumed float32")[source]
+    assert distance(ended, "end", own) <= distance(own, "control", own)
 
 
-def farthest(losses: np.ndarray, stayed: np.ndarray) -> float:
-    """The largest relative distance of a step's loss."""
-    return float(np.abs(losses / stayed - 1).max())
+def distance(student: Result, end: str, stayed: Result) -> float:
+    """Of two students after the last step: the root of the mean squared difference of a weight."""
+    names = [name.removeprefix("end/") for name in stayed if name.startswith("end/student/")]
+    differences = [(student[f"{end}/{name}"].astype(np.float64) - stayed[f"end/{name}"]).ravel() for name in names]
+    return float(np.sqrt(np.mean(np.concatenate(differences) ** 2)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -33,8 +33,8 @@ def main(backend_name: str, kind: str, folder: Path) -> None:
 
         for other in backends.BACKENDS:
             before = dict(np.load(folder.with_name(f"parity-{other}-{precision}") / "funmatch.npz"))
-            controls = cases.CONTROLS if (other, precision) == (backend_name, "float32") else 0
-            np.savez(folder / f"{other}.npz", **resumed(backend, device, precision, before, controls))
+            control = (other, precision) == (backend_name, "float32")
+            np.savez(folder / f"{other}.npz", **resumed(backend, device, precision, before, control))
         return
     if kind not in ("mutations", "leak"):
         for case in names:
