@@ -43,7 +43,7 @@ def draw(spec: DistillSpec, step: int, ids: np.ndarray, epochs: np.ndarray, size
     # Teachers whose targets are made before see no view of a step.
     if not teaching.shared and not teaching.averaged:
         teacher = view_draws(spec, TEACHER_STREAM, ids, epochs, sizes, teaching.teacher_crop)
-    return Draws(student, teacher, mix_factor(spec.seed, step, teaching.mixup))
+    return Draws(student, teacher, float(mix_factors(spec.seed, np.array([step]), teaching.mixup)[0]))
 
 
 def view_draws(
@@ -103,19 +103,19 @@ def _window(sizes: np.ndarray, views: ViewsSpec, offsets: np.ndarray) -> np.ndar
     return np.concatenate([offsets * pixels, views.size * pixels], axis=1)
 
 
-def mix_factor(seed: int, step: int, p: float) -> float:
+def mix_factors(seed: int, steps: np.ndarray, p: float) -> np.ndarray:
     """The share in [0.5, 1] of the example itself: max(a, 1 - a) with a ~ Beta(p, p); 1 where p is 0.
 
-    One factor for the whole batch of a step (REFERENCE: the authors' `mixup`), a float32 value.
+    One factor for the whole batch of a step (REFERENCE: the authors' `mixup`): float32 [K] from int [K] steps.
     """
     if p == 0:
-        return 1.0
-    value = float(keyed.uniform(seed, step, MIX_STREAM))
+        return np.ones(len(steps), np.float32)
+    values = keyed.uniform(seed, steps, MIX_STREAM)
     if p != 1:
         from scipy.special import betaincinv
 
-        value = float(betaincinv(p, p, value))
-    return float(np.float32(max(value, 1 - value)))
+        values = betaincinv(p, p, values)
+    return np.maximum(values, 1 - values).astype(np.float32)
 
 
 def crop_boxes(

@@ -68,7 +68,9 @@ def permute(ranks: np.ndarray, num_examples: int, seed: int, epochs: np.ndarray)
     """
     rows = max(1, math.isqrt(num_examples - 1) + 1)
     columns = -(-num_examples // rows)
-    keys = [keyed.bits(seed, epochs, number) for number in range(_ROUNDS)]
+    # There are few epochs in a batch: each has its keys made once.
+    different, places = np.unique(epochs, return_inverse=True)
+    keys = [row[places] for row in keyed.bits(seed, different, np.arange(_ROUNDS)[:, None])]
     values = _shuffle(ranks, rows, columns, keys)
     while (outside := values >= num_examples).any():
         values[outside] = _shuffle(values[outside], rows, columns, [key[outside] for key in keys])

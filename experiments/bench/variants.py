@@ -22,7 +22,7 @@ from experiments.bench.sizes import Size
 from experiments.parity.measure import models
 from experiments.tracking.recorder import JournalRecorder
 from framework import schedules
-from framework.data.loader import Loader, ahead
+from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.fit import Cadence, Loop
 from framework.measure import Evaluator
@@ -91,7 +91,7 @@ def whole(bench: Bench) -> Run:
         waited: list[float] = []
 
         def batches(start: int) -> Iterator[Batch]:
-            return timed(ahead(loader.batch, range(start, start + steps)), waited)
+            return timed(loader.batches(start, start + steps), waited)
 
         # As many logged losses as a run of the recipe's length has.
         outcome = Loop(trainer, batches, evaluator, recorder, Cadence(trainer.steps_done + steps, 8)).run()

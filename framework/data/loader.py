@@ -5,6 +5,7 @@ Small images go to the step as they are, with their draws; larger or unequal one
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import numpy as np
 
 from framework.data.hostviews import evaluation_view, render_view
 from framework.data.store import num_threads
-from framework.draws import draw, mix_factor, some
+from framework.draws import draw, mix_factors, some
 from framework.errors import UserError
 from framework.plan import Plan
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
@@ -29,7 +30,9 @@ T = TypeVar("T")
 CANVAS_LIMIT = 96
 _AHEAD = 4
 # With fewer examples numpy's calls take longer than their arithmetic.
-DRAWN_TOGETHER = 2048
+DRAWN_TOGETHER = 4096
+# Bytes of images that go from the thread to the step at once: for less, the two would mostly wait for each other.
+HANDED_OVER = 2**20
 
 
 class Loader:
@@ -70,14 +73,16 @@ class Loader:
         block = self._block
         if block[0] != step // self._together:
             block = self._block = self._drawn_together(step)
-        _, ids, draws = block
+        _, ids, draws, mixes = block
         own = slice(place * size, (place + 1) * size)
-        return ids[own], some(draws, own, mix_factor(self.spec.seed, step, self._mixup))
+        return ids[own], some(draws, own, float(mixes[place]))
 
-    def _drawn_together(self, step: int) -> tuple[int, Array, Draws]:
+    def _drawn_together(self, step: int) -> tuple[int, Array, Draws, Array]:
         number = step // self._together
         ids, epochs = self._blocks.batch(number)
-        return number, ids, draw(self.spec, step, ids, epochs, self.source.sizes(ids))
+        steps = np.arange(number * self._together, (number + 1) * self._together)
+        mixes = mix_factors(self.spec.seed, steps, self._mixup)
+        return number, ids, draw(self.spec, step, ids, epochs, self.source.sizes(ids)), mixes
 
     def shown(self, images: Sequence[Array], draws: Draws, teachers: bool = True) -> Batch:
         """A batch of images under some draws; without `teachers`, their views are left out where that saves work."""
@@ -85,9 +90,15 @@ class Loader:
             return Batch(images=np.asarray(images), draws=draws)
         return Batch(views=self._views(images, draws, teachers), draws=draws, mix=draws.mix)
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
-        """The batches from step `start` to the end, a few made ahead in a thread."""
-        return ahead(self.batch, range(start, self.total_steps))
+    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
+        """The batches from step `start` to `stop` or the end, a few made ahead in a thread."""
+        together = 1 if self.on_host else min(self._together, max(1, HANDED_OVER // self._bytes))
+        return ahead(self.batch, range(start, self.total_steps if stop is None else stop), together=together)
+
+    @property
+    def _bytes(self) -> int:
+        assert self.source.uniform is not None
+        return self.spec.batch_size * 3 * math.prod(self.source.uniform)
 
     def _views(self, images: Sequence[Array], draws: Draws, teachers: bool) -> tuple[Array, ...]:
         size = self.spec.views.size
@@ -174,16 +185,36 @@ class EvalBatches:
         return np.pad(to_range(np.stack(views)), ((0, padding), (0, 0), (0, 0), (0, 0)))
 
 
-def ahead(make: Callable[[int], T], items: range, depth: int = _AHEAD) -> Iterator[T]:
-    """Make items in a thread, a few before they are asked for; what it raises is raised here, in its place."""
-    rest = iter(items)
+def ahead(make: Callable[[int], T], items: range, depth: int = _AHEAD, together: int = 1) -> Iterator[T]:
+    """Make items in a thread, a few before they are asked for; what it raises is raised here, in its place.
+
+    Args:
+        make: makes one.
+        items: which.
+        depth: so many groups of them are made ahead.
+        together: items in a group, which are handed over at once.
+    """
+    groups = (items[place : place + together] for place in range(0, len(items), together))
     with ThreadPoolExecutor(1, "loader") as pool:
-        waiting = deque(pool.submit(make, item) for item in islice(rest, depth))
+        waiting = deque(pool.submit(_group, make, group) for group in islice(groups, depth))
         try:
             while waiting:
-                made = waiting.popleft().result()
-                waiting.extend(pool.submit(make, item) for item in islice(rest, 1))
-                yield made
+                made, error = waiting.popleft().result()
+                waiting.extend(pool.submit(_group, make, group) for group in islice(groups, 1))
+                yield from made
+                if error is not None:
+                    raise error
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _group(make: Callable[[int], T], items: range) -> tuple[list[T], BaseException | None]:
+    """What was made, and what went wrong with the item after it."""
+    made: list[T] = []
+    try:
+        for item in items:
+            made.append(make(item))  # noqa: PERF401 - those before an error count
+    except BaseException as error:  # noqa: BLE001 - raised where its item is asked for
+        return made, error
+    return made, None

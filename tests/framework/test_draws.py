@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from framework.draws import crop_boxes, draw, draws_hash, mix_factor
+from framework.draws import crop_boxes, draw, draws_hash, mix_factors
 from framework.protocols import Draws
 from framework.spec import DistillSpec, ViewsSpec
 from tests.recorded import params, recordings
@@ -240,7 +240,7 @@ def test_flips_are_unrelated_to_boxes() -> None:
 def test_mixing_factors_are_distributed_as_the_authors(file: str, key: str) -> None:
     name, golden = key.partition("/")[0], MIXUP[file]
     p = float(name.removeprefix("dist_p"))
-    factors = np.sort([mix_factor(2, step, p) for step in range(COUNT // 2)])
+    factors = np.sort(mix_factors(2, np.arange(COUNT // 2), p))
     assert 0.5 <= factors[0] <= factors[-1] <= 1
     quantiles, levels = golden[key], golden["dist/quantile_levels"]
     inside = (quantiles > 0.5) & (quantiles < 1)  # where many factors round to 1, its level is the jump's end
@@ -251,11 +251,13 @@ def test_mixing_factors_are_distributed_as_the_authors(file: str, key: str) -> N
 
 
 def test_the_factor_is_one_float32_a_step() -> None:
-    factors = [mix_factor(0, step, 1.0) for step in range(100)]
+    steps = np.arange(100)
+    factors = mix_factors(0, steps, 1.0)
+    assert factors.dtype == np.float32
     assert len(set(factors)) == 100
-    assert all(float(np.float32(factor)) == factor for factor in factors)
-    assert factors != [mix_factor(1, step, 1.0) for step in range(100)]
-    assert {mix_factor(0, step, 0.0) for step in range(100)} == {1.0}
+    assert (factors != mix_factors(1, steps, 1.0)).all()
+    assert (mix_factors(0, steps, 0.0) == 1).all()
+    assert [mix_factors(0, steps[step : step + 1], 1.0)[0] for step in steps] == factors.tolist()
 
 
 def test_the_teaching_decides_on_mixing() -> None:
@@ -263,9 +265,9 @@ def test_the_teaching_decides_on_mixing() -> None:
         name: draw(spec(teaching=name), 3, IDS, EPOCHS, SIZES).mix for name in ("fixed", "consistent", "funmatch")
     }
     assert factors["fixed"] == factors["consistent"] == 1
-    assert factors["funmatch"] == mix_factor(0, 3, 1.0) < 1
+    assert factors["funmatch"] == mix_factors(0, np.array([3]), 1.0)[0] < 1
     own = draw(spec(views=ViewsSpec(mixup=0.1)), 3, IDS, EPOCHS, SIZES).mix
-    assert own == mix_factor(0, 3, 0.1)
+    assert own == mix_factors(0, np.array([3]), 0.1)[0]
 
 
 def test_the_hash_knows_every_number() -> None:

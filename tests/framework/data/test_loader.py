@@ -239,15 +239,33 @@ def test_a_crop_larger_than_the_image_is_a_mistake() -> None:
         EvalBatches(spec(evaluation={"resize": 6}), SMALL)
 
 
-def test_ahead_keeps_the_order_and_stays_a_few_ahead() -> None:
+@pytest.mark.parametrize("together", [1, 4])
+def test_ahead_keeps_the_order_and_stays_a_few_ahead(together: int) -> None:
     made: list[int] = []
-    items = ahead(lambda item: made.append(item) or item, range(100), depth=3)  # type: ignore[func-returns-value]
+
+    def make(item: int) -> int:
+        made.append(item)
+        return item
+
+    items = ahead(make, range(100), depth=3, together=together)
     assert [next(items) for _ in range(5)] == list(range(5))
     items.close()  # type: ignore[attr-defined]
-    assert len(made) <= 5 + 3
+    assert len(made) <= 5 + 4 * together
     assert made == list(range(len(made)))
-    assert list(ahead(lambda item: item, range(7))) == list(range(7))
-    assert list(ahead(lambda item: item, range(0))) == []
+    assert list(ahead(make, range(7), together=together)) == list(range(7))
+    assert list(ahead(make, range(0), together=together)) == []
+
+
+def test_small_batches_are_handed_over_together() -> None:
+    loader = Loader(spec(), SMALL, 50)
+    asked: list[int] = []
+    make = loader.batch
+    loader.batch = lambda step: asked.append(step) or make(step)  # type: ignore[func-returns-value, method-assign]
+    batches = loader.batches(3, 47)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert asked == list(range(3, 47))
+    assert len(list(loader.batches(3, 47))) == 44
 
 
 def test_ahead_works_while_the_caller_does() -> None:
@@ -257,9 +275,10 @@ def test_ahead_works_while_the_caller_does() -> None:
     assert second.wait(10)
 
 
-def test_ahead_raises_in_place_and_ends_its_thread() -> None:
+@pytest.mark.parametrize("together", [1, 2, 9])
+def test_ahead_raises_in_place_and_ends_its_thread(together: int) -> None:
     before = threading.active_count()
-    items = ahead(lambda item: 1 // (2 - item), range(9))
+    items = ahead(lambda item: 1 // (2 - item), range(9), together=together)
     assert [next(items), next(items)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
         next(items)
