@@ -112,7 +112,7 @@ class Source(Protocol):
     fingerprint: str
 
     def images(self, ids: Array) -> Sequence[Array]:
-        """The uint8 RGB images [H, W, 3] of int64 [B] ids: one array [B, H, W, 3] where `uniform`."""
+        """The uint8 RGB images [H, W, 3] of int64 [B] ids; `np.asarray` makes them [B, H, W, 3] where `uniform`."""
 
     def sizes(self, ids: Array) -> Array:
         """The int32 [B, 2] (height, width) of the images, without decoding the pixels where possible."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,30 @@ from framework.spec import DataSpec, DistillSpec
 
 OURS = "patient-teachers"
 PEERS = (OURS, "torch DataLoader", "tf.data", "grain")
-MODES = ("jpeg", "cached")
-VIEW, BATCH, SIDES = 128, 32, (375, 500)
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What is loaded.
+
+    Attributes:
+        sides: height and width of the images in pixels.
+        view: side of the views.
+        cached: whether the pixels are in memory; else they are decoded each time.
+    """
+
+    sides: tuple[int, int]
+    view: int
+    cached: bool
+
+
+# Crops of small images are made in the step itself: our loader hands over the pixels and where to cut.
+MODES = {
+    "jpeg": Mode((375, 500), 128, cached=False),
+    "cached": Mode((375, 500), 128, cached=True),
+    "cached small": Mode((64, 64), 64, cached=True),
+}
 # A step far on in a long run, whose batch must come as soon as the first one's.
 FAR, NEAR = 1_990_000, 10
 
@@ -35,14 +58,15 @@ def measure(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     Returns:
         `wall`, `cpu`: images per second of each round, none where the library isn't there; `note`.
     """
+    mode = MODES[job["mode"]]
     passes = 1 if job["quick"] else 4
     count = BATCH if job["quick"] else 8 * BATCH
-    folder = Path(job["folder"]) / f"photographs-{count}"
+    folder = Path(job["folder"]) / f"photographs-{count}-{mode.sides[0]}"
     if not folder.exists():
         tell("writing the files")
-        write(folder, count)
+        write(folder, count, mode.sides)
     try:
-        batches, note = opened(job, folder)
+        batches, note = opened(job["peer"], mode, folder)
         next(batches)
     except ModuleNotFoundError as error:
         return {"wall": [], "cpu": [], "note": f"{error.name} is not installed"}
@@ -57,25 +81,27 @@ def measure(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     return {"wall": wall, "cpu": cpu, "note": note}
 
 
-def opened(job: dict[str, Any], folder: Path) -> tuple[Iterator[Any], str]:
+def opened(peer: str, mode: Mode, folder: Path) -> tuple[Iterator[Any], str]:
     """The batches of a loader, and a remark."""
-    if job["peer"] == OURS:
-        loader = ours(folder, job["mode"])
+    if peer == OURS:
+        loader = ours(folder, mode)
         return loader.batches(), resumes(loader)
     from benchmarks.loaders import PEERS as THEIRS
 
     images: Any = sorted(str(path) for path in folder.rglob("*.jpg"))
-    if job["mode"] == "cached":
+    if mode.cached:
         from benchmarks.loaders import read
 
         images = np.stack([read(path) for path in images])
-    return THEIRS[job["peer"]](images, VIEW, BATCH, num_threads()), ""
+    return THEIRS[peer](images, mode.view, BATCH, num_threads()), ""
 
 
-def ours(folder: Path, mode: str) -> Loader:
+def ours(folder: Path, mode: Mode) -> Loader:
     """Our loader, on encoded files or on pixels that were decoded once."""
-    splits = opened_splits(folder, DECODED_LIMIT if mode == "cached" else 0)
-    spec = DistillSpec.from_dict({"views": {"size": VIEW}, "batch_size": BATCH, "duration": {"total_steps": 2_000_000}})
+    splits = opened_splits(folder, DECODED_LIMIT if mode.cached else 0)
+    spec = DistillSpec.from_dict(
+        {"views": {"size": mode.view}, "batch_size": BATCH, "duration": {"total_steps": 2_000_000}}
+    )
     return Loader(spec, splits.train, 2_000_000)
 
 
@@ -117,8 +143,8 @@ def running_children() -> float:
     return total
 
 
-def write(folder: Path, count: int) -> None:
-    """Photographs of 375x500 pixels as JPEG files: parts of scikit-learn's two, enlarged by up to a third."""
+def write(folder: Path, count: int, sides: tuple[int, int]) -> None:
+    """Photographs of one size as JPEG files: parts of scikit-learn's two, enlarged or reduced."""
     import cv2
     from sklearn.datasets import load_sample_images
 
@@ -127,9 +153,9 @@ def write(folder: Path, count: int) -> None:
     for number in range(count):
         photograph = photographs[number % 2]
         height = int(random.integers(280, photograph.shape[0]))
-        width = height * SIDES[1] // SIDES[0]
+        width = height * sides[1] // sides[0]
         y, x = random.integers(photograph.shape[0] - height + 1), random.integers(photograph.shape[1] - width + 1)
-        part = cv2.resize(photograph[y : y + height, x : x + width], SIDES[::-1])
+        part = cv2.resize(photograph[y : y + height, x : x + width], sides[::-1])
         path = folder / "train" / f"class{number % 2}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), part[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])

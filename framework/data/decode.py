@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,8 +46,12 @@ def decode(encoded: Encoded) -> np.ndarray:
     """
     from PIL import ImageOps
 
+    encoded = _read(encoded)
     with _opened(encoded) as image:
         try:
+            pixels = _plain_jpeg(image, encoded["bytes"])
+            if pixels is not None:
+                return pixels
             image.load()
             upright = ImageOps.exif_transpose(image)
             return np.array(_rgb(upright))
@@ -68,6 +73,18 @@ def measure(encoded: Encoded) -> tuple[int, int]:
         return (image.width, image.height) if transposed else (image.height, image.width)
 
 
+def _read(encoded: Encoded) -> Mapping[str, Any]:
+    """The image with its bytes: all of them are needed, and PIL would read a file a few at a time."""
+    if encoded is None or (encoded.get("bytes") is None and encoded.get("path") is None):
+        raise BadImage("there is no image (None)")
+    if encoded.get("bytes") is not None:
+        return encoded
+    try:
+        return {"bytes": Path(encoded["path"]).read_bytes(), "path": encoded["path"]}
+    except (OSError, ValueError) as error:
+        raise BadImage(f"{_words(error)}{_place(encoded)}") from error
+
+
 def _opened(encoded: Encoded) -> Image.Image:
     from PIL import Image
 
@@ -83,6 +100,21 @@ def _opened(encoded: Encoded) -> Image.Image:
     if limit is not None and image.width * image.height > limit:
         raise BadImage(f"{image.width}x{image.height} pixels are more than PIL's limit of {limit}{_place(encoded)}")
     return image
+
+
+def _plain_jpeg(image: Image.Image, content: bytes) -> np.ndarray | None:
+    """A grey or coloured JPEG that is upright and whole, at half of PIL's cost and with its pixels; else None.
+
+    Both call libjpeg-turbo with the same settings. PIL has the last word on whatever is not plain.
+    """
+    import simplejpeg
+
+    if image.format != "JPEG" or image.mode not in ("L", "RGB") or image.getexif().get(_ORIENTATION, 1) != 1:
+        return None
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(content, strict=True))
+    except ValueError:
+        return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

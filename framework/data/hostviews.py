@@ -44,7 +44,7 @@ def render_view(
         y, x, height, width = (int(value) for value in box)
         view = _bilinear(image[y : y + height, x : x + width], size)
     view = _truncated(view) if truncate else view
-    return np.ascontiguousarray(view[:, ::-1]) if flip else view
+    return _mirrored(view) if flip else view
 
 
 def evaluation_view(image: Array, resize: int | None, crop: int | None, size: int, truncate: bool = True) -> Array:
@@ -152,5 +152,13 @@ def _central_crop(image: Array, crop: int) -> Array:
     return image[y : y + crop, x : x + crop]
 
 
+def _mirrored(view: Array) -> Array:
+    import cv2
+
+    return cv2.flip(view, 1)
+
+
 def _truncated(view: Array) -> Array:
-    return np.floor(view.clip(0, 255) + _MARGIN)
+    """In place: means of levels, which leave [0, 255] by their rounding at most."""
+    view += _MARGIN
+    return np.floor(view, out=view)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from typing import TypeVar
 
@@ -101,29 +102,45 @@ class Loader:
         return self.spec.batch_size * 3 * math.prod(self.source.uniform)
 
     def _views(self, images: Sequence[Array], draws: Draws, teachers: bool) -> tuple[Array, ...]:
-        size = self.spec.views.size
-        student = self._view("student", images, draws.student, size)
-        if not teachers:
-            return student, *[student for _ in self.spec.teachers]
-        known = {size: student} if draws.shared else {}
-        for other in self.spec.view_sizes:
-            known[other] = known[other] if other in known else self._view("teacher", images, draws.teacher, other)
-        return student, *[known[other] for other in self.spec.teacher_sizes]
+        own = self.spec.views.size
+        asked = [("student", own, draws.student)]
+        if teachers:
+            others = (size for size in self.spec.view_sizes if not (draws.shared and size == own))
+            asked += [("teacher", size, draws.teacher) for size in others]
+        made = [np.empty((len(images), size, size, 3), np.float32) for _, size, _ in asked]
 
-    def _view(self, who: str, images: Sequence[Array], draws: ViewDraws, size: int) -> Array:
-        truncate, beyond = self.spec.views.truncate, self._beyond[who]
+        def make(place: int) -> None:
+            image = images[place]  # which may decode it
+            for (who, size, drawn), views in zip(asked, made, strict=True):
+                to_range(self._view(who, image, size, drawn, place), views[place])
 
-        def one(image: Array, box: Array, flip: float) -> Array:
-            return render_view(image, box, size, bool(flip), truncate, beyond)
+        self._each(make, len(images))
+        by_size = {size: views for (_, size, _), views in zip(asked, made, strict=True)}
+        return made[0], *[by_size.get(size, made[0]) for size in self.spec.teacher_sizes]
 
-        with ThreadPoolExecutor(num_threads()) as pool:
-            rendered = list(pool.map(one, images, draws.boxes, draws.flips))
-        return to_range(np.stack(rendered))
+    def _view(self, who: str, image: Array, size: int, drawn: ViewDraws, place: int) -> Array:
+        flip = bool(drawn.flips[place])
+        return render_view(image, drawn.boxes[place], size, flip, self.spec.views.truncate, self._beyond[who])
+
+    def _each(self, make: Callable[[int], None], count: int) -> None:
+        """Call for each of so many places, on all threads: some calls are one task, which costs more than its share."""
+        tasks = 2 * num_threads()
+
+        def some(first: int) -> None:
+            for place in range(first, count, tasks):
+                make(place)
+
+        list(self._pool.map(some, range(tasks)))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(num_threads(), "views")
 
 
-def to_range(pixels: Array) -> Array:
-    """From [0, 255] to [-1, 1], float32."""
-    return (pixels * np.float32(2 / 255) - 1).astype(np.float32)
+def to_range(pixels: Array, out: Array | None = None) -> Array:
+    """From [0, 255] to [-1, 1], float32; into `out` where it is given."""
+    views = np.multiply(pixels, np.float32(2 / 255), out=out)
+    return np.subtract(views, np.float32(1), out=views)
 
 
 class EvalBatches:
@@ -180,9 +197,14 @@ class EvalBatches:
         resize, crop = self.spec.evaluation.resize, None
         if resize is not None:
             resize, crop = round(resize * size / self.spec.views.size), size
+        views = np.zeros((len(images) + padding, size, size, 3), np.float32)
+
+        def make(place: int) -> None:
+            to_range(evaluation_view(images[place], resize, crop, size), views[place])
+
         with ThreadPoolExecutor(num_threads()) as pool:
-            views = list(pool.map(lambda image: evaluation_view(image, resize, crop, size), images))
-        return np.pad(to_range(np.stack(views)), ((0, padding), (0, 0), (0, 0), (0, 0)))
+            list(pool.map(make, range(len(images))))
+        return views
 
 
 def ahead(make: Callable[[int], T], items: range, depth: int = _AHEAD, together: int = 1) -> Iterator[T]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,9 @@ from framework.data.rows import Rows
 from framework.data.store import Store, num_threads
 from framework.errors import UserError
 from framework.protocols import Array, Source
+
+# Images of at most so many bytes are copied into one array; a batch of larger ones is a list of views.
+_GATHERED = 2**15
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,14 @@ class ImageSource:
         self.fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def images(self, ids: Array) -> Sequence[Array]:
-        """The uint8 RGB images [H, W, 3] of int64 [B] ids: one array [B, H, W, 3] where `uniform`.
+        """The uint8 RGB images [H, W, 3] of int64 [B] ids; where `uniform`, `np.asarray` makes them one array.
 
         Raises:
-            UserError: an image that is decoded on demand is bad.
+            UserError: an image is bad; it is said when the image is taken.
         """
         if self._store.pixels is None:
-            decoded = self._decode(ids)
-            return decoded if self.uniform is None else _dense(np.stack(decoded))
-        if self.uniform is not None:
+            return Decoding(self._decode_one, self._store.origin[ids], self._rows, self._pool)
+        if self.uniform is not None and 3 * math.prod(self.uniform) <= _GATHERED:
             return _dense(self._store.pixels.reshape(self.num_examples, *self.uniform, 3)[ids])
         return [self._view(self._store.pixels, int(number)) for number in ids]
 
@@ -78,10 +81,6 @@ class ImageSource:
     def _view(self, pixels: Array, number: int) -> Array:
         return pixels[self._starts[number] : self._starts[number + 1]].reshape(*self._store.sizes[number], 3)
 
-    def _decode(self, ids: Array) -> list[Array]:
-        numbers = self._store.origin[ids]
-        return list(self._pool.map(self._decode_one, numbers.tolist(), self._rows.read(numbers)))
-
     def _decode_one(self, number: int, encoded: Any) -> Array:
         try:
             return decode(encoded)
@@ -93,6 +92,28 @@ class ImageSource:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(num_threads(), "decode")
+
+
+class Decoding(Sequence[Array]):
+    """Images that are decoded when they are taken: one by itself, all of them on several threads."""
+
+    def __init__(
+        self, decode_one: Callable[[int, Any], Array], numbers: Array, rows: Rows, pool: ThreadPoolExecutor
+    ) -> None:
+        self._decode_one, self._pool = decode_one, pool
+        self._numbers, self._encoded = numbers.tolist(), rows.read(numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._decode_one(self._numbers[place], self._encoded[place])
+
+    def __iter__(self) -> Iterator[Array]:
+        return self._pool.map(self._decode_one, self._numbers, self._encoded)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.stack(list(self))
 
 
 def _dense(images: Array) -> Sequence[Array]:

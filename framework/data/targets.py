@@ -98,9 +98,8 @@ def _batch(loader: Loader, ids: Array, crops: Array) -> Batch:
     spec, source = loader.spec, loader.source
     draws = view_draws(spec, TARGET_STREAM, ids, crops, source.sizes(ids))
     distinct, places = np.unique(ids, return_inverse=True)
-    images = source.images(distinct)
-    repeated: Any = images[places] if isinstance(images, np.ndarray) else [images[place] for place in places]
-    return loader.shown(repeated, Draws(draws, draws, 1.0))
+    images = list(source.images(distinct))  # each is decoded once
+    return loader.shown([images[place] for place in places], Draws(draws, draws, 1.0))
 
 
 def _softmax(logits: Array) -> Array:

@@ -31,7 +31,7 @@ def test_quick_loaders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     file = tmp_path / "a.json"
     assert bench.main(["loaders", "--quick", "--peers", "patient-teachers", "--rounds", "1", "--json", str(file)]) == 0
     jobs = json.loads(file.read_text())["jobs"]
-    assert [job["mode"] for job in jobs] == ["jpeg", "cached"]
+    assert [job["mode"] for job in jobs] == ["jpeg", "cached", "cached small"]
     assert all(job["result"]["wall"][0] > 0 for job in jobs)
     assert "first batch at step 1,990,000" in capsys.readouterr().out
 

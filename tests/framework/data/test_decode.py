@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from framework.data.decode import BadImage, decode, measure
 
@@ -100,6 +101,27 @@ def test_a_truncated_file_is_refused(kind: str, paint: Callable[..., np.ndarray]
     assert isinstance(content, bytes)
     with pytest.raises(BadImage, match=r"(?i)truncated|broken|incomplete|not an image"):
         decode({"bytes": content[: len(content) // 2], "path": None})
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (37, 50), (64, 48)])
+def test_a_plain_jpeg_has_pils_pixels(
+    mode: str, subsampling: int, progressive: bool, height: int, width: int, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    smooth = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1)).convert(mode)
+    encoded = saved(smooth, "JPEG", quality=80, subsampling=subsampling, progressive=progressive)
+    content = encoded["bytes"]
+    assert isinstance(content, bytes)
+    (tmp_path / "a.jpg").write_bytes(content)
+    expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    for source in (encoded, {"bytes": None, "path": str(tmp_path / "a.jpg")}):
+        found = decode(source)
+        np.testing.assert_array_equal(found, expected)
+        assert found.flags.writeable
+        assert measure(source) == found.shape[:2]
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all"])
