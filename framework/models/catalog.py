@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,8 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
         return model
     seed = seed or 0
     restart_names()
-    keras.utils.set_random_seed(seed % 2**32)
+    with _unless_imported("tensorflow"):
+        keras.utils.set_random_seed(seed % 2**32)
     if name.endswith(".keras"):
         return _tried(name, _from_file(name, options), num_classes, image_size)
     if ":" not in name:
@@ -89,6 +92,19 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
     if isinstance(made, keras.Model):
         return _tried(name, made, num_classes, image_size)
     return _checked(name, _as_keras(name, made, image_size, seed), num_classes, image_size)
+
+
+@contextmanager
+def _unless_imported(name: str) -> Iterator[None]:
+    """Let a library that nothing has imported yet be missing: Keras would import it for seconds to seed it as well."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def rematerialised(name: str) -> keras.RematScope:

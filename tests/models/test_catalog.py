@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import types
 import zipfile
@@ -191,3 +193,18 @@ def test_a_file_of_another_size_or_no_model_is_explained(tmp_path: Path) -> None
         archive.writestr("config.json", bytes(2**27))
     with pytest.raises(UserError, match=r"bomb.keras' can't be loaded: [\d,]+ bytes that would unpack to 134,"):
         catalog.build(str(tmp_path / "bomb.keras"), {}, 5, 8, seed=0)
+
+
+@pytest.mark.skipif("tensorflow" in sys.modules, reason="it is in use")
+def test_an_engine_that_nothing_uses_is_not_imported_to_be_seeded(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "mine.py").write_text(
+        "import keras\n"
+        "def build(num_classes, image_size):\n"
+        "    image = keras.Input((image_size, image_size, 3))\n"
+        "    return keras.Model(image, keras.layers.Dense(num_classes)(keras.layers.Flatten()(image)))\n"
+    )
+    code = "from framework.models import catalog; import sys; catalog.build('mine:build', {}, 5, 8, seed=0)"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
