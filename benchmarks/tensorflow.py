@@ -14,9 +14,10 @@ Params = Mapping[str, Tensor]
 
 
 def conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
-    """A convolution padded by half the kernel on all sides."""
+    """A convolution padded by half the kernel on all sides: padding by itself is faster than `tf.nn.conv2d`'s."""
     half = kernel.shape[0] // 2
-    return tf.nn.conv2d(x, kernel, stride, [[0, 0], [half, half], [half, half], [0, 0]])
+    padded = tf.pad(x, ((0, 0), (half, half), (half, half), (0, 0))) if half else x
+    return tf.nn.conv2d(padded, kernel, stride, "VALID")
 
 
 def standardised(kernel: Tensor) -> Tensor:
