@@ -2,8 +2,9 @@
 
     python -m experiments.sweep.bench --backend torch
 
-The teacher's forward pass costs about four times a student's whole step, as R152x2 to R50x1 (90 to 25 GFLOP). Rounds
-of both kinds alternate; the loops are the real ones, on noise, with their logging. Other programs call `measure`.
+The teacher's forward pass should cost four times a student's whole step, as R152x2 to R50x1 (90 to 25 GFLOP); what it
+costs is printed, and `--teacher` takes another one. Rounds of both kinds alternate; the loops are the real ones, on
+noise, with their logging. Other programs call `measure`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from framework.together import Shared, together
 SIZE, CLASSES, EXAMPLES, TOTAL = 64, 10, 512, 100_000
 SPEC: Mapping[str, Any] = {
     "student": {"name": "bit", "options": {"depth": [1, 1, 1, 1], "width": 0.5}},
-    "teachers": [{"name": "bit", "options": {"depth": 101}}],
     "views": {"size": SIZE},
     "schedule": {"name": "constant"},
     "duration": {"total_steps": TOTAL},
@@ -46,12 +46,13 @@ Times = tuple[float, float]
 class Bench:
     """Trainers of `count` students that differ in their learning rate and initial weights."""
 
-    def __init__(self, backend: Backend, device: Device, count: int) -> None:
+    def __init__(self, backend: Backend, device: Device, count: int, teacher: tuple[int, float]) -> None:
         # It imports Keras, which needs the backend to be loaded.
         from framework.models import catalog
 
         self.clock = time.process_time if device.kind == "cpu" else time.perf_counter
-        base = DistillSpec.from_dict(SPEC)
+        common = {**SPEC, "teachers": [{"name": "bit", "options": {"depth": teacher[0], "width": teacher[1]}}]}
+        base = DistillSpec.from_dict(common)
         source: Any = RandomSource(EXAMPLES, CLASSES, SIZE)
         self.splits = Splits(source, None, None, None, "noise", "noise")
         self.loader = Loader(base, source, TOTAL)
@@ -60,7 +61,7 @@ class Bench:
         self.trainers: list[Trainer] = []
         self.specs: list[DistillSpec] = []
         for number in range(count):
-            spec = DistillSpec.from_dict({**SPEC, "optimizer": {"lr": 1e-3 * (1 + number)}, "init_seed": number})
+            spec = DistillSpec.from_dict({**common, "optimizer": {"lr": 1e-3 * (1 + number)}, "init_seed": number})
             student = catalog.build(*build[0], number)
             trainer = backend.compile(spec, student, [self.teacher], total_steps=TOTAL, device=device)
             self.specs.append(spec)
@@ -110,7 +111,9 @@ def timed(work: Callable[[], Any]) -> Times:
     return time.perf_counter() - begun, time.process_time() - used
 
 
-def measure(backend_name: str | None, device_name: str, students: int, steps: int, rounds: int) -> dict[str, Any]:
+def measure(
+    backend_name: str | None, device_name: str, students: int, steps: int, rounds: int, teacher: tuple[int, float]
+) -> dict[str, Any]:
     """Both kinds in turns; the first round, which compiles, does not count.
 
     Returns:
@@ -120,7 +123,7 @@ def measure(backend_name: str | None, device_name: str, students: int, steps: in
     """
     backend = backends.load(backends.choose(backend_name))
     device = backend.configure(device_name, 1 if device_name == "cpu" else None, "float32")
-    bench = Bench(backend, device, students)
+    bench = Bench(backend, device, students, teacher)
     pairs = [(bench.alone(steps), bench.together(steps)) for _ in range(rounds + 1)][1:]
     see, learn = bench.parts(2 * rounds)
     result = {"backend": backend.name, "device": str(device), "students": students, "teacher_in_steps": see / learn}
@@ -142,8 +145,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--students", type=int, default=8)
     parser.add_argument("--steps", type=int, default=3, help="of each student in one round")
     parser.add_argument("--rounds", type=int, default=7)
-    chosen = parser.parse_args(arguments)
-    print(json.dumps(measure(chosen.backend, chosen.device, chosen.students, chosen.steps, chosen.rounds)))
+    parser.add_argument("--teacher", default=(101, 1.0), type=bit, metavar="DEPTHxWIDTH", help="BiT's (101x1)")
+    of = parser.parse_args(arguments)
+    print(json.dumps(measure(of.backend, of.device, of.students, of.steps, of.rounds, of.teacher)))
+
+
+def bit(text: str) -> tuple[int, float]:
+    """`"50x2"` as a depth and a width factor."""
+    depth, _, width = text.partition("x")
+    return int(depth), float(width)
 
 
 if __name__ == "__main__":
