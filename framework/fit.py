@@ -105,6 +105,7 @@ class Loop:
         started, first = time.perf_counter(), self.trainer.steps_done
         self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
         self._unread: list[Mapping[str, Any]] = []
+        self._due: tuple[int, Mapping[str, Any]] | None = None
         self._skipping = Skipping(self.trainer) if self.on_nan == "skip" else None
         try:
             with self.stop.heeding():
@@ -129,11 +130,12 @@ class Loop:
                 continue
             metrics = self.trainer.step(batch)
             step = self.trainer.steps_done
+            self._log_due()
             self._unread.append(metrics)
             evaluates = self.cadence.evaluates_at(step)
             saves = evaluates or self.cadence.saves_at(step, time.monotonic() - saved)
             # A loss that is no number is noticed here, before it is in a checkpoint.
-            if (saves or self.cadence.logs_at(step)) and (bad := self._log(step, metrics)) is not None:
+            if (saves or self.cadence.logs_at(step)) and (bad := self._look(step, metrics, saves)) is not None:
                 return bad
             self.progress.update(step)
             values = self._evaluate(step) if evaluates else {}
@@ -143,7 +145,20 @@ class Loop:
             yield
             if self.stop.status is not None:
                 break
+        self._log_due()
         return None
+
+    def _look(self, step: int, metrics: Mapping[str, Any], now: bool) -> NoNumber | None:
+        """Tell the metrics, unless nothing depends on them yet: then once the device has its next step to do."""
+        if now or self._skipping is not None:
+            return self._log(step, metrics)
+        self._due = step, metrics
+        return None
+
+    def _log_due(self) -> None:
+        due, self._due = self._due, None
+        if due is not None:
+            self._log(*due)
 
     def _log(self, step: int, metrics: Mapping[str, Any]) -> NoNumber | None:
         """Tell the metrics; where they are no numbers, at which of the steps since the last look they first were."""

@@ -80,11 +80,16 @@ def needs_backend(path: Path) -> bool:
     return False
 
 
+def backend_of(path: Path) -> str | None:
+    """The backend whose folder a test file lies in."""
+    top, below, *_ = (*path.relative_to(TESTS).parts, "")
+    return below if top == "backends" and below in backends.BACKENDS else None
+
+
 def why_not(path: Path) -> str | None:
     """Why a test file isn't collected here, or None."""
-    parts = path.relative_to(TESTS).parts
-    if parts[0] == "backends" and parts[1] in backends.BACKENDS and parts[1] != BACKEND:
-        return f"belong to {parts[1]}"
+    if backend_of(path) not in (None, BACKEND):
+        return f"belong to {backend_of(path)}"
     return "need a backend" if BACKEND == "none" and needs_backend(path) else None
 
 
@@ -165,7 +170,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("parity")
             # The first test of a kind waits for the processes that all of them share.
             item.add_marker(pytest.mark.timeout(900))
-        elif needs_backend(item.path):
+        elif needs_backend(item.path) or backend_of(item.path):
             item.add_marker("backend")
         reasons = [missing(marker.name) for marker in item.iter_markers()]
         for reason in filter(None, reasons):

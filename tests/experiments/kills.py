@@ -224,9 +224,9 @@ def mark(phases: mmap.mmap) -> None:
     marked(Journal, "append", PHASES.index("logging"))
     train = Loop._train
 
-    def training(loop: Loop) -> None:
+    def training(loop: Loop) -> Any:
         phases[PHASES.index("starting")], phases[-1] = 0, 1
-        train(loop)
+        return train(loop)
 
     Loop._train = training  # type: ignore[method-assign]
 

@@ -24,7 +24,7 @@ from framework.errors import UserError
 from framework.spec import DistillSpec
 
 pytestmark = pytest.mark.backend
-STEPS, STOP = 12, 5
+STEPS, STOP = 12, 6
 SPEC: dict[str, Any] = {
     "views": {"size": 8, "flip": False, "truncate": False},
     "student": {"name": "convnet", "options": {"widths": [4]}},
@@ -96,7 +96,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Losses:
-    """Keeps the metrics; sends a signal at a step."""
+    """Keeps the metrics; sends a signal during a step: the one before it is told then."""
 
     def __init__(self, stop: int | None = None) -> None:
         self.values: dict[int, dict[str, float]] = {}
@@ -107,7 +107,7 @@ class Losses:
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         assert not set(self.values.get(step, {})) & set(values), "a step was told twice"
         self.values.setdefault(step, {}).update(values)
-        if step == self.stop and "train.loss" in values:
+        if self.stop is not None and step == self.stop - 1 and "train.loss" in values:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def artifact(self, path: Path) -> None: ...
@@ -128,7 +128,7 @@ def train(backend: str, data: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def stopped(train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`stopped(kind)`: the folder of a run that was preempted after step 5."""
+    """`stopped(kind)`: the folder of a run that was preempted after step 6."""
     made: dict[str, Path] = {}
     kinds = {"labels": {}, "funmatch": FUNMATCH, "cosine": {"schedule": {"name": "cosine"}}}
 
@@ -211,7 +211,7 @@ def test_a_longer_duration_where_the_schedule_allows_it(
     [
         ("labels", {"optimizer": {"lr": 0.5}}, r"optimizer\.lr was 0\.003 and is 0\.5"),
         ("labels", {"seed": 3, "batch_size": 5}, r"batch_size was 6 and is 5; seed was 0 and is 3"),
-        ("labels", {"duration": {"total_steps": 4}}, r"duration gives 4 steps, and run \S+ has done 5"),
+        ("labels", {"duration": {"total_steps": 4}}, r"duration gives 4 steps, and run \S+ has done 6"),
         ("cosine", {"duration": {"total_steps": 20}}, r"'cosine' was made for 12 steps and would jump with 20"),
         (
             "funmatch",
@@ -226,7 +226,7 @@ def test_what_would_be_another_run_is_refused(
     base = {"labels": {}, "cosine": {"schedule": {"name": "cosine"}}, "funmatch": FUNMATCH}[kind]
     with pytest.raises(UserError, match=told) as raised:
         train(Losses(), base | changes, resume=stopped(kind))
-    assert "has done 5" in told or "resume_anyway=True goes on all the same" in str(raised.value)
+    assert "has done 6" in told or "resume_anyway=True goes on all the same" in str(raised.value)
 
 
 def test_other_data_are_refused_unless_anyway(

@@ -22,6 +22,7 @@ from framework.data.source import Splits
 from framework.fit import Cadence, Loop
 from framework.measure import Evaluator, nested
 from framework.models import catalog
+from framework.progress import Silent
 from framework.protocols import Array, Batch, Trainer
 from framework.saving import Best
 from framework.spec import DistillSpec
@@ -80,6 +81,16 @@ class Written:
 
     def steps(self, name: str) -> list[int]:
         return [step for step, values in self.at if name in values]
+
+
+@dataclass
+class After(Silent):
+    """Does something after each step."""
+
+    also: Callable[[int], Any]
+
+    def update(self, step: int) -> None:
+        self.also(step)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +164,7 @@ def test_a_resume_is_exact(made: Callable[..., Loop]) -> None:
     whole.run()
     expected = whole.trainer.state()
     stop = Stop()
-    first = made(stop=stop, recorder=Written(also=lambda step: setattr(stop, "status", "PREEMPTED")))
+    first = made(stop=stop, progress=After(lambda step: setattr(stop, "status", "PREEMPTED")))
     outcome = first.run()
     assert (outcome.status, outcome.steps) == ("PREEMPTED", 1)
     second = made(1)
@@ -164,11 +175,35 @@ def test_a_resume_is_exact(made: Callable[..., Loop]) -> None:
     assert equal(second.trainer.state(), expected)
 
 
+def test_a_loss_is_read_once_the_next_step_has_begun(
+    made: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = made(cadence=Cadence(STEPS, log_every=2, num_evaluations=0, checkpoint_steps=4))
+    trainer, step = loop.trainer, loop.trainer.step
+    read: list[tuple[int, int]] = []
+
+    class Late:
+        def __init__(self, of: int) -> None:
+            self.of = of
+
+        def __float__(self) -> float:
+            read.append((self.of, trainer.steps_done))
+            return 1.0
+
+    def watched(batch: Any) -> Any:
+        step(batch)
+        return {"loss": Late(trainer.steps_done)}
+
+    monkeypatch.setattr(trainer, "step", watched)
+    loop.run()
+    # Step 4 is kept, so that it has to be looked at before.
+    assert read == [(2, 3), (4, 4), (6, 6)]
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, "INTERRUPTED"), (signal.SIGTERM, "PREEMPTED")])
 def test_a_signal_ends_it_after_the_step(made: Callable[..., Loop], number: int, status: str) -> None:
     with Stop().listening() as stop:
-        recorder = Written(also=lambda step: os.kill(os.getpid(), number) if step == 2 else None)
-        loop = made(stop=stop, recorder=recorder)
+        loop = made(stop=stop, progress=After(lambda step: os.kill(os.getpid(), number) if step == 2 else None))
         outcome = loop.run()
     assert (outcome.status, outcome.steps, outcome.error) == (status, 2, None)
     assert outcome.kept is not None
@@ -185,7 +220,7 @@ def test_a_second_ctrl_c_keeps_what_there_was(made: Callable[..., Loop]) -> None
             os.kill(os.getpid(), signal.SIGINT)
 
     with Stop().listening() as stop:
-        loop = made(stop=stop, recorder=Written(also=twice))
+        loop = made(stop=stop, progress=After(twice))
         outcome = loop.run()
     assert (outcome.status, outcome.steps) == ("INTERRUPTED", 4)
     # The evaluation after step 3 was followed by a checkpoint.
