@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -115,6 +116,9 @@ def hands_out(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the backend first of all, since keras keeps the one that it was imported with."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell's background job ignores Ctrl-C, and so would the processes that tests start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     unwanted = [name for name in ABSENT if util.find_spec(name)]
     if unwanted:
         raise pytest.UsageError(f"installed, though nothing here asks for them: {', '.join(unwanted)}")

@@ -155,14 +155,14 @@ def test_a_student_that_diverges_ends_alone(whole: Path) -> None:
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`stopping(signal)`: the process gets the signal when the first student has told its loss of step 3."""
+    """`stopping(signal)`: the process gets the signal in step 3 of the first student, when step 2 is told."""
 
     def at(number: int) -> None:
         metrics = Tracker.metrics
 
         def telling(self: Tracker, step: int, *rest: Any, **others: Any) -> None:
             metrics(self, step, *rest, **others)
-            if step == STOP:
+            if step == STOP - 1:
                 monkeypatch.setattr(Tracker, "metrics", metrics)
                 os.kill(os.getpid(), number)
 
