@@ -48,9 +48,10 @@ def report(ready: Distillation, outcome: Outcome, places: Sequence[str], extra: 
     split = "test" if "test" in outcome.result else "validation" if "validation" in outcome.result else "train"
     result = outcome.result.get(split, {})
     rows = _rows(ready, result)
-    speed = outcome.result["steps_per_second"] * ready.spec.batch_size
+    seconds, pace = outcome.result["seconds"], outcome.result["steps_per_second"]
     head = f"{split} of {ready.spec.data.name}, {int(result.get('examples', 0))} images"
-    time = f"{outcome.steps} steps in {outcome.result['seconds']:.0f} s, {speed:.0f} images/s"
+    # A run that goes on with another has not done the steps of that one.
+    time = f"{seconds * pace:.0f} steps in {seconds:.0f} s, {pace * ready.spec.batch_size:.0f} images/s"
     return "\n".join(
         ["", f"{head:52s}{'accuracy (95 %)':22s}{'agreement':>11s}{'KL':>9s}", *rows, time, *extra, *places]
     )

@@ -31,7 +31,7 @@ RESULT: dict[str, Any] = {
 
 def lines(recipe: str, result: dict[str, Any], **spec: Any) -> list[str]:
     ready: Any = SimpleNamespace(spec=recipe_spec(recipe).replace(**spec))
-    return report(ready, Outcome("COMPLETED", 500, result), ["logged here"], ["stored there"]).splitlines()
+    return report(ready, Outcome("COMPLETED", 1500, result), ["logged here"], ["stored there"]).splitlines()
 
 
 STORED = module.BASELINES
