@@ -41,6 +41,7 @@ class Work:
     Attributes:
         student, teacher: the nets.
         size: S, side of the views in pixels.
+        mixed: whether the nets compute in bfloat16, but for norms and logits; parameters and optimizer stay in float32.
         temperature: T of the KL, which carries the factor T².
         lr, weight_decay, b1, b2, epsilon, clip_norm: of the authors' AdamW: the decay follows the schedule, not lr.
         factor: the schedule's factor before a step, given the number of updates done.
@@ -49,6 +50,7 @@ class Work:
     student: Net
     teacher: Net
     size: int
+    mixed: bool = False
     temperature: float
     lr: float
     weight_decay: float

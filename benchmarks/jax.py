@@ -45,6 +45,7 @@ def standardised(kernel: Array) -> Array:
 def group_norm(params: Params, name: str, x: Array, groups: int) -> Array:
     """Normalise over space and groups of channels."""
     batch, _, _, channels = x.shape
+    given, x = x.dtype, x.astype(jnp.float32)
 
     def group_mean(values: Array) -> Array:
         means = values.mean((1, 2)).reshape(batch, groups, -1).mean(2)
@@ -52,7 +53,7 @@ def group_norm(params: Params, name: str, x: Array, groups: int) -> Array:
 
     centred = x - group_mean(x)
     inverse = lax.rsqrt(group_mean(centred * centred) + 1e-5)
-    return centred * (inverse * params[f"{name}/scale"]) + params[f"{name}/bias"]
+    return (centred * (inverse * params[f"{name}/scale"]) + params[f"{name}/bias"]).astype(given)
 
 
 def unit(params: Params, name: str, x: Array, stride: int) -> Array:
@@ -97,6 +98,13 @@ def prepared(net: Net, params: Params) -> Params:
     return {n: standardised(value) if "kernel" in n and value.ndim == 4 else value for n, value in params.items()}
 
 
+def logits_of(work: Work, net: Net, params: Params, views: Array) -> Array:
+    """A net's logits, float32; its kernels are standardised already."""
+    if work.mixed:
+        params, views = jax.tree.map(lambda array: array.astype(jnp.bfloat16), (params, views))
+    return NETS[net.kind](net, params, views).astype(jnp.float32)
+
+
 def interpolation(start: Array, length: Array, flips: Array, extent: int, size: int) -> Array:
     """Weights [B, S, extent] of bilinear sampling inside a window, mirrored where `flips` is 1."""
     places = jnp.arange(size)[None]
@@ -123,10 +131,10 @@ def update(work: Work, state: tuple[Params, Params, Params], frozen: Params, inp
     else:
         views = crop(inputs["images"], inputs["boxes"], inputs["flips"], work.size)
     views = inputs["mix"] * views + (1 - inputs["mix"]) * jnp.roll(views, 1, 0)
-    target = jax.nn.log_softmax(NETS[work.teacher.kind](work.teacher, frozen, views) / work.temperature)
+    target = jax.nn.log_softmax(logits_of(work, work.teacher, frozen, views) / work.temperature)
 
     def loss_of(params: Params) -> Array:
-        logits = NETS[work.student.kind](work.student, prepared(work.student, params), views) / work.temperature
+        logits = logits_of(work, work.student, prepared(work.student, params), views) / work.temperature
         distance = (jnp.exp(target) * (target - jax.nn.log_softmax(logits))).sum(1)
         return distance.mean() * work.temperature**2
 

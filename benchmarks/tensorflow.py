@@ -29,6 +29,7 @@ def standardised(kernel: Tensor) -> Tensor:
 def group_norm(params: Params, name: str, x: Tensor, groups: int) -> Tensor:
     """Normalise over space and groups of channels: over space first is 1.6 times faster than both at once."""
     batch, _, _, channels = x.shape
+    given, x = x.dtype, tf.cast(x, tf.float32)
 
     def group_mean(values: Tensor) -> Tensor:
         means = tf.reduce_mean(tf.reshape(tf.reduce_mean(values, (1, 2)), (batch, groups, -1)), 2)
@@ -36,7 +37,8 @@ def group_norm(params: Params, name: str, x: Tensor, groups: int) -> Tensor:
 
     centred = x - group_mean(x)
     inverse = tf.math.rsqrt(group_mean(tf.square(centred)) + 1e-5)
-    return centred * (inverse * params[f"{name}/scale"]) + params[f"{name}/bias"]
+    scale, bias = (tf.cast(params[f"{name}/{role}"], tf.float32) for role in ("scale", "bias"))
+    return tf.cast(centred * (inverse * scale) + bias, given)
 
 
 def unit(params: Params, name: str, x: Tensor, stride: int) -> Tensor:
@@ -80,6 +82,13 @@ def prepared(net: Net, params: Params) -> Params:
     return {n: standardised(value) if "kernel" in n and len(value.shape) == 4 else value for n, value in params.items()}
 
 
+def logits_of(work: Work, net: Net, params: Params, views: Tensor) -> Tensor:
+    """A net's logits, float32; its kernels are standardised already."""
+    if work.mixed:
+        params, views = {n: tf.cast(value, tf.bfloat16) for n, value in params.items()}, tf.cast(views, tf.bfloat16)
+    return tf.cast(NETS[net.kind](net, params, views), tf.float32)
+
+
 def interpolation(start: Tensor, length: Tensor, flips: Tensor, extent: int, size: int) -> Tensor:
     """Weights [B, S, extent] of bilinear sampling inside a window, mirrored where `flips` is 1."""
     places = tf.range(size, dtype=tf.float32)[None]
@@ -107,9 +116,9 @@ def distance(work: Work, params: Params, frozen: Params, inputs: Params) -> Tens
     else:
         views = crop(inputs["images"], inputs["boxes"], inputs["flips"], work.size)
     views = inputs["mix"] * views + (1 - inputs["mix"]) * tf.roll(views, 1, 0)
-    taught = tf.stop_gradient(NETS[work.teacher.kind](work.teacher, frozen, views))
+    taught = tf.stop_gradient(logits_of(work, work.teacher, frozen, views))
     target = tf.nn.log_softmax(taught / work.temperature)
-    logits = NETS[work.student.kind](work.student, prepared(work.student, params), views)
+    logits = logits_of(work, work.student, prepared(work.student, params), views)
     apart = target - tf.nn.log_softmax(logits / work.temperature)
     return tf.reduce_mean(tf.reduce_sum(tf.exp(target) * apart, 1)) * work.temperature**2
 

@@ -124,6 +124,7 @@ def crop(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
 def make(work: Work, student: Arrays, teacher: Arrays, device: torch.device) -> Step:
     """See `benchmarks.base.Make`."""
     pupil, frozen = filled(work.student, student, device), freeze(filled(work.teacher, teacher, device))
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=work.mixed)
     params = list(pupil.parameters())
     kernels = [param for param in params if param.ndim > 1]
     others = [param for param in params if param.ndim == 1]
@@ -147,8 +148,12 @@ def make(work: Work, student: Arrays, teacher: Arrays, device: torch.device) -> 
         nonlocal done
         with torch.no_grad():
             views = views_of(inputs)
-            target = functional.log_softmax(frozen(views) / work.temperature, 1)
-        logits = functional.log_softmax(pupil(views) / work.temperature, 1)
+            with mixed:
+                taught = frozen(views)
+            target = functional.log_softmax(taught.float() / work.temperature, 1)
+        with mixed:
+            learnt = pupil(views)
+        logits = functional.log_softmax(learnt.float() / work.temperature, 1)
         loss = functional.kl_div(logits, target, reduction="batchmean", log_target=True) * work.temperature**2
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -52,6 +52,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, metavar="N", help="steps in one timing (default: the size's own)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of the library (default: 1)")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default), gpu, tpu, gpu:1")
+    parser.add_argument(
+        "--precision", choices=("float32", "mixed_bfloat16"), default="float32", help="of the nets (default: float32)"
+    )
+    parser.add_argument("--peak", type=float, metavar="TFLOPS", help="of the device: adds each step's share of it")
     parser.add_argument("--compile", action="store_true", help="torch.compile, or XLA under TensorFlow, for ours")
     parser.add_argument("--clock", choices=("cpu", "wall"), help="whose ratios (default: cpu on a CPU, else wall)")
     parser.add_argument("--quick", action="store_true", help="tiny nets and few steps: does it run?")
@@ -74,10 +78,15 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     options.parts = chosen(",".join(options.parts), PARTS, "part")
     named = chosen(options.backends, tuple(backends.BACKENDS), "--backends") if options.backends else []
     options.backends = [backends.choose(name) for name in named] or list(backends.installed())
-    options.sizes = chosen(options.sizes, tuple(SIZES), "--sizes")
+    on_cpu = options.device.startswith("cpu")
+    possible = [name for name, size in SIZES.items() if not (on_cpu and size.accelerator)]
+    options.sizes = chosen(options.sizes, tuple(SIZES), "--sizes") if options.sizes else possible
     options.variants = chosen(options.variants, tuple(VARIANTS), "--variants")
+    if options.precision != "float32":
+        # Keras's Distiller is measured as people use it.
+        options.variants = [name for name in options.variants if name != "distiller"]
     options.peers = chosen(options.peers, tuple(loaders.PEERS), "--peers")
-    options.clock = options.clock or ("cpu" if options.device.startswith("cpu") else "wall")
+    options.clock = options.clock or ("cpu" if on_cpu else "wall")
     options.against = read(options.against) if options.against else None
     return options
 
@@ -97,7 +106,12 @@ def read(path: Path) -> dict[str, Any]:
 def jobs(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """All measurements, in their order."""
     common = {"device": options.device, "threads": options.threads, "quick": options.quick, "folder": str(folder)}
-    common |= {"compile": options.compile or None, "rounds": options.rounds, "steps": options.steps}
+    common |= {
+        "precision": options.precision,
+        "compile": options.compile or None,
+        "rounds": options.rounds,
+        "steps": options.steps,
+    }
     works = [{"backend": name, "size": size} for size in options.sizes for name in options.backends]
     made: list[dict[str, Any]] = []
     if "steps" in options.parts:
@@ -144,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; mistakes and faults are short messages on stderr."""
     try:
         options = checked(parse(arguments))
-        found = {"command": sys.argv[1:], "machine": report.machine(), "clock": options.clock, "jobs": gather(options)}
+        found = {"command": sys.argv[1:], "machine": report.machine(), "clock": options.clock, "peak": options.peak}
+        found["jobs"] = gather(options)
         print(report.tables(found, options.against))
         if options.json:
             options.json.write_text(json.dumps(found, indent=1))

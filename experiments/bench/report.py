@@ -55,6 +55,7 @@ def steps_table(found: Found, against: Found | None) -> str:
     """Milliseconds of each variant's step; `against` adds what an earlier run's median was divided by this one's."""
     walls, cpus, seconds = medians(found, WALL), medians(found, CPU), medians(found)
     before = medians(against) if against else {}
+    peak = found.get("peak")
     rows = [
         [
             "size",
@@ -65,6 +66,8 @@ def steps_table(found: Found, against: Found | None) -> str:
             "spread",
             "images/s",
             "waited",
+            "GFLOP/s",
+            *(["of peak"] if peak else []),
             *(["speed vs before"] if before else []),
         ]
     ]
@@ -73,6 +76,7 @@ def steps_table(found: Found, against: Found | None) -> str:
             continue
         for variant, timings in job["result"]["timings"].items():
             key = (job["size"], job["backend"], variant)
+            speed = job["result"]["flops"][variant] / walls[key]
             waited = median(timing[WAITED] for timing in timings) / walls[key]
             rows.append(
                 [
@@ -82,6 +86,8 @@ def steps_table(found: Found, against: Found | None) -> str:
                     spread([timing[{"wall": WALL, "cpu": CPU}[found["clock"]]] for timing in timings]),
                     f"{job['result']['batch_size'] / seconds[key]:.1f}",
                     f"{waited:.1%}" if variant == "trainer" else "",
+                    f"{speed / 1e9:.0f}",
+                    *([f"{speed / 1e12 / peak:.1%}"] if peak else []),
                     *([f"{before[key] / seconds[key]:.3f}" if key in before else ""] if before else []),
                 ]
             )

@@ -29,6 +29,7 @@ class Size:
         canvas: side of the images in pixels; None for photographs of 375x500, which are cropped on the host.
         steps: in one timing.
         images: how many there are.
+        accelerator: whether a CPU would take too long.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Size:
     canvas: int | None
     steps: int
     images: int = 512
+    accelerator: bool = False
 
     @property
     def spec(self) -> DistillSpec:
@@ -63,6 +65,14 @@ SIZES = {
     "bit128": Size(
         "BiT-R50x1 from R101x1, 128 px, batch 8", _distils(_bit(50, 1.0), _bit(101, 1.0), 128, 8), None, 1, 64
     ),
+    "bit224": Size(
+        "BiT-R50x1 from R152x2, 224 px, batch 64, the paper's, on an accelerator",
+        _distils(_bit(50, 1.0), _bit(152, 2.0), 224, 64),
+        None,
+        10,
+        128,
+        accelerator=True,
+    ),
 }
 
 
@@ -82,4 +92,5 @@ def quick(size: Size) -> Size:
 def chosen(job: dict[str, Any]) -> Size:
     """The size of a job, tiny where it is a `quick` one."""
     size = SIZES[job["size"]]
+    size = replace(size, changes={**size.changes, "precision": job["precision"]})
     return quick(size) if job["quick"] else size

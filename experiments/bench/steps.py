@@ -17,12 +17,14 @@ def measure(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Time the variants of a job.
 
     Args:
-        job: `backend`, `size`, `variants`, `rounds`, `threads`, `device`, `compile`, `quick`, `cache`, `steps`.
+        job: `backend`, `size`, `variants`, `rounds`, `threads`, `device`, `precision`, `compile`, `quick`, `cache`,
+            `steps`.
         tell: takes a line on how far it is.
 
     Returns:
-        `device`, `versions`, `batch_size`, `losses` (of each variant's first step) and `timings`: for each variant a
-        list of (wall seconds, CPU seconds, seconds waited for data) of a step, one for each round.
+        `device`, `versions`, `batch_size`, `losses` (of each variant's first step), `flops` (of a step of each: a
+        backward pass counts as two forward passes) and `timings`: for each variant a list of (wall seconds, CPU
+        seconds, seconds waited for data) of a step, one for each round.
     """
     bench = loaded(job)
     runs, losses = {}, {}
@@ -37,13 +39,14 @@ def measure(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
         for name, run in runs.items():
             timings[name].append(timed(run, steps))
     about = {"device": str(bench.device), "versions": bench.backend.versions(), "batch_size": bench.spec.batch_size}
-    return {**about, "steps": steps, "losses": losses, "timings": timings}
+    flops = {name: bench.flops(taught=name != "supervised") for name in runs}
+    return {**about, "steps": steps, "losses": losses, "flops": flops, "timings": timings}
 
 
 def loaded(job: dict[str, Any]) -> Bench:
     """The backend of a job, configured, with its work."""
     backend = backends.load(job["backend"])
-    device = backend.configure(job["device"], job["threads"], "float32", job.get("cache"))
+    device = backend.configure(job["device"], job["threads"], job["precision"], job.get("cache"))
     return Bench(chosen(job), backend, device, job["compile"])
 
 

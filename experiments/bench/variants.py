@@ -57,6 +57,15 @@ class Bench:
         """The batches of the work."""
         return Loader(spec or self.spec, self.size.source, self.spec.duration.total_steps or 1)
 
+    def flops(self, taught: bool) -> int:
+        """Floating-point operations of a step, with or without a teacher: by the multiply-adds of its layers."""
+        from framework.models.cost import measure, outline
+
+        size = self.spec.views.size
+        nets = [self.spec.student, *self.spec.teachers]
+        student, teacher = (measure(outline(net.name, net.options, 10, size)).macs for net in nets)
+        return 2 * self.spec.batch_size * (3 * student + taught * teacher)
+
     def trainer(self, spec: DistillSpec | None = None) -> Trainer:
         """Our trainer, from weights that every other variant starts from as well."""
         spec = spec or self.spec
@@ -174,6 +183,7 @@ def work_of(spec: DistillSpec) -> Work:
         student=net_of(spec.student),
         teacher=net_of(spec.teachers[0]),
         size=spec.views.size,
+        mixed=spec.precision == "mixed_bfloat16",
         temperature=spec.loss.temperature,
         lr=optimizer.lr,
         weight_decay=optimizer.weight_decay,

@@ -54,13 +54,17 @@ def found(slower: float = 1.0) -> dict[str, object]:
     """A run with a step of 10 ms, times `slower`."""
     timings = {"step": [(0.01 * slower * noise, 0.01 * slower * noise, 0.0) for noise in (1.0, 1.02, 3.0)]}
     timings["native"] = [(0.0095, 0.0095, 0.0)] * 3
-    result = {"timings": timings, "batch_size": 100}
-    return {"clock": "cpu", "jobs": [{"kind": "steps", "size": "digits", "backend": "jax", "result": result}]}
+    result = {"timings": timings, "batch_size": 100, "flops": {"step": 1e9, "native": 1e9}}
+    return {
+        "clock": "cpu",
+        "peak": 1.0,
+        "jobs": [{"kind": "steps", "size": "digits", "backend": "jax", "result": result}],
+    }
 
 
 def test_tables_show_medians_ratios_and_a_tenth() -> None:
     table = report.tables(found(slower=1.1), found())
     row = next(line.split() for line in table.splitlines() if line.startswith("digits  jax      step"))
     assert row[3:5] == ["11.22", "11.22"]
-    assert row[-1] == "0.909"
+    assert row[-3:] == ["89", "8.9%", "0.909"]
     assert "0.85" in table.splitlines()[-1]
