@@ -75,16 +75,17 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} {value}: 1 or more")
+    if options.peak is not None and options.peak <= 0:
+        raise UserError(f"--peak {options.peak}: more than 0")
     options.parts = chosen(",".join(options.parts), PARTS, "part")
     named = chosen(options.backends, tuple(backends.BACKENDS), "--backends") if options.backends else []
     options.backends = [backends.choose(name) for name in named] or list(backends.installed())
     on_cpu = options.device.startswith("cpu")
     possible = [name for name, size in SIZES.items() if not (on_cpu and size.accelerator)]
     options.sizes = chosen(options.sizes, tuple(SIZES), "--sizes") if options.sizes else possible
-    options.variants = chosen(options.variants, tuple(VARIANTS), "--variants")
-    if options.precision != "float32":
-        # Keras's Distiller is measured as people use it.
-        options.variants = [name for name in options.variants if name != "distiller"]
+    # Keras's Distiller is measured as people use it: in float32.
+    possible = [name for name in VARIANTS if options.precision == "float32" or name != "distiller"]
+    options.variants = chosen(options.variants, tuple(possible), "--variants")
     options.peers = chosen(options.peers, tuple(loaders.PEERS), "--peers")
     options.clock = options.clock or ("cpu" if on_cpu else "wall")
     options.against = read(options.against) if options.against else None

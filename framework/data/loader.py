@@ -123,14 +123,14 @@ class Loader:
         return render_view(image, drawn.boxes[place], size, flip, self.spec.views.truncate, self._beyond[who])
 
     def _each(self, make: Callable[[int], None], count: int) -> None:
-        """Call for each of so many places, on all threads: some calls are one task, which costs more than its share."""
+        """Call for each of so many places, on all threads; several calls are one task, since each task costs too."""
         tasks = 2 * num_threads()
 
-        def some(first: int) -> None:
+        def make_each(first: int) -> None:
             for place in range(first, count, tasks):
                 make(place)
 
-        list(self._pool.map(some, range(tasks)))
+        list(self._pool.map(make_each, range(tasks)))
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -204,7 +204,7 @@ def test_an_engine_that_nothing_uses_is_not_imported_to_be_seeded(tmp_path: Path
         "    image = keras.Input((image_size, image_size, 3))\n"
         "    return keras.Model(image, keras.layers.Dense(num_classes)(keras.layers.Flatten()(image)))\n"
     )
-    code = "from framework.models import catalog; import sys; catalog.build('mine:build', {}, 5, 8, seed=0)"
+    code = "from framework.models import catalog; catalog.build('mine:build', {}, 5, 8, seed=0)"
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
