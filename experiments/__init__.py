@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 if TYPE_CHECKING:
-    from experiments.inprocess import distill
+    from experiments.distillation.python import distill
 
 __all__ = ["distill"]
 
@@ -17,7 +17,7 @@ __all__ = ["distill"]
 def __getattr__(name: str) -> Any:
     # Lazily, so that reading a run's numbers does not wait for the data layer.
     if name == "distill":
-        from experiments.inprocess import distill
+        from experiments.distillation.python import distill
 
         return distill
     raise AttributeError(f"module 'experiments' has no attribute {name!r}")

@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import backends
-from experiments import teachers
-from experiments.options import RunOptions
+from experiments.distillation import teachers
+from experiments.distillation.options import RunOptions
 from experiments.recipes import DEFAULT, RECIPES
 from framework.errors import UserError, near
 from framework.spec import DataSpec, DistillSpec, DurationSpec, ModelSpec, TeacherSpec
-from framework.validation import build, plain
+from framework.spec.validation import build, plain
 
 Config = dict[str, Any]
 _OPTION_NAMES = [field.name for field in dataclasses.fields(RunOptions)]
@@ -106,9 +106,10 @@ def check_early(spec: DistillSpec, options: RunOptions) -> None:
 def check_functions(spec: DistillSpec) -> None:
     """Refuse unknown functions and models; a backend must be loaded. Errors as in `check_early`."""
     # These import Keras, which needs the backend to be loaded.
-    from framework import losses, optimizers, schedules, views
+    from framework import losses, optimizers, views
     from framework.models.catalog import MODELS
-    from framework.named import find
+    from framework.spec import schedules
+    from framework.spec.named import find
 
     find(spec.loss.distance, losses.DISTANCES, "loss.distance")
     optimizers.make(spec.optimizer)

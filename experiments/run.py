@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from experiments.launch import Program
+from experiments.command.launch import Program
 from experiments.recipes import DEFAULT
 
 PROGRAM = Program(

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.command.launch import Program
 from experiments.config import Config
-from experiments.distilling import Distillation
-from experiments.launch import Program
+from experiments.distillation.distillation import Distillation
 from experiments.recipes import DEFAULT_TEACHER
 from framework.errors import UserError
+from framework.files.stored import CARD
 from framework.protocols import Outcome
-from framework.store import CARD
 
 
 def check(config: Config) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from framework.draws import some
+from framework.draws.views import some
 from framework.errors import UserError
 from framework.protocols import Array, Batch
 

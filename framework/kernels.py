@@ -2,7 +2,7 @@
 
 A backend replaces them with `install`, which `backends.load` calls with the backend's `KERNELS`. A replacement is
 looked up whenever the operation is called, which is when a step is traced, so install before compiling. Every
-replacement is held to the default by one table: `tests/models/test_kernels.py`.
+replacement is held to the default by one table: `tests/framework/test_kernels.py`.
 
 Shapes: B batch, H height, W width, C channels, I and O a kernel's input and output channels, F features. Images are
 NHWC, convolution kernels HWIO. The result has the dtype of the first argument, and the defaults stay right in float64:

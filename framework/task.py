@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from framework import evaluation, optimizers, schedules, views
+from framework import evaluation, optimizers, views
 from framework.accumulation import check_parts, split
 from framework.errors import UserError
 from framework.losses import DISTANCES, ENSEMBLES, hard, soft_cross_entropy
 from framework.models.initial import parameters
-from framework.named import find
 from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch, ViewDraws
-from framework.spec import DistillSpec
-from framework.teachings import CONSTANT, RESIZED_FIRST, resolve
+from framework.spec import DistillSpec, schedules
+from framework.spec.named import find
+from framework.spec.teachings import CONSTANT, RESIZED_FIRST, resolve
 
 Tensor = Any
 Inputs = Mapping[str, Any]

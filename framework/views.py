@@ -13,8 +13,8 @@ import keras
 from keras import ops
 
 from framework.kernels import Kernel
-from framework.named import find
 from framework.spec import ViewsSpec
+from framework.spec.named import find
 
 Tensor = Any
 Augmentation = Callable[[Tensor, Tensor], Tensor]

@@ -32,13 +32,13 @@ LONG = [
     TESTS / name
     for name in (
         "experiments/test_run.py",
-        "experiments/test_resuming.py",
+        "experiments/distillation/test_resuming.py",
         "parity/test_backends.py",
         "parity/test_float64.py",
         "backends/test_trainer.py",
         "experiments/test_recipes.py",
         "backends/test_models.py",
-        "experiments/test_plan.py",
+        "experiments/planning/test_plan.py",
     )
 ]
 

@@ -80,7 +80,7 @@ def test_heavy_imports_are_seen() -> None:
 def test_blocked_library_is_not_found() -> None:
     python(BLOCK.format(blocked=["numpy"]) + "assert importlib.util.find_spec('numpy') is None")
     with pytest.raises(AssertionError, match="No module named 'numpy'"):
-        python(BLOCK.format(blocked=["numpy"]) + "import framework.plan")
+        python(BLOCK.format(blocked=["numpy"]) + "import framework.draws.order")
 
 
 def test_load_comes_before_keras() -> None:

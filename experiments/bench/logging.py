@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config
-from experiments.distilling import Distillation, NoRecorder, tell
-from experiments.preparing import prepare
+from experiments.distillation.distillation import Distillation, NoRecorder, tell
+from experiments.distillation.prepare import prepare
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import open_database

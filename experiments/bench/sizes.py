@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments import config
-from experiments.estimates import RandomSource
+from experiments.planning.estimates import RandomSource
 from framework.spec import DistillSpec
-from framework.validation import plain
+from framework.spec.validation import plain
 
 # Small enough to be trained from the first step, and not to be mistaken for a result.
 _COMMON = {

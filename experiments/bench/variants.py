@@ -21,13 +21,12 @@ from benchmarks.base import UNITS, Net, Step, Work
 from experiments.bench.sizes import Size
 from experiments.parity.measure import models
 from experiments.tracking.recorder import JournalRecorder
-from framework import schedules
 from framework.data.loader import Loader
 from framework.data.source import Splits
-from framework.fit import Cadence, Loop
-from framework.measure import Evaluator
+from framework.loop.evaluator import Evaluator
+from framework.loop.fit import Cadence, Loop
 from framework.protocols import Array, Batch, Trainer
-from framework.spec import DistillSpec, LossSpec, ModelSpec
+from framework.spec import DistillSpec, LossSpec, ModelSpec, schedules
 
 # Batches that are made before the timing where the loader isn't part of what is timed.
 PREPARED = 8

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framework.draws import draw, draws_hash
+from framework.draws.order import Plan
+from framework.draws.views import draw, draws_hash
 from framework.errors import UserError, near
-from framework.plan import Plan
 from framework.protocols import Array, Batch, EvalBatch
-from framework.teachings import resolve
+from framework.spec.teachings import resolve
 
 if TYPE_CHECKING:
     from backends.base import Backend, Device

@@ -23,15 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.distilling import tell
-from experiments.launch import DONE, FAULT, INTERRUPTED, MISTAKE, PREEMPTED
+from experiments.command.launch import DONE, FAULT, INTERRUPTED, MISTAKE, PREEMPTED
+from experiments.distillation.distillation import tell
 from experiments.recipes import DEFAULT
 from experiments.sweep import grid, groups, ledger, table
 from experiments.sweep.session import Session
 from experiments.tracking.journal import default_root
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError, near
-from framework.stop import Stop
+from framework.loop.stop import Stop
 
 _WORDS = ("over", "with")
 

@@ -19,16 +19,16 @@ from typing import Any
 
 import backends
 from backends.base import Backend, Device
-from experiments.distilling import NoRecorder
-from experiments.estimates import RandomSource
+from experiments.distillation.distillation import NoRecorder
+from experiments.planning.estimates import RandomSource
 from framework.data.loader import Loader
 from framework.data.source import Splits
-from framework.fit import Cadence, Loop
-from framework.measure import Evaluator
+from framework.loop.evaluator import Evaluator
+from framework.loop.fit import Cadence, Loop
+from framework.loop.stop import Stop
+from framework.loop.together import Shared, together
 from framework.protocols import Batch, Seen, Trainer
 from framework.spec import DistillSpec
-from framework.stop import Stop
-from framework.together import Shared, together
 
 SIZE, CLASSES, EXAMPLES, TOTAL = 64, 10, 512, 100_000
 SPEC: Mapping[str, Any] = {

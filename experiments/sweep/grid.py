@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments import config as configs
-from experiments.options import RunOptions
+from experiments.distillation.options import RunOptions
 from framework.errors import UserError
 from framework.spec import DistillSpec
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from backends.base import Device
-from experiments import estimates
+from experiments.planning import estimates
 from framework.errors import UserError, near
 from framework.spec import DistillSpec
 
@@ -87,8 +87,8 @@ def together(memories: Sequence[estimates.Memory]) -> int:
 
 
 def select(name: str | None, has_labels: bool) -> str:
-    """What the best is chosen by: a name of `framework.saving.BEST_BY`; None takes accuracy where there are labels."""
-    from framework.saving import BEST_BY
+    """What the best is chosen by: a name of `loop.saving.BEST_BY`; None takes accuracy where there are labels."""
+    from framework.loop.saving import BEST_BY
 
     if name is not None and name not in BEST_BY:
         raise UserError(f"--select {name!r}: {near(name, BEST_BY)}")

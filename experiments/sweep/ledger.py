@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments import lineage
+from experiments.distillation import lineage
 from experiments.sweep.grid import Point
 from experiments.tracking.journal import JOURNAL, RUNS, is_alive, new_uid
-from framework import store
-from framework.checkpoint import Checkpoints
 from framework.errors import UserError
+from framework.files import stored
+from framework.files.checkpoints import Checkpoints
 
 SWEEPS, FILE = "sweeps", "sweep.json"
 # A student whose loss is no number would come to the same end again.
@@ -79,7 +79,7 @@ class Ledger:
     def is_finished(self, entry: Entry) -> bool:
         """Whether nothing is left to do for a point."""
         if entry.status == "COMPLETED":
-            return store.is_stored(self.run_folder(entry) / "student")
+            return stored.is_stored(self.run_folder(entry) / "student")
         return entry.status == DIVERGED
 
     def run_folder(self, entry: Entry) -> Path:

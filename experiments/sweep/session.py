@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from experiments import config as configs
-from experiments import estimates, resuming
-from experiments.distilling import tell
-from experiments.preparing import Common, gather, num_logits
+from experiments.distillation import resuming
+from experiments.distillation.distillation import tell
+from experiments.distillation.prepare import Common, gather, num_logits
+from experiments.planning import estimates
 from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.student import Student
 from experiments.sweep.training import train
 from experiments.tracking.mongod import Destination, open_database
-from framework.stop import Stop
+from framework.loop.stop import Stop
 
 
 class Session:

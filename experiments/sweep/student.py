@@ -8,20 +8,21 @@ from typing import Any
 
 from sacred import Experiment
 
-from experiments import resuming, usage
+from experiments.command import usage
+from experiments.command.launch import Ended, Failed
 from experiments.config import split
-from experiments.distilling import Distillation, tell
-from experiments.launch import Ended, Failed
-from experiments.preparing import Common, prepare
+from experiments.distillation import resuming
+from experiments.distillation.distillation import Distillation, tell
+from experiments.distillation.prepare import Common, prepare
 from experiments.sweep.ledger import DIVERGED, Entry
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import Destination
 from experiments.tracking.recorder import Tracker
-from framework.fit import Turns
-from framework.progress import Progress
+from framework.loop.fit import Turns
+from framework.loop.progress import Progress
+from framework.loop.stop import Stop
 from framework.protocols import Outcome
-from framework.stop import Stop
-from framework.validation import plain
+from framework.spec.validation import plain
 
 
 class Student:

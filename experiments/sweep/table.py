@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.report import interval
+from experiments.command.report import interval
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.tracking.tables import show_frame
-from framework.saving import BEST_BY
+from framework.loop.saving import BEST_BY
 
 _SHOWN = ("accuracy", "kl", "agreement@1", "loss")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.distilling import tell
-from experiments.preparing import Common
+from experiments.distillation.distillation import tell
+from experiments.distillation.prepare import Common
 from experiments.sweep.student import Student
-from framework import progress as shown
+from framework.loop import progress as shown
+from framework.loop.stop import Stop
+from framework.loop.together import CommonProgress, Shared, together
 from framework.protocols import Outcome
-from framework.stop import Stop
-from framework.together import CommonProgress, Shared, together
 
 
 def train(

@@ -1,8 +1,8 @@
 """`glyphs`: characters in matplotlib's fonts over scikit-learn's two photographs, 24 px RGB, 33 classes.
 
-Every image is a pure function of (split, class, index): what is random in it comes from `framework.keyed`. The fonts of
-the validation and the test split are held out from training, and from each other, so that a choice made on validation
-stays honest.
+Every image is a pure function of (split, class, index): what is random in it comes from `framework.draws.keyed`. The
+fonts of the validation and the test split are held out from training, and from each other, so that a choice made on
+validation stays honest.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework import keyed
 from framework.data.progress import progress
+from framework.draws import keyed
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont

@@ -18,12 +18,12 @@ import numpy as np
 
 from framework.data.hostviews import evaluation_view, render_view
 from framework.data.store import num_threads
-from framework.draws import draw, mix_factors, some
+from framework.draws.order import Plan
+from framework.draws.views import draw, mix_factors, some
 from framework.errors import UserError
-from framework.plan import Plan
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
 from framework.spec import DistillSpec
-from framework.teachings import RESIZED_FIRST, resolve
+from framework.spec.teachings import RESIZED_FIRST, resolve
 
 T = TypeVar("T")
 

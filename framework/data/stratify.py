@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from framework import keyed
+from framework.draws import keyed
 
 _STREAM = 0x5712A7  # any constant: it keeps these hashes apart from those of other uses
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from framework.checkpoint import DamagedFile, read_arrays, write_arrays
 from framework.data.loader import Loader
 from framework.data.progress import progress
-from framework.draws import TARGET_STREAM, view_draws
+from framework.draws.views import TARGET_STREAM, view_draws
+from framework.files.checkpoints import DamagedFile, read_arrays, write_arrays
 from framework.protocols import Array, Batch, Draws, Trainer
 from framework.spec import DistillSpec
-from framework.validation import plain
+from framework.spec.validation import plain
 
 VERSION = 1  # of the files and of what they hold: another number makes all targets anew
 CHUNK = 32  # examples in one file: at most so many are lost with a run that ends early

@@ -16,11 +16,11 @@ from typing import Any
 
 import keras
 
-from framework.archives import check_size
 from framework.errors import UserError, near
+from framework.files.archives import check_size
 from framework.models.foreign import check_logits, probes
 from framework.models.initial import initialise
-from framework.named import imported
+from framework.spec.named import imported
 
 MODELS = {
     "bit": "framework.models.bit:bit",

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from framework.models import catalog
-from framework.named import imported
+from framework.spec.named import imported
 
 
 @dataclass(frozen=True)

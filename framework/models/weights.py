@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from framework.archives import check_size
 from framework.errors import UserError
+from framework.files.archives import check_size
 
 Array = np.ndarray
 

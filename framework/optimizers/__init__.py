@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from framework.named import find
 from framework.optimizers.adamw import AdamW
 from framework.optimizers.base import Optimizer
 from framework.optimizers.sgd import SGD
 from framework.spec import OptimizerSpec
+from framework.spec.named import find
 
 OPTIMIZERS: Mapping[str, Callable[[OptimizerSpec], Optimizer]] = {"adamw": AdamW, "sgd": SGD}
 

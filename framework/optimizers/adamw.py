@@ -14,8 +14,8 @@ from keras import ops
 
 from framework.kernels import Kernel
 from framework.optimizers.base import Optimizer, Scalars, widened
-from framework.schedules import Schedule
 from framework.spec import OptimizerSpec
+from framework.spec.schedules import Schedule
 
 Tensor = Any
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import keras
 from keras import ops
 
-from framework.schedules import Schedule
+from framework.spec.schedules import Schedule
 
 Tensor = Any
 Scalars = Mapping[str, Any]

@@ -9,8 +9,8 @@ from keras import ops
 
 from framework.optimizers.adamw import clip_factor, global_norm
 from framework.optimizers.base import Optimizer, Scalars, widened
-from framework.schedules import Schedule
 from framework.spec import OptimizerSpec
+from framework.spec.schedules import Schedule
 
 Tensor = Any
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import teachers
-from framework import store
+from experiments.distillation import teachers
 from framework.data.source import Splits
+from framework.files import stored
 from framework.spec import DistillSpec, TeacherSpec
 from tests.backends.tiny import CLASSES, SIZE, Tiny
 
@@ -48,8 +48,8 @@ def learns(tiny: Tiny, spec: DistillSpec, steps: int = 40) -> dict[str, Array]:
 def teaches_when_stored(tiny: Tiny, spec: DistillSpec, weights: Mapping[str, Array], folder: Path) -> None:
     """A stored student comes back bit for bit, as a teacher that gives the same logits."""
     name, options = spec.student.name, spec.student.options
-    card = store.ModelCard(name=name, options=options, classes=NAMES, num_classes=CLASSES, image_size=SIZE)
-    store.save(folder, card, weights)
+    card = stored.ModelCard(name=name, options=options, classes=NAMES, num_classes=CLASSES, image_size=SIZE)
+    stored.save(folder, card, weights)
     again = spec.replace(teachers=(TeacherSpec(name=str(folder)),))
     known: Any = Splits(None, None, None, NAMES, "mine", "0")  # type: ignore[arg-type]
     (teacher,) = teachers.build_all(again, [folder], known)

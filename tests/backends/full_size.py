@@ -71,9 +71,9 @@ def write(path: Path, layout: str) -> None:
 
 def distil(path: Path, name: str) -> dict[str, Any]:
     """Two steps on random images; seconds of each part and gigabytes."""
-    from experiments import teachers
-    from experiments.preparing import build_student
-    from framework.draws import draw
+    from experiments.distillation import teachers
+    from experiments.distillation.prepare import build_student
+    from framework.draws.views import draw
     from framework.protocols import Batch
     from framework.spec import DistillSpec
 

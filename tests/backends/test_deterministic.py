@@ -20,7 +20,8 @@ TWICE = """
 import sys
 import numpy as np
 import backends
-from framework import draws, plan
+from framework.draws import views
+from framework.draws import order
 from framework.models import catalog
 from framework.protocols import Batch
 from framework.spec import DistillSpec
@@ -34,8 +35,8 @@ def run():
     models = [catalog.build("convnet", {"widths": [8, 16]}, 10, 16, seed) for seed in (0, 1)]
     trainer = backend.compile(spec, models[0], models[1:], total_steps=10, device=device)
     for step in range(10):
-        ids, epochs = plan.Plan(32, 32, 0).batch(step)
-        trainer.step(Batch(images=images[ids], draws=draws.draw(spec, step, ids, epochs, np.full((32, 2), 16))))
+        ids, epochs = order.Plan(32, 32, 0).batch(step)
+        trainer.step(Batch(images=images[ids], draws=views.draw(spec, step, ids, epochs, np.full((32, 2), 16))))
     return trainer.state()
 
 np.savez(sys.argv[3], **{f"{place}/{name}": array for place in range(2) for name, array in run().items()})

@@ -15,7 +15,9 @@ PROBE = """
 import sys
 import numpy as np
 import backends
-from framework import data, draws, plan
+from framework import data
+from framework.draws import views
+from framework.draws import order
 from framework.models import catalog
 from framework.protocols import Batch
 from framework.spec import DistillSpec
@@ -27,8 +29,8 @@ models = [catalog.build("convnet", {"widths": [8, 16]}, 10, 8, seed) for seed in
 trainer = backend.compile(spec, models[0], models[1:], total_steps=10, device=device)
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (16, 8, 8, 3)).astype(np.uint8)
-ids, epochs = plan.Plan(16, 16, 0).batch(0)
-batch = Batch(images=images[ids], draws=draws.draw(spec, 0, ids, epochs, np.full((16, 2), 8)))
+ids, epochs = order.Plan(16, 16, 0).batch(0)
+batch = Batch(images=images[ids], draws=views.draw(spec, 0, ids, epochs, np.full((16, 2), 8)))
 probed = trainer.probe(batch)
 losses = [float(trainer.step(batch)["loss"]) for _ in range(3)]
 np.savez(sys.argv[3], kind=device.kind, losses=losses, **{k.replace("/", "|"): v for k, v in probed.items()})

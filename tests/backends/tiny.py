@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from backends.base import Backend, Device
-from framework.draws import draw
-from framework.plan import Plan
+from framework.draws.order import Plan
+from framework.draws.views import draw
 from framework.protocols import Batch, EvalBatch, Trainer
 from framework.spec import DistillSpec
 

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.lineage import CHECKPOINTS, last_status
+from experiments.distillation.lineage import CHECKPOINTS, last_status
 from experiments.tracking import queries
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import Journal, read_journal, run_folders
 from experiments.tracking.mongod import VARIABLE, open_database
 from experiments.tracking.publisher import Mongo, replay
-from framework.checkpoint import Checkpoints
+from framework.files.checkpoints import Checkpoints
 
 PHASES = ("starting", "evaluating", "saving", "logging")
 STEPS = 400
@@ -203,8 +203,8 @@ class Campaign:
 
 def mark(phases: mmap.mmap) -> None:
     """Let the phases of this process's run be seen from outside."""
-    from framework.fit import Loop
-    from framework.measure import Evaluator
+    from framework.loop.evaluator import Evaluator
+    from framework.loop.fit import Loop
 
     def marked(owner: Any, name: str, place: int, value: int = 1) -> None:
         call = getattr(owner, name)

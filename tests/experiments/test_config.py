@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import config
-from experiments.options import RunOptions
+from experiments.distillation.options import RunOptions
 from experiments.recipes import RECIPES
 from framework.errors import UserError
 from framework.spec import DataSpec, DistillSpec, ModelSpec, TeacherSpec
-from framework.validation import plain
+from framework.spec.validation import plain
 
 
 def read(*words: str) -> dict[str, Any]:

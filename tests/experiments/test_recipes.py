@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import config, teachers
-from experiments.options import RunOptions
+from experiments import config
+from experiments.distillation import teachers
+from experiments.distillation.options import RunOptions
 from experiments.recipes import DEFAULT, DEFAULT_TEACHER, NOTES, RECIPES, paper
 from framework import data as data_layer
 from framework.data.classes import order
@@ -108,7 +109,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Spli
 def test_a_recipe_takes_a_real_step(name: str, backend: str, small_data: Any, tmp_path: Path) -> None:
     from keras import ops
 
-    from experiments.preparing import prepare
+    from experiments.distillation.prepare import prepare
     from framework.data.loader import Loader
     from framework.models import catalog
     from framework.models.initial import parameters

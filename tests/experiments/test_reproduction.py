@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import config
-from experiments.options import RunOptions
+from experiments.distillation.options import RunOptions
 from experiments.recipes import RECIPES, paper
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text(encoding="utf-8")

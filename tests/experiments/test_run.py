@@ -14,8 +14,8 @@ import pytest
 from experiments.recipes import NOTES
 from experiments.run import PROGRAM
 from experiments.tracking.journal import read_journal, run_folders
-from framework import store
-from framework.checkpoint import Checkpoints
+from framework.files import stored
+from framework.files.checkpoints import Checkpoints
 
 ENDLESS = ("duration.total_steps=10000000", "evaluation.num_times=0", "evaluation.train_subset=0", "log_every=1")
 
@@ -239,10 +239,10 @@ def test_nobody_has_to_edit_our_tables(commands: Any, short: tuple[str, ...], tm
     hashes = [each["sha256"] for each in started["environment"]["teachers"]]
     assert len(set(hashes)) == 2
     assert [each["fingerprint"] for each in started["spec"]["teachers"]] == [text[:16] for text in hashes]
-    card = store.load_card(folder / "student")
+    card = stored.load_card(folder / "student")
     assert (card.name, card.options) == ("mine:build", {"units": 6})
     assert card.made_by.startswith("python -m experiments.run -J with digits ")
-    assert store.load_weights(folder / "student", card)["hidden/kernel"].shape == (192, 6)
+    assert stored.load_weights(folder / "student", card)["hidden/kernel"].shape == (192, 6)
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -269,11 +269,11 @@ def test_images_of_all_sizes_a_bad_one_and_another_number_of_classes(here: Any, 
     assert done.returncode == 0, done.stderr
     assert "1 bad images have a neighbour in their place" in done.stderr
     (folder,) = (here.root / "runs").iterdir()
-    card = store.load_card(folder / "student")
+    card = stored.load_card(folder / "student")
     assert (card.classes, card.num_classes) == (("dark", "light"), 2)
     assert card.result["steps"] == 12
-    fresh = store.load_weights(Path(teacher) / "student", store.load_card(Path(teacher) / "student"))
-    tuned = store.load_weights(folder / "student", card)
+    fresh = stored.load_weights(Path(teacher) / "student", stored.load_card(Path(teacher) / "student"))
+    tuned = stored.load_weights(folder / "student", card)
     name = next(name for name in tuned if not name.startswith("head/") and name.endswith("kernel"))
     # A dozen small steps away from where it began, and nowhere near other initial weights.
     assert 0 < np.abs(tuned[name] - fresh[name]).max() < 0.1

@@ -70,7 +70,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, backend: str) -> Iterator[d
 
 
 def test_the_page_has_all_teachings() -> None:
-    from framework.teachings import ALIASES, TEACHINGS
+    from framework.spec.teachings import ALIASES, TEACHINGS
 
     said = set(re.findall(r"teaching=([\w/,]+)", " ".join(COMMANDS)))
     assert said | {"same/ic,mix"} == {name for name in (*TEACHINGS, *ALIASES) if "/" in name}

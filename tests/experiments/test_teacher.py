@@ -9,7 +9,7 @@ import pytest
 
 from experiments.teacher import PROGRAM
 from experiments.tracking.journal import read_journal
-from framework import store
+from framework.files import stored
 
 
 def test_a_config_with_a_teacher_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,14 +31,14 @@ def test_help_has_its_own_recipe(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.backend
 def test_what_is_stored_says_what_it_is(teacher: str) -> None:
     folder = Path(teacher)
-    card = store.load_card(folder / "student")
+    card = stored.load_card(folder / "student")
     assert (card.name, card.num_classes, card.image_size) == ("convnet", 10, 8)
     assert card.classes == tuple("0123456789")
-    assert card.sha256 == store.sha256(folder / "student" / store.WEIGHTS)
+    assert card.sha256 == stored.sha256(folder / "student" / stored.WEIGHTS)
     assert card.result["test"]["student"]["accuracy"] > 0.3
     assert card.made_by.startswith("python -m experiments.teacher -J with digits_teacher duration.total_steps=120")
     records: list[dict[str, Any]] = read_journal(folder)
     (started,) = [record for record in records if record["type"] == "started"]
     assert started["environment"]["fingerprint"] == card.fingerprint
-    stored = {Path(record["path"]).name for record in records if record["type"] == "artifact" and "path" in record}
-    assert stored <= {store.CARD, store.WEIGHTS}
+    names = {Path(record["path"]).name for record in records if record["type"] == "artifact" and "path" in record}
+    assert names <= {stored.CARD, stored.WEIGHTS}

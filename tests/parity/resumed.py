@@ -9,7 +9,7 @@ import numpy as np
 
 from backends.base import Backend, Device
 from experiments.parity.measure import Result, batch_of, models
-from framework.checkpoint import Checkpoints
+from framework.files.checkpoints import Checkpoints
 from tests.parity import cases
 
 CASE = "funmatch"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Device
-from experiments.estimates import Memory
+from experiments.planning.estimates import Memory
 from experiments.sweep import groups
 from experiments.sweep.__main__ import main, split
 from experiments.sweep.grid import Point, points

@@ -17,7 +17,7 @@ from experiments.run import PROGRAM
 from experiments.sweep.__main__ import main
 from experiments.tracking.journal import read_journal, run_folders
 from experiments.tracking.recorder import Tracker
-from framework.checkpoint import Checkpoints
+from framework.files.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.backend
 STEPS, STOP = 8, 3

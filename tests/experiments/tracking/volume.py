@@ -18,7 +18,7 @@ from experiments.tracking import parts
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Pace, Tracker
-from framework.fit import Cadence
+from framework.loop.fit import Cadence
 
 COLLECTIONS = ("runs", "metrics", "metric_chunks")
 

@@ -10,7 +10,7 @@ import pytest
 from framework.data.decode import decode
 from framework.data.hostviews import evaluation_view, render_view, resize_small
 from framework.data.loader import to_range
-from framework.draws import central
+from framework.draws.views import central
 from framework.spec import ViewsSpec
 from tests.recorded import params, recordings
 

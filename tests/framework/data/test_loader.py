@@ -13,7 +13,7 @@ from PIL import Image
 from framework.data import load
 from framework.data.hostviews import evaluation_view, render_view
 from framework.data.loader import CANVAS_LIMIT, EvalBatches, Loader, ahead, to_range
-from framework.draws import draw, draws_hash
+from framework.draws.views import draw, draws_hash
 from framework.errors import UserError
 from framework.protocols import Array
 from framework.spec import DataSpec, DistillSpec

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from framework import keyed
 from framework.data import Splits, glyphs, load
 from framework.data.digits import SIZES
 from framework.data.offline import OFFLINE, load_offline, once
+from framework.draws import keyed
 from framework.spec import DataSpec
 
 

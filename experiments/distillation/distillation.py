@@ -1,0 +1,249 @@
+"""One distillation that is ready to run: the loop, what is kept of it, and the student that is stored."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backends.base import Backend, Device
+from experiments.distillation.checks import refuse_weak_teacher
+from experiments.distillation.lineage import CHECKPOINTS
+from experiments.distillation.options import RunOptions
+from experiments.distillation.resuming import GIVEN, Origin
+from framework.data.loader import Loader
+from framework.data.source import Splits
+from framework.data.targets import make
+from framework.draws.views import draws_hash
+from framework.files import stored
+from framework.files.checkpoints import Checkpoints
+from framework.loop import progress as shown
+from framework.loop.evaluator import Evaluator
+from framework.loop.fit import Cadence, Loop, Turns, finish
+from framework.loop.progress import Progress, Silent
+from framework.loop.saving import Best
+from framework.loop.stop import Stop
+from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
+from framework.spec import DistillSpec, schedules
+from framework.spec.teachings import resolve
+from framework.spec.validation import plain
+
+if TYPE_CHECKING:
+    from keras import Model
+
+# The file of a student that was handed over, which no name builds again.
+GIVEN_FILE = "student.keras"
+
+
+def tell(line: str) -> None:
+    """Say something on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class NoRecorder:
+    """Writes nothing down."""
+
+    def started(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """See `Recorder`."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Recorder`."""
+
+    def artifact(self, path: Path) -> None:
+        """See `Recorder`."""
+
+    def ended(self, status: str, result: Mapping[str, Any]) -> None:
+        """See `Recorder`."""
+
+
+@dataclass
+class Distillation:
+    """A spec made ready to run: everything that can be refused was refused before this exists.
+
+    Attributes:
+        spec: with what identifies teachers and handed over models filled in.
+        options: how it is run.
+        backend: the engine.
+        device: where it computes.
+        splits: the data.
+        student: the Keras model that is trained.
+        num_classes: its logits.
+        trainer: the compiled step.
+        total_steps: where it ends.
+        environment: versions, device, threads and hashes, as plain values.
+        cache: the folder for what is made once.
+        made_by: the command line, stored with the student.
+        origin: the run that this one goes on with; its state is the trainer's already.
+        batches: what to learn from, from a step on, where others learn from the same; None has a loader of its own.
+    """
+
+    spec: DistillSpec
+    options: RunOptions
+    backend: Backend
+    device: Device
+    splits: Splits
+    student: Model
+    num_classes: int
+    trainer: Trainer
+    total_steps: int
+    environment: dict[str, Any]
+    cache: Path
+    made_by: str = ""
+    origin: Origin | None = None
+    batches: Callable[[int], Iterator[Batch | Seen]] | None = None
+
+    def run(
+        self,
+        recorder: Recorder,
+        folder: Path | None,
+        stop: Stop | None = None,
+        quiet: bool = False,
+        warn: Callable[[str], None] = tell,
+    ) -> Outcome:
+        """Evaluate the teacher, train, evaluate, and store the student.
+
+        Args:
+            recorder: told of metrics and artifacts; `started` and `ended` are its owner's to call.
+            folder: the run's own folder; None keeps no file.
+            stop: ends the run when asked.
+            quiet: show no progress.
+            warn: told of files that could not be written.
+
+        Raises:
+            UserError: the teacher is weaker than `min_accuracy`.
+        """
+        sizes = (self.total_steps, self.spec.batch_size, self.splits.train.num_examples)
+        progress = Silent() if quiet else shown.make(*sizes, done=self.trainer.steps_done)
+        return finish(self.turns(recorder, folder, stop or Stop(), progress, warn))
+
+    def turns(
+        self, recorder: Recorder, folder: Path | None, stop: Stop, progress: Progress, warn: Callable[[str], None]
+    ) -> Turns:
+        """As `run`, a step at a time."""
+        if self.origin is None:
+            with stop.heeding(False):
+                before = self.evaluator.measure(["validation", "test"])
+            recorder.metrics(0, before)
+            refuse_weak_teacher(self.spec, before)
+        outcome = yield from self._loop(recorder, folder, stop, progress, warn).turns()
+        if folder and outcome.status == "COMPLETED":
+            outcome = self._kept(recorder, folder, outcome, warn)
+        return outcome
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Measures the student and the teachers."""
+        return Evaluator(self.spec, self.splits, self.trainer)
+
+    def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Callable[[str], None]) -> Outcome:
+        """Store the student; a disk that doesn't take it ends no run that has a result to write down."""
+        try:
+            for path in self.store_student(folder / "student", outcome):
+                recorder.artifact(path)
+        except OSError as error:
+            line = f"the student is not stored: {error.strerror or error} ({folder / 'student'})"
+            warn(f"warning: {line}")
+            return replace(outcome, problems=(*outcome.problems, line))
+        return outcome
+
+    def _loop(
+        self, recorder: Recorder, folder: Path | None, stop: Stop, progress: Progress, warn: Callable[[str], None]
+    ) -> Loop:
+        best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
+        return Loop(
+            self.trainer,
+            self.batches or self.loader.batches,
+            self.evaluator,
+            recorder,
+            self._cadence(),
+            self._checkpoints(folder) if folder else None,
+            self._metadata(),
+            progress,
+            stop,
+            Best.by(best, self.origin.metadata.get("best") if self.origin else None),
+            warn,
+            self.explain,
+            self.options.on_nan,
+        )
+
+    @cached_property
+    def loader(self) -> Loader:
+        """The training batches, with the teachers' targets where the teaching makes them before."""
+        loader = Loader(self.spec, self.splits.train, self.total_steps)
+        if not resolve(self.spec.teaching, self.spec.views.mixup).averaged:
+            return loader
+        hashes = [each["sha256"] for each in self.environment["teachers"]]
+        return Loader(self.spec, self.splits.train, self.total_steps, make(loader, self.trainer, hashes, self.cache))
+
+    def _cadence(self) -> Cadence:
+        options, epochs = self.options, self.options.checkpoint_epochs
+        epoch = self.splits.train.num_examples / self.spec.batch_size
+        steps = [options.checkpoint_steps, max(1, round(epochs * epoch)) if epochs else None]
+        return Cadence(
+            self.total_steps,
+            options.log_every,
+            self.spec.evaluation.num_times,
+            options.checkpoint_minutes,
+            min(filter(None, steps), default=None),
+            options.keep_every,
+        )
+
+    def _checkpoints(self, folder: Path) -> Checkpoints:
+        own, options = folder / CHECKPOINTS, self.options
+        superseded = [other for other in self.origin.superseded if other != own] if self.origin else []
+        return Checkpoints(own, options.keep_checkpoints, options.keep_every, superseded)
+
+    def _metadata(self) -> dict[str, Any]:
+        spec = {"spec": self.spec.to_dict(), "fingerprint": self.spec.fingerprint, "total_steps": self.total_steps}
+        return {**spec, **self.environment, "options": plain(self.options), "made_by": self.made_by}
+
+    def explain(self, step: int) -> str:
+        """What a step worked with, for the message on a loss that is no number: `step` updates are done after it."""
+        draws = self.loader.batch(step - 1).draws
+        factor = schedules.make(self.spec.schedule, self.total_steps)(step - 1)
+        rate = f"learning rate {self.spec.optimizer.lr * factor:g}"
+        return f" ({rate}, draws {draws_hash(draws)})" if draws is not None else f" ({rate})"
+
+    def store_student(self, folder: Path, outcome: Outcome) -> list[Path]:
+        """Put the trained student into a folder that serves as a teacher or for later use.
+
+        Returns:
+            The files: a model card and weights; for a student that was handed over as an object, one `.keras` file.
+        """
+        if self.spec.student.name == GIVEN:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.trained_student().save(folder / GIVEN_FILE)
+            return [folder / GIVEN_FILE]
+        dtype = self.options.store_dtype
+        # Counters and seeds stay what they are.
+        weights = {name: a.astype(dtype) if a.dtype.kind in "fV" else a for name, a in self._weights().items()}
+        stored.save(folder, self._card(outcome), weights)
+        return [folder / stored.CARD, folder / stored.WEIGHTS]
+
+    def trained_student(self) -> Model:
+        """The Keras student, with what the trainer has learned assigned to it."""
+        from framework.models.initial import assign
+
+        assign(self.student, self._weights())
+        return self.student
+
+    def _weights(self) -> dict[str, Array]:
+        state = self.trainer.state()
+        return {name.removeprefix("student/"): array for name, array in state.items() if name.startswith("student/")}
+
+    def _card(self, outcome: Outcome) -> stored.ModelCard:
+        name = self.spec.student.name
+        return stored.ModelCard(
+            # A relative path would mean another file elsewhere.
+            name=str(Path(name).resolve()) if name.endswith(".keras") else name,
+            options=self.spec.student.options,
+            classes=self.splits.classes,
+            num_classes=self.num_classes,
+            image_size=self.spec.views.size,
+            fingerprint=self.spec.fingerprint,
+            result=plain(outcome.result),
+            made_by=self.made_by,
+        )

@@ -1,0 +1,105 @@
+"""Which run is meant by a name, what it went on from, and how it ended: read from the folders of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, last_records, run_folders
+from framework.errors import UserError
+from framework.files.checkpoints import Checkpoints
+
+CHECKPOINTS = "checkpoints"
+LATEST = "latest"
+# A number of the database has fewer digits than the day that a uid begins with.
+_DAY_DIGITS = 8
+
+
+def find(name: str, root: Path, uri: str | None = None, journal_only: bool = False) -> Path:
+    """The folder of a run.
+
+    Args:
+        name: `latest`, a run's folder, its uid or a beginning of it, or its number in the database.
+        root: the folder of runs.
+        uri, journal_only: where the database is, as in `open_database`; it is asked where nothing else fits.
+
+    Raises:
+        UserError: there is no such run, there are several, or it still runs.
+    """
+    folder = _latest(root) if name == LATEST else _folder(name, root) or _in_database(name, root, uri, journal_only)
+    if (folder / JOURNAL).is_file() and is_alive(folder):
+        raise UserError(f"resume = {name!r}: run {folder.name} still runs")
+    return folder
+
+
+def last_status(folder: Path) -> str | None:
+    """As what a run ended; None where its journal has no end: it was killed, or it still runs."""
+    ends = [record["status"] for record in _records(folder, tail=True) if record["type"] == "ended"]
+    return ends[-1] if ends else None
+
+
+def _latest(root: Path) -> Path:
+    for folder in reversed(run_folders(root)):
+        if not is_alive(folder) and any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder)):
+            return folder
+    raise UserError(f"resume = {LATEST!r}: no run in {root / RUNS} has a checkpoint")
+
+
+def _folder(name: str, root: Path) -> Path | None:
+    """A run's folder by its path or uid; None for what may be a number."""
+    own = Path(name).expanduser()
+    if (own / CHECKPOINTS).is_dir() or (own / JOURNAL).is_file():
+        return own.absolute()
+    if name.isdigit() and len(name) < _DAY_DIGITS:
+        return None
+    found = [folder for folder in run_folders(root) if folder.name.startswith(name)]
+    if len(found) > 1:
+        raise UserError(f"resume = {name!r} could be {', '.join(folder.name for folder in found[-3:])}")
+    return found[0] if found else None
+
+
+def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> Path:
+    from experiments.tracking import queries
+    from experiments.tracking.mongod import open_database
+
+    with open_database(uri, journal_only, root) as destination:
+        if destination.database is None:
+            raise UserError(
+                f"resume = {name!r}: no run in {root / RUNS} has such a uid, and there is no database to know numbers"
+            )
+        document = queries.find_run(destination.database, name)
+    folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
+    if not folder.is_dir():
+        raise UserError(f"resume = {name!r}: the run's folder {folder} is not on this machine")
+    return folder
+
+
+def lineage(folder: Path) -> Iterator[Path]:
+    """A run's folder, and those of the runs that it went on from, as far as they are here."""
+    seen: set[Path] = set()
+    while folder.is_dir() and folder not in seen:
+        yield folder
+        seen.add(folder)
+        before = beginning(folder).get("resumed_folder")
+        if before is None:
+            return
+        # The runs may have been moved together.
+        folder = next(
+            (path for path in (Path(before), folder.parent / Path(before).name) if path.is_dir()), Path(before)
+        )
+
+
+def beginning(folder: Path) -> dict[str, Any]:
+    """The fields that a run wrote down about itself when it began."""
+    found: dict[str, Any] = {}
+    for record in _records(folder):
+        found |= record["fields"] if record["type"] == "fields" else {}
+    return found
+
+
+def _records(folder: Path, tail: bool = False) -> list[dict[str, Any]]:
+    """The first or the last part of a journal, which may be long; nothing where there is none."""
+    if not (folder / JOURNAL).is_file():
+        return []
+    return last_records(folder) if tail else JournalReader(folder).read()

@@ -1,0 +1,73 @@
+"""How a spec is run: nothing here changes what the student becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from framework.spec import DistillSpec
+from framework.spec.validation import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and how a spec is run.
+
+    Attributes:
+        backend: `jax`, `torch` or `tensorflow`; None takes the first that is installed.
+        device: `cpu`, `gpu`, `gpu:1`, `tpu`; None takes the best that is there.
+        threads: CPU threads; None lets small models run on few.
+        compile: `torch.compile` or XLA for TensorFlow when True; no `jax.jit` when False; None is the backend's habit.
+        tf32: let an accelerator round what it multiplies to TensorFloat-32's 10 bits; float32 is exact otherwise.
+        grad_accum_steps: parts of a batch, computed one after the other in less memory; the update is the same.
+        remat: compute the activations inside of the student's blocks again in the backward pass, in less memory.
+        deterministic: the same bits each time on an accelerator too, at some cost; operations that can't are errors.
+        log_every: steps between two logged losses; None takes 400 points a run.
+        checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one.
+        checkpoint_steps, checkpoint_epochs: steps or epochs between two checkpoints, whatever the time; None for none.
+        keep_checkpoints: how many of the last are kept.
+        keep_every: the checkpoints of the multiples of so many steps are kept for good; None for none.
+        best_by: `kl`, `agreement`, `accuracy` or `loss` on validation data say which one is kept as the best; None
+            takes `kl` with a teacher and `accuracy` without.
+        on_nan: `stop` ends a run at a loss that is no number; `skip` goes back to before that step and leaves it out,
+            at most ten times between two logged losses.
+        store_dtype: how the finished student's weights are stored; float16 halves the file.
+        resume: the run to go on with: its number, uid (a beginning does) or folder, or `latest`.
+        resume_anyway: go on even if the spec, the data, the teacher or the engine are not what they were.
+    """
+
+    backend: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    compile: bool | None = None
+    tf32: bool = False
+    grad_accum_steps: int = 1
+    remat: bool = False
+    deterministic: bool = False
+    log_every: int | None = None
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+    checkpoint_epochs: float | None = None
+    keep_checkpoints: int = 2
+    keep_every: int | None = None
+    best_by: Literal["kl", "agreement", "accuracy", "loss"] | None = None
+    on_nan: Literal["stop", "skip"] = "stop"
+    store_dtype: Literal["float32", "float16"] = "float32"
+    resume: str | None = None
+    resume_anyway: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "log_every", "checkpoint_steps", "keep_every"):
+            value = getattr(self, name)
+            check(value is None or value > 0, name, value, "1 or more, or None")
+        epochs = self.checkpoint_epochs
+        check(epochs is None or epochs > 0, "checkpoint_epochs", epochs, "more than 0, or None")
+        check(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "more than 0")
+        check(self.grad_accum_steps > 0, "grad_accum_steps", self.grad_accum_steps, "1 or more")
+        check(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "1 or more")
+        anyway = self.resume_anyway
+        check(not anyway or self.resume is not None, "resume_anyway", anyway, "False without resume=ID")
+
+    def threads_for(self, spec: DistillSpec) -> int | None:
+        """CPU threads; None leaves the number to the library. On small views several would only wait for each other."""
+        return self.threads or (1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None)

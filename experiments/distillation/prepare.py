@@ -1,0 +1,209 @@
+"""From a spec to a distillation that is ready to run. Commands and Python users share it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import backends
+from backends.base import Backend, Device
+from experiments.distillation import precision
+from experiments.distillation import teachers as stored_teachers
+from experiments.distillation.checks import check_outputs, num_outputs
+from experiments.distillation.distillation import Distillation
+from experiments.distillation.options import RunOptions
+from experiments.distillation.resuming import GIVEN
+from experiments.tracking.journal import default_root
+from framework import data as data_layer
+from framework.data.source import Splits
+from framework.errors import UserError
+from framework.files import stored
+from framework.spec import DistillSpec, ModelSpec, TeacherSpec
+from framework.spec.teachings import resolve
+
+if TYPE_CHECKING:
+    from keras import Model
+
+
+@dataclass(frozen=True)
+class Common:
+    """What distillations of the same data, views, teachers and precision can share.
+
+    Attributes:
+        backend, device: the engine, configured.
+        splits: the data.
+        models: the teachers.
+        teachers: their specs, with what identifies them filled in.
+        found: their fingerprints and SHA-256, and how one of reduced precision agrees with itself.
+    """
+
+    backend: Backend
+    device: Device
+    splits: Splits
+    models: list[Model]
+    teachers: tuple[TeacherSpec, ...]
+    found: list[dict[str, Any]]
+
+
+def gather(
+    spec: DistillSpec,
+    options: RunOptions,
+    root: Path,
+    teacher: Model | None = None,
+    splits: Splits | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Common:
+    """Find data and teachers; arguments and errors as in `prepare`."""
+    backend = backends.load(backends.choose(options.backend))
+    splits = splits or _load(spec, root, tell)
+    # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
+    folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
+    place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
+    device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
+    models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
+    filled, found = _identified(spec, folders, models, bool(teacher))
+    if any(each.precision for each in spec.teachers):
+        if teacher is not None:
+            raise UserError("teacher.precision: a model that is handed over computes as it was built")
+        agreements = precision.agreements(filled, models, folders, splits, root, tell)
+        found = [each | {"agreement": other} for each, other in zip(found, agreements, strict=True)]
+    return Common(backend, device, splits, models, filled.teachers, found)
+
+
+def prepare(
+    spec: DistillSpec,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    *,
+    student: Model | None = None,
+    teacher: Model | None = None,
+    splits: Splits | None = None,
+    root: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    common: Common | None = None,
+) -> Distillation:
+    """Find data and teachers, build the models, compile the trainer.
+
+    Args:
+        spec: the distillation.
+        options: how to run it.
+        student, teacher: built Keras models to take instead of the spec's.
+        splits: data to take instead of the spec's.
+        root: the folder for caches; by default where runs go.
+        tell: takes one-line remarks for the user.
+        common: what another distillation of the same data, views and teachers has found.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    root = root or default_root()
+    common = common or gather(spec, options, root, teacher, splits, tell)
+    backend, device, splits, models = common.backend, common.device, common.splits, common.models
+    spec = replace(spec, teachers=common.teachers)
+    num_classes = num_logits(common, spec)
+    if student is not None:
+        given = {"model": student.name, "sha256": stored_teachers.digest(student)}
+        spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
+    else:
+        student = _built(spec, options, num_classes, root)
+    check_outputs(student, models, splits, spec)
+    weights = stored_teachers.weights_hashes(spec, root)
+    spec = stored_teachers.to_be_stored(spec, weights)
+    total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
+    trainer = backend.compile(
+        spec,
+        student,
+        models,
+        total_steps=total_steps,
+        device=device,
+        jit=options.compile,
+        grad_accum_steps=options.grad_accum_steps,
+    )
+    arithmetic = {"tf32": options.tf32, "deterministic": options.deterministic}
+    found = {"teachers": common.found, "weights": weights} | arithmetic
+    environment = _environment(backend, device, splits) | found
+    ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
+    return Distillation(*ready, root / "cache")
+
+
+def num_logits(common: Common, spec: DistillSpec) -> int:
+    """How many logits a student has: the data's classes, else the teacher's outputs."""
+    if common.splits.classes:
+        return len(common.splits.classes)
+    return num_outputs(common.models[0], spec, "teacher", spec.teacher_sizes[0])
+
+
+def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path) -> Model:
+    # It imports Keras, which needs the backend to be loaded.
+    from framework.models.catalog import rematerialised
+
+    with rematerialised(spec.student.name) if options.remat else nullcontext():
+        return build_student(spec.student, num_classes, spec, root)
+
+
+def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec, root: Path | None = None) -> Model:
+    """Build the spec's student, with the weights that `weights` names; `root` is the folder for caches."""
+    from framework.models import catalog
+
+    seed = spec.seed if spec.init_seed is None else spec.init_seed
+    built = catalog.build(model.name, model.options, num_classes, spec.views.size, seed)
+    if model.weights is not None:
+        stored_teachers.fill(built, stored_teachers.located(model.weights, root), num_classes, model.dont_load)
+    return built
+
+
+def _load(spec: DistillSpec, root: Path, tell: Callable[[str], None]) -> Splits:
+    splits = data_layer.load(spec.data, root / "cache")
+    for note in (*splits.notes, *_hints(spec)):
+        tell(note)
+    if splits.classes is None and spec.loss.task_weight > 0:
+        raise UserError(f"loss.task_weight > 0 needs labels, and data {spec.data.name!r} have none")
+    return splits
+
+
+def _hints(spec: DistillSpec) -> list[str]:
+    hints, decay = [], spec.optimizer.weight_decay
+    if decay > 0.01:
+        meant = decay * spec.optimizer.lr
+        hints.append(
+            f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here; elsewhere's {decay:g} is {meant:g}"
+        )
+    if resolve(spec.teaching, spec.views.mixup).averaged:
+        crops = spec.views.target_crops
+        hints.append(f"teaching = {spec.teaching}: the teacher sees {crops} crops of each image first; they are kept")
+    return hints
+
+
+def _identified(
+    spec: DistillSpec, folders: Sequence[Path | None], models: Sequence[Model], given: bool
+) -> tuple[DistillSpec, list[dict[str, Any]]]:
+    """The spec with each teacher's fingerprint (of what made it, else of its weights), and their hashes."""
+    if len(models) != len(spec.teachers):
+        raise UserError(f"teaching = {spec.teaching!r}: expected {len(spec.teachers)} teachers, received {len(models)}")
+    filled: list[TeacherSpec] = []
+    hashes: list[dict[str, Any]] = []
+    for each, folder, model in zip(spec.teachers, folders, models, strict=True):
+        card = stored.load_card(folder) if folder else None
+        sha256 = card.sha256 if card else stored_teachers.digest(model)
+        fingerprint = (card.fingerprint if card else "") or sha256[:16]
+        normalize = each.normalize or (card.normalize if card else None)
+        name = GIVEN if given else each.name
+        filled.append(replace(each, name=name, fingerprint=fingerprint, normalize=normalize))
+        hashes.append({"sha256": sha256, "fingerprint": fingerprint})
+    return replace(spec, teachers=tuple(filled)), hashes
+
+
+def _environment(backend: Backend, device: Device, splits: Splits) -> dict[str, Any]:
+    versions = {"python": platform.python_version(), "numpy": metadata.version("numpy"), **backend.versions()}
+    return {
+        "backend": backend.name,
+        "versions": versions,
+        "device": device.description,
+        "device_name": device.name,
+        "threads": device.threads,
+        "data_fingerprint": splits.fingerprint,
+    }

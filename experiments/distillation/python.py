@@ -1,0 +1,81 @@
+"""Distilling from Python: `from experiments import distill`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.distillation import resuming
+from experiments.distillation.distillation import NoRecorder
+from experiments.distillation.options import RunOptions
+from experiments.distillation.prepare import prepare
+from framework.data.quiet import quiet as silently
+from framework.loop.stop import Stop
+from framework.protocols import Recorder
+from framework.spec import DistillSpec
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from keras import Model
+
+
+def distill(
+    spec: DistillSpec | Mapping[str, Any],
+    *,
+    student: Model | None = None,
+    teacher: Model | None = None,
+    data: DatasetDict | Path | str | None = None,
+    folder: Path | str | None = None,
+    recorder: Recorder | None = None,
+    quiet: bool = False,
+    resume: Path | str | None = None,
+    **options: Any,
+) -> tuple[Model, dict[str, Any]]:
+    """Distil from Python, without Sacred and without a database.
+
+    Args:
+        spec: a `DistillSpec`, or its values as nested dicts.
+        student: a built Keras model instead of `spec.student`; it is trained in place.
+        teacher: a built Keras model instead of `spec.teachers`.
+        data: a `datasets.DatasetDict` instead of `spec.data`, or a path.
+        folder: where checkpoints and the stored student go; None keeps no file.
+        recorder: told of metrics.
+        quiet: show no progress.
+        resume: the folder of a run of this spec, to go on from its newest checkpoint; `folder` may be the same.
+        options: of `RunOptions`, such as `backend="jax"`.
+
+    Returns:
+        The trained Keras model, and the results as nested plain values.
+
+    Raises:
+        UserError: a mistake in the arguments.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; with a folder, the last state is kept in it.
+        Exception: whatever ended the training early.
+    """
+    spec = spec if isinstance(spec, DistillSpec) else DistillSpec.from_dict(spec)
+    with tempfile.TemporaryDirectory() as temporary:
+        if data is not None:
+            # The decoded pixels stay in the cache; the encoded ones are not needed after this.
+            name = str(data) if isinstance(data, (str, Path)) else _on_disk(data, temporary)
+            spec = replace(spec, data=replace(spec.data, name=name))
+        origin = resuming.load(Path(resume)) if resume is not None else None
+        chosen = RunOptions(**options, resume=None if resume is None else str(resume))
+        ready = prepare(spec, chosen, student=student, teacher=teacher)
+        if origin is not None:
+            resuming.go_on(ready, origin, chosen.resume_anyway)
+        with Stop().listening() as stop:
+            outcome = ready.run(recorder or NoRecorder(), Path(folder) if folder else None, stop, quiet)
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.status != "COMPLETED":
+        raise KeyboardInterrupt(outcome.status)
+    return ready.trained_student(), outcome.result
+
+
+def _on_disk(data: DatasetDict, folder: str) -> str:
+    with silently():
+        data.save_to_disk(folder)
+    return folder

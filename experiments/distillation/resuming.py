@@ -1,0 +1,218 @@
+"""Going on with a run: loading its newest checkpoint, and refusing what would make it another run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.distillation.lineage import CHECKPOINTS, beginning, last_status, lineage
+from experiments.distillation.options import RunOptions
+from experiments.tracking.journal import JOURNAL
+from framework.errors import UserError
+from framework.files import stored
+from framework.files.checkpoints import Checkpoints
+from framework.protocols import Array
+from framework.spec import DistillSpec
+from framework.spec.schedules import EXTENDABLE
+from framework.spec.validation import plain
+
+if TYPE_CHECKING:
+    from experiments.distillation.distillation import Distillation
+
+# The name, in a spec, of a model that was handed over as an object.
+GIVEN = "given"
+# Keras's name for what its dropout draws from.
+_GENERATOR = "seed_generator"
+_ANYWAY = "resume_anyway=True goes on all the same, and writes it down"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run that is gone on with.
+
+    Attributes:
+        folder: its folder; the name is its uid.
+        lineage: this folder and those of the runs that it went on from itself, the latest first.
+        state: a trainer's state.
+        metadata: what the checkpoint says about itself.
+        notes: lines for the user: on checkpoints that could not be taken.
+        passed_over: the segments that went on from one of these and left no checkpoint that can be taken.
+    """
+
+    folder: Path
+    lineage: tuple[Path, ...]
+    state: Mapping[str, Array]
+    metadata: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+    passed_over: tuple[Path, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self.state["step"])
+
+    @property
+    def spec(self) -> DistillSpec:
+        """As it was run."""
+        return DistillSpec.from_dict(self.metadata["spec"])
+
+    @property
+    def root_run(self) -> str:
+        """The uid of the first of its segments."""
+        return str(beginning(self.folder).get("root_run", self.folder.name))
+
+    @property
+    def superseded(self) -> list[Path]:
+        """The checkpoints of segments that were cut short, which the next segment makes superfluous.
+
+        A folder without a journal is not a segment's, but somebody's own.
+        """
+        runs = [folder for folder in self.segments if (folder / JOURNAL).is_file()]
+        return [folder / CHECKPOINTS for folder in runs if last_status(folder) != "COMPLETED"]
+
+    @property
+    def segments(self) -> tuple[Path, ...]:
+        """The folders of all segments so far, the latest first."""
+        return (*self.passed_over, *self.lineage)
+
+    def config(self) -> dict[str, Any]:
+        """Spec and options as they were, as the config of the run that goes on."""
+        known = plain(RunOptions())
+        kept = {key: value for key, value in self.metadata.get("options", {}).items() if key in known}
+        fixed = {"backend": self.metadata["backend"], "resume": self.folder.name, "resume_anyway": False}
+        return self.spec.to_dict() | known | kept | fixed
+
+    def fields(self) -> dict[str, Any]:
+        """What the run that goes on writes down about this one."""
+        return {
+            "resumed_from": self.folder.name,
+            "root_run": self.root_run,
+            "resumed_at": self.step,
+            "resumed_folder": str(self.folder),
+            "passed_over": [str(folder) for folder in self.passed_over],
+        }
+
+
+def split(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The name after `resume=`, and the other words of a command line."""
+    names = [word.partition("=")[2] for word in words if word.startswith("resume=")]
+    rest = [word for word in words if not word.startswith("resume=")]
+    name = names[-1] if names else ""
+    return (None if name.lower() in ("", "none", "null") else name), rest
+
+
+def load(folder: Path) -> Origin:
+    """The newest checkpoint of a run that verifies; that of the run before it where it has none of its own.
+
+    Raises:
+        UserError: there is none.
+    """
+    chain = tuple(lineage(folder))
+    notes: list[str] = []
+    for place, each in enumerate(chain):
+        try:
+            state, metadata, problems = Checkpoints(each / CHECKPOINTS).load()
+            told = [Path(path) for segment in chain for path in beginning(segment).get("passed_over", ())]
+            passed_over = tuple(dict.fromkeys([*chain[:place], *told]))
+            return Origin(each, chain[place:], state, metadata, (*notes, *problems), passed_over)
+        except FileNotFoundError as error:
+            notes.append(str(error))
+    raise UserError(f"run {folder.name} can't be gone on with: {'; '.join(notes)}")
+
+
+def is_finished(origin: Origin, spec: DistillSpec) -> bool:
+    """Whether the run has nothing left to do for this spec: it came to its end, and its student is stored."""
+    same = spec.duration == origin.spec.duration
+    return same and last_status(origin.folder) == "COMPLETED" and stored.is_stored(origin.folder / "student")
+
+
+def check_words(origin: Origin, spec: DistillSpec, anyway: bool) -> None:
+    """Refuse words that would make it another run, before anything is written down.
+
+    Raises:
+        UserError: a key of the spec that may not change; a run that only Python can go on with.
+    """
+    if GIVEN in (origin.spec.student.name, *(each.name for each in origin.spec.teachers)):
+        raise UserError(
+            f"run {origin.folder.name} has models that were handed over in Python: go on with experiments.distill(...)"
+        )
+    _refuse(origin, [] if anyway else _changed_keys(origin.spec, spec))
+
+
+def go_on(ready: Distillation, origin: Origin, anyway: bool = False) -> list[str]:
+    """Give a prepared distillation the state of a run.
+
+    Args:
+        ready: prepared for a spec that is the run's, but for what may change.
+        origin: the run.
+        anyway: take it whatever has changed.
+
+    Returns:
+        What has changed and was taken all the same, a line each.
+
+    Raises:
+        UserError: something that may not change, and `anyway` is False; or a state that doesn't fit the student.
+    """
+    changes = list(_changes(ready, origin))
+    if ready.total_steps < origin.step:
+        raise UserError(
+            f"duration gives {ready.total_steps} steps, and run {origin.folder.name} has done {origin.step}"
+        )
+    _refuse(origin, [] if anyway else changes)
+    ready.trainer.restore(origin.state)
+    ready.origin = replace(origin, state={"step": origin.state["step"]})
+    return changes
+
+
+def _refuse(origin: Origin, changes: Sequence[str]) -> None:
+    if changes:
+        allowed = "only duration, backend, device and cadence may change"
+        raise UserError(f"resume = {origin.folder.name!r}: {'; '.join(changes)}; {allowed}; {_ANYWAY}")
+
+
+def _changes(ready: Distillation, origin: Origin) -> Iterator[str]:
+    """A line on each thing that is not what it was."""
+    before, now = origin.metadata, ready.environment
+    yield from _changed_keys(origin.spec, ready.spec)
+    if before["data_fingerprint"] != now["data_fingerprint"]:
+        yield f"the data's fingerprint was {before['data_fingerprint']} and is {now['data_fingerprint']}"
+    hashes = [[each["sha256"][:16] for each in part["teachers"]] for part in (before, now)]
+    if hashes[0] != hashes[1]:
+        yield f"the teacher's SHA-256 was {', '.join(hashes[0])} and is {', '.join(hashes[1])}"
+    if before["backend"] != now["backend"] and any(_GENERATOR in name for name in origin.state):
+        yield (
+            f"the student draws random numbers (dropout), which {now['backend']} makes in another way than "
+            f"{before['backend']}"
+        )
+    if before["total_steps"] != ready.total_steps and ready.spec.schedule.name not in EXTENDABLE:
+        yield (
+            f"duration: schedule {ready.spec.schedule.name!r} was made for {before['total_steps']} steps and would "
+            f"jump with {ready.total_steps} (allowed with schedule {', '.join(EXTENDABLE)}; a new run can start with "
+            f"student.weights={origin.folder / 'student'})"
+        )
+
+
+def _changed_keys(before: DistillSpec, now: DistillSpec) -> list[str]:
+    """The keys of the fingerprint that differ, but for the duration's."""
+    flats = [dict(_flat(spec.determining())) for spec in (before, now)]
+    names = sorted(name for name in {**flats[0], **flats[1]} if flats[0].get(name) != flats[1].get(name))
+    # What was in a student that is handed over doesn't matter: the state takes its place.
+    free = ("duration.", "student.options.") if before.student.name == GIVEN else ("duration.",)
+    return [
+        f"{name} was {flats[0].get(name)!r} and is {flats[1].get(name)!r}"
+        for name in names
+        if not name.startswith(free)
+    ]
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for place, item in enumerate(value):
+            yield from _flat(item, f"{name}[{place}]")
+    else:
+        yield name, value

@@ -1,0 +1,187 @@
+"""What a distillation takes, by simple models of it: arithmetic, memory, files, and time from a few steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from framework.protocols import Array
+from framework.spec import DistillSpec, ModelSpec
+from framework.spec.teachings import resolve
+
+if TYPE_CHECKING:
+    from keras import Model
+
+    from backends.base import Backend, Device
+    from framework.models.cost import Cost
+
+_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "mixed_bfloat16": 2}
+# A step on a CPU is timed on so much arithmetic at most.
+_CPU_FLOPS = 1e11
+_PHOTO = (375, 500)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one device holds during a step.
+
+    Attributes:
+        student: parameters, gradients and moments.
+        teachers: their parameters.
+        activations: the input of each of the student's layers with parameters, which the backward pass needs, and the
+            widest layer of a teacher; normalisation and activation functions are taken to keep nothing of their own.
+        views: of student and teachers, float32.
+    """
+
+    student: int
+    teachers: int
+    activations: int
+    views: int
+
+    @property
+    def total(self) -> int:
+        """All of it; a library's workspaces and its copies are not in it."""
+        return self.student + self.teachers + self.activations + self.views
+
+
+def memory(spec: DistillSpec, student: Cost, teachers: Sequence[Cost]) -> Memory:
+    """Estimate a device's memory for the whole batch."""
+    parameter, activation = _parameter_bytes(spec), _BYTES[spec.precision]
+    widest = max((teacher.largest for teacher in teachers), default=0)
+    return Memory(
+        student=checkpoint(spec, student) + parameter * student.trainable,
+        teachers=parameter * sum(teacher.parameters for teacher in teachers),
+        activations=activation * spec.batch_size * (student.kept + widest),
+        views=4 * 3 * spec.batch_size * sum(size**2 for size in (spec.views.size, *_other_views(spec))),
+    )
+
+
+def checkpoint(spec: DistillSpec, student: Cost) -> int:
+    """Bytes of a checkpoint: the student's variables and the optimizer's moments; no teacher is in it."""
+    from framework import optimizers
+
+    kept = optimizers.make(spec.optimizer).moments.values()
+    moment = sum(max(4, _parameter_bytes(spec)) if dtype is None else _BYTES[dtype] for dtype in kept)
+    return _parameter_bytes(spec) * student.parameters + moment * student.trainable
+
+
+def flops(spec: DistillSpec, student: Cost, teachers: Sequence[Cost]) -> int:
+    """Floating-point operations of one example in one step: a backward pass counts as two forward passes."""
+    return 2 * (3 * student.macs + (0 if averages(spec) else sum(teacher.macs for teacher in teachers)))
+
+
+def target_flops(spec: DistillSpec, num_examples: int, teachers: Sequence[Cost]) -> int:
+    """Floating-point operations of the targets that are made before the training, where the teaching does so."""
+    each = 2 * spec.views.target_crops * sum(teacher.macs for teacher in teachers)
+    return each * num_examples if averages(spec) else 0
+
+
+def averages(spec: DistillSpec) -> bool:
+    """Whether the teachers' targets are made before the training, so that no step runs a teacher."""
+    return resolve(spec.teaching, spec.views.mixup).averaged
+
+
+def timed_batch(spec: DistillSpec, student: Cost, teachers: Sequence[Cost], device: Device) -> int:
+    """How many examples a timed step has: the whole batch on an accelerator, fewer where a CPU would take long."""
+    if device.kind != "cpu":
+        return spec.batch_size
+    fitting = int(_CPU_FLOPS / max(1, flops(spec, student, teachers)))
+    return min(spec.batch_size, max(2, 2 ** (fitting.bit_length() - 1) if fitting else 2))
+
+
+def available_memory() -> int | None:
+    """Bytes of this machine's memory that are free for use; None where that can't be read."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+class RandomSource:
+    """A `Source` of noise, for timing; images are `side` x `side`, or of a photograph's size where it is None."""
+
+    def __init__(self, num_examples: int, num_classes: int, side: int | None) -> None:
+        self.name, self.fingerprint = "noise", "noise"
+        self.num_examples = num_examples
+        self.classes: tuple[str, ...] | None = tuple(map(str, range(num_classes)))
+        self.num_classes = num_classes
+        size = (side, side) if side else _PHOTO
+        self.uniform: tuple[int, int] | None = size
+        self._image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+    def images(self, ids: Array) -> Any:
+        return np.broadcast_to(self._image, (len(ids), *self._image.shape)).copy()
+
+    def sizes(self, ids: Array) -> Array:
+        return np.broadcast_to(np.array(self._image.shape[:2], np.int32), (len(ids), 2))
+
+    def labels(self, ids: Array) -> Array:
+        return (ids % self.num_classes).astype(np.int32)
+
+
+def seconds_per_step(
+    spec: DistillSpec,
+    models: tuple[Model, Sequence[Model]],
+    source: RandomSource,
+    engine: tuple[Backend, Device],
+    jit: bool | None,
+    steps: int,
+) -> tuple[float, float]:
+    """Time steps on noise: crops, transfer and update, without reading or decoding images.
+
+    Args:
+        spec: with the batch size to be timed.
+        models: student and teachers, whatever their parameters are.
+        source: the examples.
+        engine: backend and device.
+        jit: as in `Backend.compile`.
+        steps: how many, after a first one that compiles.
+
+    Returns:
+        Seconds of the first step, and of one after it.
+    """
+    from framework.data.loader import Loader
+
+    backend, device = engine
+    total = max(steps + 1, spec.schedule.warmup_steps + 1)
+    trainer = backend.compile(spec, *models, total_steps=total, device=device, jit=jit)
+    # Made before the training, where there are any; for the time a step takes, their values don't matter.
+    targets = [np.zeros((source.num_examples, source.num_classes), np.float32)] * len(models[1])
+    loader = Loader(spec, source, total, targets if averages(spec) else None)
+    # The last loss is waited for: steps are only put into a queue on an accelerator.
+    begun = time.perf_counter()
+    float(trainer.step(loader.batch(0))["loss"])
+    first = time.perf_counter()
+    for step in range(1, steps + 1):
+        loss = trainer.step(loader.batch(step))["loss"]
+    float(loss)
+    return first - begun, (time.perf_counter() - first) / steps
+
+
+def empty_models(wanted: Sequence[tuple[ModelSpec, int, int]]) -> tuple[Model, list[Model]]:
+    """Student and teachers with parameters of zero, from their specs, numbers of logits and view sizes in pixels."""
+    from framework.models import cost
+
+    student, *others = (cost.empty(spec.name, spec.options, logits, size) for spec, logits, size in wanted)
+    return student, others
+
+
+def with_batch(spec: DistillSpec, batch_size: int) -> DistillSpec:
+    """The spec with another batch size."""
+    return replace(spec, batch_size=batch_size)
+
+
+def _other_views(spec: DistillSpec) -> tuple[int, ...]:
+    """The sides of the teachers' views that are not the student's own pixels."""
+    shared = resolve(spec.teaching, spec.views.mixup).shared
+    return tuple(size for size in spec.view_sizes if not (shared and size == spec.views.size))
+
+
+def _parameter_bytes(spec: DistillSpec) -> int:
+    return _BYTES["float32" if spec.precision == "mixed_bfloat16" else spec.precision]

@@ -1,0 +1,204 @@
+"""What a recipe will do, and what it lacks here, before it starts: `python -m experiments.run plan with pet_fast`.
+
+Nothing is downloaded and no image is decoded. `--timed-steps 0` leaves the timing out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sacred.commandline_options import cli_option
+
+from backends.base import Backend, Device
+from experiments import config as configs
+from experiments.distillation import teachers
+from experiments.distillation.options import RunOptions
+from experiments.planning import estimates, missing
+from experiments.tracking.journal import default_root
+from framework.data.counts import Counts, count
+from framework.errors import UserError
+from framework.spec import DistillSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from sacred import Experiment
+
+    from framework.models.cost import Cost
+
+DEFAULT_STEPS = 3
+_FLAG = "timed_steps"
+
+
+@cli_option("-T", "--timed-steps")
+def timed_steps(args: str, run: Any) -> None:
+    """How many steps the command plan times; 0 for none (default: 3)."""
+    if not args.isdecimal():
+        raise UserError(f"--timed-steps {args}: expected a whole number, 0 or more")
+    run.info[_FLAG] = int(args)
+
+
+def add_command(experiment: Experiment) -> None:
+    """Give a Sacred experiment the command `plan`."""
+
+    @experiment.command(unobserved=True)
+    def plan(_config: Mapping[str, Any], _run: Any) -> None:
+        """Say what the run would do, and what is missing here."""
+        spec, options = configs.split(_config)
+        print("\n".join(lines(spec, options, default_root(), _run.info.get(_FLAG, DEFAULT_STEPS))))
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A student or teacher as it is to be built: its spec, its logits, the size of its views, and what it costs."""
+
+    who: str
+    spec: ModelSpec
+    num_classes: int
+    size: int
+    cost: Cost
+
+    def describe(self) -> str:
+        cost, options = self.cost, ", ".join(f"{key}={value}" for key, value in self.spec.options.items())
+        named = f"{self.spec.name}({options})"
+        arithmetic = f"{_scaled(2 * cost.macs)}FLOP" if cost.macs else "arithmetic unknown"
+        return f"{named}, {cost.parameters:,} parameters, {arithmetic} an image of {self.size} px"
+
+
+def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> list[str]:
+    """The plan of a run, for people.
+
+    Args:
+        spec: the distillation.
+        options: how it is run.
+        root: where runs and caches go.
+        steps: how many are timed; 0 for none.
+
+    Raises:
+        UserError: anything that the run itself would refuse before it looks at the data, or data of an unknown size.
+    """
+    backend, device, lacking = missing.engine(spec, options)
+    configs.check_functions(spec)
+    counts = count(spec.data, root / "cache")
+    student, *others = models = _models(spec, counts)
+    costs = student.cost, [teacher.cost for teacher in others]
+    total_steps = spec.duration.steps(counts.train, spec.batch_size)
+    room = estimates.checkpoint(spec, student.cost) * (options.keep_checkpoints + 1)
+    a_step = estimates.flops(spec, *costs) * spec.batch_size
+    work = a_step * total_steps + estimates.target_flops(spec, counts.train, costs[1])
+    lacking += missing.things(spec, counts, root, room, work, device)
+    rows = [
+        ("data", _data(spec, counts)),
+        ("length", _length(spec, counts, total_steps)),
+        *((model.who, model.describe()) for model in models),
+        (
+            "work",
+            f"{_scaled(a_step)}FLOP a step, {_scaled(work)}FLOP in all (a backward pass as two forward)",
+        ),
+        ("memory", _memory(spec, *costs)),
+        ("checkpoint", f"{_scaled(estimates.checkpoint(spec, student.cost))}B, {options.keep_checkpoints} are kept"),
+        ("time", _time(spec, options, models, counts, (backend, device), total_steps, steps)),
+        *(("missing here" if not number else "", line) for number, line in enumerate(lacking or ["nothing"])),
+    ]
+    return [f"{name:14}{text}" for name, text in rows]
+
+
+def _models(spec: DistillSpec, counts: Counts) -> list[_Model]:
+    from framework.models import cost
+
+    def model(who: str, built: ModelSpec, num_classes: int, size: int) -> _Model:
+        outline = cost.outline(built.name, built.options, num_classes, size)
+        return _Model(who, built, num_classes, size, cost.measure(outline))
+
+    found = [teachers.to_be_built(teacher, counts.num_classes) for teacher in spec.teachers]
+    num_classes = counts.num_classes or (found[0][1] if found else None)
+    if num_classes is None:
+        raise UserError("data without labels: the number of classes is the teacher's, and there is none")
+    taught = [
+        model("teacher", each, logits, size) for (each, logits), size in zip(found, spec.teacher_sizes, strict=True)
+    ]
+    return [model("student", spec.student, num_classes, spec.views.size), *taught]
+
+
+def _data(spec: DistillSpec, counts: Counts) -> str:
+    splits = {"training": counts.train, "validation": counts.validation, "test": counts.test}
+    numbers = ", ".join(f"{number:,} {role}" for role, number in splits.items() if number)
+    classes = f"{counts.num_classes} classes" if counts.num_classes else "no labels"
+    return f"{spec.data.name}: {numbers} examples, {classes} ({counts.known})"
+
+
+def _length(spec: DistillSpec, counts: Counts, total_steps: int) -> str:
+    examples = total_steps * spec.batch_size
+    warmup = spec.schedule.warmup_steps
+    return (
+        f"{total_steps:,} steps of {spec.batch_size} = {examples / counts.train:,.0f} epochs ({examples:,} examples); "
+        f"warm-up {warmup:,} steps ({warmup * spec.batch_size / counts.train:,.1f} epochs), then {spec.schedule.name}"
+    )
+
+
+def _memory(spec: DistillSpec, student: Cost, others: Sequence[Cost]) -> str:
+    found = estimates.memory(spec, student, others)
+    return (
+        f"about {_scaled(found.total)}B on one device: student with gradients and moments {_scaled(found.student)}B, "
+        f"teachers {_scaled(found.teachers)}B, activations {_scaled(found.activations)}B (the inputs of the student's "
+        f"layers with parameters, a teacher's widest layer), views {_scaled(found.views)}B; no library's workspaces"
+    )
+
+
+def _time(
+    spec: DistillSpec,
+    options: RunOptions,
+    models: Sequence[_Model],
+    counts: Counts,
+    engine: tuple[Backend, Device],
+    total_steps: int,
+    steps: int,
+) -> str:
+    where = f"{engine[0].name}, {engine[1]}"
+    if steps == 0:
+        return f"not timed ({where})"
+    costs = models[0].cost, [teacher.cost for teacher in models[1:]]
+    size = estimates.timed_batch(spec, *costs, engine[1])
+    small = estimates.with_batch(spec, size)
+    needed, free = estimates.memory(small, *costs).total, estimates.available_memory()
+    if engine[1].kind == "cpu" and free is not None and 2 * needed > free:
+        return f"not timed: {size} examples need about {_scaled(2 * needed)}B, {_scaled(free)}B are free ({where})"
+    first, each = estimates.seconds_per_step(
+        small,
+        estimates.empty_models([(model.spec, model.num_classes, model.size) for model in models]),
+        estimates.RandomSource(counts.train, counts.num_classes or models[0].num_classes, counts.side),
+        engine,
+        options.compile,
+        steps,
+    )
+    scaled = each * spec.batch_size / size
+    part = f" (timed on {size} of them)" if size < spec.batch_size else ""
+    return (
+        f"about {_duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
+        f"{first:.1f} s for the first; without decoding and evaluations ({where})"
+    )
+
+
+def _scaled(number: float) -> str:
+    """`2.67 G` for 2.67e9: the unit follows.
+
+    >>> _scaled(23_576_165), _scaled(12)
+    ('23.6 M', '12 ')
+    """
+    for power, prefix in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if number >= 10**power:
+            return f"{number / 10**power:.3g} {prefix}"
+    return f"{number:.3g} "
+
+
+def _duration(seconds: float) -> str:
+    """In a unit of which there are some.
+
+    >>> _duration(90), _duration(200_000)
+    ('90 s', '56 h')
+    """
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= (3 if unit == "days" else 2) * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

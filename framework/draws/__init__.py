@@ -1,0 +1,1 @@
+"""Everything random, as pure functions of seed, epoch, example and stream."""

@@ -1,0 +1,1 @@
+"""Arrays, models and downloads on the disk."""

@@ -1,0 +1,236 @@
+"""The one training loop: steps, cadence of logging, evaluation and checkpoints, and an end that is always told."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from framework.files.checkpoints import Checkpoints
+from framework.loop.evaluator import Evaluator, nested
+from framework.loop.progress import Progress, Silent
+from framework.loop.saving import Best, Saver, newest
+from framework.loop.skipping import NoNumber, Skipping
+from framework.loop.stop import Stop
+from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
+
+# A loop a step at a time: it pauses after each, and gives its outcome at the end.
+Turns = Generator[None, None, Outcome]
+
+# A loss is read from the device this often at most: reading waits for the step to end.
+_LOGS_PER_RUN = 400
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """When the loop does what beside stepping.
+
+    Attributes:
+        total_steps: where it ends.
+        log_every: steps between two logged losses; None takes 400 points a run.
+        num_evaluations: evaluations of validation data, spread evenly.
+        checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one anyway.
+        checkpoint_steps: steps between two checkpoints, whatever the time; None for none.
+        keep_every: a checkpoint is written at its multiples too; None for none.
+    """
+
+    total_steps: int
+    log_every: int | None = None
+    num_evaluations: int = 10
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int | None = None
+    keep_every: int | None = None
+
+    def saves_at(self, step: int, seconds: float) -> bool:
+        """Whether the state is kept after so many steps, and so many seconds after it was kept last."""
+        every = (self.checkpoint_steps, self.keep_every)
+        return seconds > 60 * self.checkpoint_minutes or any(number and step % number == 0 for number in every)
+
+    def logs_at(self, step: int) -> bool:
+        """Whether metrics are read after so many steps."""
+        every = self.log_every or max(1, self.total_steps // _LOGS_PER_RUN)
+        return step % every == 0 or step == self.total_steps
+
+    def evaluates_at(self, step: int) -> bool:
+        """Whether validation data are measured after so many steps; the end is measured anyway."""
+        if step == self.total_steps or not self.num_evaluations:
+            return False
+        return step * self.num_evaluations // self.total_steps != (step - 1) * self.num_evaluations // self.total_steps
+
+
+@dataclass
+class Loop:
+    """All that one run of the loop holds.
+
+    Attributes:
+        trainer: does the steps; it may have done some before.
+        batches: gives the batches from a step on.
+        evaluator: measures.
+        recorder: is told of metrics.
+        cadence: when what happens.
+        checkpoints: where the state goes; None keeps nothing.
+        metadata: plain values stored with each checkpoint.
+        progress: shows how far it is.
+        stop: asks the loop to end.
+        best: which checkpoint is the best, and how good the best was before; None for none.
+        warn: told of what could not be written.
+        explain: more words, given the step after which the loss was no number.
+        on_nan: `stop` ends the run at a loss that is no number, `skip` leaves out the step: `framework.loop.skipping`.
+    """
+
+    trainer: Trainer
+    batches: Callable[[int], Iterator[Batch | Seen]]
+    evaluator: Evaluator
+    recorder: Recorder
+    cadence: Cadence
+    checkpoints: Checkpoints | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Silent)
+    stop: Stop = field(default_factory=Stop)
+    best: Best | None = None
+    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
+    explain: Callable[[int], str] = lambda step: ""
+    on_nan: Literal["stop", "skip"] = "stop"
+
+    def run(self) -> Outcome:
+        """Train to the end, or until asked to stop; never raises what goes wrong, but returns it."""
+        return finish(self.turns())
+
+    def turns(self) -> Turns:
+        """As `run`, but with a pause after each step, in which others can have their turn."""
+        started, first = time.perf_counter(), self.trainer.steps_done
+        self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
+        self._unread: list[Mapping[str, Any]] = []
+        self._due: tuple[int, Mapping[str, Any]] | None = None
+        self._skipping = Skipping(self.trainer) if self.on_nan == "skip" else None
+        try:
+            with self.stop.heeding():
+                while (bad := (yield from self._train())) is not None:
+                    self._skip(bad)
+                seconds = time.perf_counter() - started
+                self._save({}, wait=True)
+            status = self.stop.status or "COMPLETED"
+            result = self._measure() if status == "COMPLETED" else {}
+            steps = self.trainer.steps_done - first
+            return self._outcome(status, result | {"seconds": seconds, "steps_per_second": steps / seconds})
+        except KeyboardInterrupt as error:
+            return self._outcome(self.stop.status or "INTERRUPTED", {}, error)
+        except Exception as error:  # noqa: BLE001 - told to whoever called, with what was kept
+            return self._outcome("FAILED", {}, error)
+
+    def _train(self) -> Generator[None, None, NoNumber | None]:
+        """Do the steps that are left; returns early with one that has to be left out."""
+        saved = time.monotonic()
+        for batch in self.batches(self.trainer.steps_done):
+            if self._skipping is not None and self._skipping.passes(self.trainer):
+                continue
+            metrics = self.trainer.step(batch)
+            step = self.trainer.steps_done
+            self._log_due()
+            self._unread.append(metrics)
+            evaluates = self.cadence.evaluates_at(step)
+            saves = evaluates or self.cadence.saves_at(step, time.monotonic() - saved)
+            # A loss that is no number is noticed here, before it is in a checkpoint.
+            if (saves or self.cadence.logs_at(step)) and (bad := self._look(step, metrics, saves)) is not None:
+                return bad
+            self.progress.update(step)
+            values = self._evaluate(step) if evaluates else {}
+            if saves:
+                self._save(values)
+                saved = time.monotonic()
+            yield
+            if self.stop.status is not None:
+                break
+        self._log_due()
+        return None
+
+    def _look(self, step: int, metrics: Mapping[str, Any], now: bool) -> NoNumber | None:
+        """Tell the metrics, unless nothing depends on them yet: then once the device has its next step to do."""
+        if now or self._skipping is not None:
+            return self._log(step, metrics)
+        self._due = step, metrics
+        return None
+
+    def _log_due(self) -> None:
+        due, self._due = self._due, None
+        if due is not None:
+            self._log(*due)
+
+    def _log(self, step: int, metrics: Mapping[str, Any]) -> NoNumber | None:
+        """Tell the metrics; where they are no numbers, at which of the steps since the last look they first were."""
+        values = {name: float(value) for name, value in metrics.items()}
+        looked_at = ("loss",) if self._skipping is None else ("loss", "grad_norm")
+        if not all(math.isfinite(values[name]) for name in looked_at if name in values):
+            bad = NoNumber.first(self._unread, step, looked_at, self.explain)
+            if self._skipping is None:
+                raise bad
+            return bad
+        self._unread.clear()
+        self.progress.show(values)
+        self.recorder.metrics(step, {f"train.{name}": value for name, value in values.items()})
+        if self._skipping is not None:
+            self._skipping.keep(self.trainer)
+        return None
+
+    def _skip(self, bad: NoNumber) -> None:
+        """Go back to the last state that was good, and leave out the step."""
+        assert self._skipping is not None
+        self._skipping.leave_out(bad, self.trainer)
+        self._unread.clear()
+        self.warn(f"warning: {bad.told}; the run goes on from before it, without this step")
+        self.recorder.metrics(bad.step, {"train.skipped": 1.0})
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """Measure validation data; a signal ends it at once, since the state is whole meanwhile."""
+        if self.stop.status is not None:
+            return {}
+        try:
+            with self.stop.heeding(False):
+                values = self.evaluator.measure(["validation"])
+        except KeyboardInterrupt:
+            return {}
+        self.recorder.metrics(step, values)
+        self.progress.show(values)
+        return values
+
+    def _measure(self) -> dict[str, Any]:
+        with self.stop.heeding(False):
+            values = self.evaluator.measure()
+        self.recorder.metrics(self.trainer.steps_done, values)
+        self._save(values, wait=True)
+        return values
+
+    def _save(self, values: Mapping[str, float], wait: bool = False) -> None:
+        if self._saver is None:
+            return
+        self._saver.save(self.trainer.state, self.trainer.steps_done, values)
+        if wait:
+            self._saver.wait()
+
+    def _outcome(self, status: Status, values: Mapping[str, Any], error: BaseException | None = None) -> Outcome:
+        steps = self.trainer.steps_done
+        self.progress.close()
+        skipped = {"skipped": self._skipping.count} if self._skipping is not None else {}
+        result = {"steps": steps, **skipped, **values}
+        problems: tuple[str, ...] = ()
+        if self._saver is not None:
+            # What is being written ends first, unless somebody is in a hurry.
+            if not isinstance(error, KeyboardInterrupt):
+                with contextlib.suppress(Exception):
+                    self._saver.wait()
+            problems = tuple(self._saver.problems)
+            result["checkpoints"] = self._saver.report()
+        return Outcome(status, steps, nested(result), error, newest(self.checkpoints), problems)
+
+
+def finish(turns: Turns) -> Outcome:
+    """Take all the turns of one loop."""
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            return cast(Outcome, end.value)

@@ -1,0 +1,28 @@
+"""What a distillation is, as a value: `DistillSpec` and its parts."""
+
+from framework.spec.distill import DistillSpec, Precision
+from framework.spec.parts import (
+    DataSpec,
+    DurationSpec,
+    EvaluationSpec,
+    LossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    ScheduleSpec,
+    TeacherSpec,
+    ViewsSpec,
+)
+
+__all__ = [
+    "DataSpec",
+    "DistillSpec",
+    "DurationSpec",
+    "EvaluationSpec",
+    "LossSpec",
+    "ModelSpec",
+    "OptimizerSpec",
+    "Precision",
+    "ScheduleSpec",
+    "TeacherSpec",
+    "ViewsSpec",
+]

@@ -1,0 +1,161 @@
+"""A distillation as a value: `DistillSpec` says all that determines the student, and nothing else.
+
+Everything is checked once, when the spec is made; everything after may rely on it. `spec.fingerprint` names the result:
+two runs of one fingerprint, on whatever backend, are runs of the same experiment.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from framework.errors import UserError
+from framework.spec.parts import (
+    DataSpec,
+    DurationSpec,
+    EvaluationSpec,
+    LossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    ScheduleSpec,
+    TeacherSpec,
+    ViewsSpec,
+)
+from framework.spec.teachings import CONSTANT, canonical, resolve
+from framework.spec.validation import build, check, plain
+
+Precision = Literal["float32", "float64", "bfloat16", "mixed_bfloat16"]
+# Keys that came later: at these values they are left out of the hash, so that older fingerprints stay what they were.
+_LATER: dict[str, dict[str, Any]] = {
+    "views": {"teacher_size": None, "resize": None, "target_crops": 1000},
+    "loss": {"ensemble": "sum_kl", "label_smoothing": 0.0},
+    "data": {"train_from": None},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSpec:
+    """A complete distillation.
+
+    Attributes:
+        teachers: the models that teach; none for training on labels alone.
+        teaching: which views student and teachers see: `fix/rs`, `fix/cc`, `fix/ic_ens`, `ind/rc`, `ind/ic`, `same/rc`,
+            `same/ic`, `same/ic,mix`, or a plain name: `fixed`, `independent` (ind/ic), `consistent` (same/ic),
+            `funmatch` (same/ic,mix), `labels`; `framework.spec.teachings` says what they mean.
+        batch_size: examples in one update, over all devices.
+        precision: arithmetic of the models.
+        seed: of every random number in the run.
+        init_seed: of the student's initial weights, for other ones with the same views; None is `seed`.
+    """
+
+    data: DataSpec = field(default_factory=DataSpec)
+    student: ModelSpec = field(default_factory=ModelSpec)
+    teachers: tuple[TeacherSpec, ...] = (TeacherSpec(),)
+    teaching: str = "funmatch"
+    views: ViewsSpec = field(default_factory=ViewsSpec)
+    loss: LossSpec = field(default_factory=LossSpec)
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    duration: DurationSpec = field(default_factory=lambda: DurationSpec(total_steps=5000))
+    batch_size: int = 128
+    precision: Precision = "float32"
+    seed: int = 0
+    init_seed: int | None = None
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+
+    def __post_init__(self) -> None:
+        check(1 <= self.batch_size <= 2**20, "batch_size", self.batch_size, "1 to 1048576 examples")
+        check(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2**63 - 1")
+        init = self.init_seed
+        check(init is None or 0 <= init < 2**63, "init_seed", init, "0 to 2**63 - 1, or None")
+        if (self.teaching == "labels") == bool(self.teachers):
+            raise UserError(f"teaching = {self.teaching!r} with {len(self.teachers)} teachers: only 'labels' has none")
+        if not self.teachers and self.loss.task_weight == 0:
+            raise UserError("teachers = []: without a teacher give the labels a weight, loss.task_weight=1")
+        if self.loss.task_weight > 0 and self.data.labels is None:
+            raise UserError("loss.task_weight > 0 needs labels, and data.labels is None")
+        if self.loss.task_weight > 0 and self.data.train_from is not None:
+            raise UserError("loss.task_weight > 0 needs labels, and data.train_from is trained on without its labels")
+        if self.mixup > 0 and self.batch_size == 1:
+            raise UserError("batch_size = 1: mixing needs two examples; take a larger batch or teaching=consistent")
+        if self.views.augmentations and resolve(self.teaching, None).student_crop in CONSTANT:
+            raise UserError(f"teaching = {self.teaching!r} shows images as they are: give no views.augmentations")
+        self.views.teacher_sizes(len(self.teachers))
+
+    @property
+    def teacher_sizes(self) -> tuple[int, ...]:
+        """The size of each teacher's view, in pixels."""
+        return self.views.teacher_sizes(len(self.teachers))
+
+    @property
+    def view_sizes(self) -> tuple[int, ...]:
+        """The sizes of the teachers' views, each once, in the order of the teachers."""
+        return tuple(dict.fromkeys(self.teacher_sizes))
+
+    @property
+    def mixup(self) -> float:
+        """p of the mixing factor's Beta(p, p), from the teaching unless `views.mixup` says it."""
+        return resolve(self.teaching, self.views.mixup).mixup
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> DistillSpec:
+        """Build a spec from plain nested values.
+
+        Raises:
+            UserError: for an unknown key at any depth, another type or a value out of range.
+        """
+        return build(cls, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values of which `from_dict` makes an equal spec."""
+        return copy.deepcopy(plain(self))
+
+    def replace(self, **changes: Any) -> DistillSpec:
+        """A copy with other values, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over all that determines the result; backend, paths and cadence are not in it."""
+        return _digest(self.determining())
+
+    @property
+    def fingerprint_no_seed(self) -> str:
+        """As `fingerprint` without the seeds: equal for the runs of one mean and spread."""
+        seeds = ("seed", "init_seed")
+        return _digest({key: value for key, value in self.determining().items() if key not in seeds})
+
+    def determining(self) -> dict[str, Any]:
+        """The plain values that the fingerprint is made of: all that determines the result."""
+        # Through `from_dict`, so that a spec written in Python with lr=1 is the one that says 1.0 in a file.
+        value = DistillSpec.from_dict(self.to_dict()).to_dict()
+        value["evaluation"] = {"resize": self.evaluation.resize}
+        del value["data"]["on_bad_image"]
+        if self.init_seed in (None, self.seed):
+            del value["init_seed"]
+        value["teaching"] = canonical(self.teaching)
+        value["views"]["teacher_size"] = list(self.teacher_sizes) if {*self.teacher_sizes} - {self.views.size} else None
+        for part, defaults in _LATER.items():
+            value[part] = {k: v for k, v in value[part].items() if k not in defaults or v != defaults[k]}
+        for model in (value["student"], *value["teachers"]):
+            # A spec without it is the one that it was before there was such a key.
+            if not model["dont_load"]:
+                del model["dont_load"]
+        for teacher in value["teachers"]:
+            del teacher["min_accuracy"]
+            for later in ("classes", "precision"):
+                if teacher[later] is None:
+                    del teacher[later]
+            if teacher["fingerprint"] is not None:
+                teacher["weights"] = None
+        return value
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,65 @@
+"""The teachers' logits of a split are computed once, and change nothing in what is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from framework.data.source import Splits
+from framework.loop import evaluator
+from framework.protocols import EvalBatch
+from tests.backends.tiny import Tiny
+
+pytestmark = pytest.mark.backend
+
+
+class Noise:
+    """A source of three batches' worth of images."""
+
+    name, fingerprint, num_examples, classes, uniform = "noise", "noise", 20, tuple("abcd"), (8, 8)
+
+    def images(self, ids: Any) -> Any:
+        return np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)[ids]
+
+    def sizes(self, ids: Any) -> Any:
+        return np.full((len(ids), 2), 8, np.int32)
+
+    def labels(self, ids: Any) -> Any:
+        return (ids % 4).astype(np.int32)
+
+
+@pytest.mark.parametrize("sizes", [8, [8, 16]])
+def test_teachers_are_asked_once(tiny: Tiny, sizes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = len(sizes) if isinstance(sizes, list) else 1
+    small = {"name": "convnet", "options": {"widths": [8]}}
+    views = {"size": 8, "teacher_size": sizes}
+    spec = tiny.spec(views=views, teachers=[small] * count, evaluation={"batch_size": 8, "train_subset": 0})
+    trainer = tiny.trainer(spec)
+    splits = Splits(Noise(), Noise(), None, tuple("abcd"), "noise", "noise")
+    measured = evaluator.Evaluator(spec, splits, trainer)
+    plain = trainer.evaluate(measured.batches["validation"])
+    asked, teach = [], trainer.teach
+    monkeypatch.setattr(trainer, "teach", lambda batch: asked.append(batch) or teach(batch))
+    for _ in range(2):
+        found = measured.measure(["validation"])
+        assert found == {
+            f"validation.{name}": pytest.approx(value, rel=1e-5, abs=1e-6) for name, value in plain.items()
+        }
+    assert len(asked) == 3
+    seen: list[EvalBatch] = []
+    monkeypatch.setattr(trainer, "evaluate", lambda batches: seen.extend(batches) or {})
+    measured.measure(["validation"])
+    assert [len(batch.targets) for batch in seen] == [count] * 3
+
+
+def test_logits_that_do_not_fit_are_not_kept(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluator, "_KEPT_BYTES", 100)
+    spec = tiny.spec(evaluation={"batch_size": 8, "train_subset": 0})
+    trainer = tiny.trainer(spec)
+    measured = evaluator.Evaluator(spec, Splits(Noise(), Noise(), None, tuple("abcd"), "noise", "noise"), trainer)
+    seen: list[EvalBatch] = []
+    monkeypatch.setattr(trainer, "evaluate", lambda batches: seen.extend(batches) or {})
+    measured.measure(["validation"])
+    assert [batch.targets for batch in seen] == [(), (), ()]
