@@ -9,12 +9,12 @@ from backends.base import Backend
 from backends.jax.devices import configure
 from backends.jax.kernels import KERNELS
 from backends.jax.modules import wrap
-from backends.jax.trainer import compile
+from backends.jax.trainer import JaxTrainer
 
 BACKEND = Backend(
     name="jax",
     configure=configure,
-    compile=compile,
+    compile=JaxTrainer.compile,
     kernels=KERNELS,
     versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
     wrap=wrap,

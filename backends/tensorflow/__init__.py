@@ -8,12 +8,12 @@ import tensorflow as tf
 from backends.base import Backend
 from backends.tensorflow.devices import configure
 from backends.tensorflow.kernels import KERNELS
-from backends.tensorflow.trainer import compile
+from backends.tensorflow.trainer import TensorFlowTrainer
 
 BACKEND = Backend(
     name="tensorflow",
     configure=configure,
-    compile=compile,
+    compile=TensorFlowTrainer.compile,
     kernels=KERNELS,
     versions=lambda: {"tensorflow": tf.__version__, "keras": keras.__version__},
 )

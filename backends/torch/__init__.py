@@ -10,12 +10,12 @@ from backends.torch.devices import configure
 from backends.torch.kernels import KERNELS
 from backends.torch.modules import wrap
 from backends.torch.optimizer import adamw_update
-from backends.torch.trainer import compile
+from backends.torch.trainer import TorchTrainer
 
 BACKEND = Backend(
     name="torch",
     configure=configure,
-    compile=compile,
+    compile=TorchTrainer.compile,
     kernels={**KERNELS, "adamw_update": adamw_update},
     versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
     wrap=wrap,

@@ -22,13 +22,13 @@ def test_evaluations_share_one_trace(tiny: Any) -> None:
     trainer = tiny.trainer(tiny.spec())
     for _ in range(3):
         trainer.evaluate(tiny.eval_batches())
-    assert trainer._sums.experimental_get_tracing_count() == 1
+    assert trainer._measure.experimental_get_tracing_count() == 1
 
 
 def test_moments_are_no_parameters(tiny: Any) -> None:
     trainer = tiny.trainer(tiny.spec())
-    assert not any(variable.trainable for each in trainer._moments.values() for variable in each)
-    assert all(isinstance(variable, tf.Variable) for each in trainer._moments.values() for variable in each)
+    assert not any(variable.trainable for each in trainer.carry["moments"].values() for variable in each)
+    assert all(isinstance(variable, tf.Variable) for each in trainer.carry["moments"].values() for variable in each)
 
 
 def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
@@ -39,6 +39,6 @@ def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
     assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
     counts = []
     for trainer in (plain, again):
-        program = tf.function(trainer._gradients_of).get_concrete_function(trainer.see(tiny.batch(spec, 0))[0])
+        program = trainer._differentiate.get_concrete_function(trainer.see(tiny.batch(spec, 0))[0])
         counts.append(sum(operation.type == "Conv2D" for operation in program.graph.get_operations()))
     assert counts[1] > counts[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import torch
 
 from framework.models.catalog import rematerialised
@@ -13,7 +14,7 @@ def test_the_state_stays_where_it_is(tiny: Any) -> None:
     """The foreach update and a restore write into the same memory: nothing is allocated anew for each step."""
     spec = tiny.spec()
     trainer = tiny.trainer(spec)
-    tensors = [*trainer._params, *trainer._buffers, *(t for each in trainer._moments.values() for t in each)]
+    tensors = keras.tree.flatten(trainer.carry)
     places = [tensor.data_ptr() for tensor in tensors]
     tiny.run(trainer, spec, 2)
     trainer.restore(trainer.state())
@@ -57,5 +58,5 @@ def kept(trainer: Any, batch: Any) -> list[int]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        trainer._loss_of(seen)
+        trainer._forward(seen)
     return sizes

@@ -1,0 +1,229 @@
+"""What the trainers of all engines share: a step, an evaluation and a state, over a handful of hooks.
+
+An engine fills in the hooks at the end of `EngineTrainer`, in their order, and compiles its methods `seen`, `gathered`,
+`updated`, `answered` and `measured`: functions of tensors, whose first arguments are what the trainer holds:
+
+    carry   {"params": [...], "buffers": [...], "moments": {name: [...]}}: the student's state, as in `StateNames`
+    frozen  what each teacher computes with
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from keras import ops
+
+from backends.base import Device
+from backends.state import Carry, StateNames
+from framework import evaluation
+from framework.models.layers import standardised, standardised_kernels
+from framework.optimizers.base import widened
+from framework.protocols import Array, Batch, EvalBatch, Seen
+from framework.spec import DistillSpec
+from framework.task import Task, mode
+
+Tensor: TypeAlias = Any
+Tree: TypeAlias = Any
+Tensors: TypeAlias = Mapping[str, Any]
+# A loss, the student's logits, its buffers afterwards, and the gradients of its parameters.
+Gradients: TypeAlias = tuple[Any, Any, Sequence[Any], Sequence[Any]]
+
+
+class EngineTrainer(ABC):
+    """See `framework.protocols.Trainer`.
+
+    Args:
+        task: the spec with its models.
+        device: where it computes; None is the CPU.
+        jit: compile or not; None is the engine's habit.
+    """
+
+    def __init__(self, task: Task, device: Device | None = None, jit: bool | None = None) -> None:
+        self.task, self.device, self.jit = task, self.placed(device), jit
+        self.names, self.steps_done = StateNames(task), 0
+        self.carry = self.carried(self.names.initial())
+        self._see = self.compiled(self.seen, "frozen")
+        self._gather = self.compiled(self.gathered, "carry", donated=1)
+        self._update = self.compiled(self.updated, "carry", donated=0)
+        self._answer = self.compiled(self.answered, "frozen")
+        self._measure = self.compiled(self.measured, "carry", "frozen")
+        # For a look at what a step computes inside.
+        self._views, self._differentiate = self.compiled(task.views), self.compiled(self.gradients, "carry")
+
+    @classmethod
+    def compile(
+        cls,
+        spec: DistillSpec,
+        student: Any,
+        teachers: Sequence[Any],
+        *,
+        total_steps: int,
+        device: Device | None = None,
+        jit: bool | None = None,
+        grad_accum_steps: int = 1,
+    ) -> EngineTrainer:
+        """Make a trainer; see `backends.base.Compile`."""
+        return cls(Task(spec, student, teachers, total_steps, grad_accum_steps), device, jit)
+
+    @cached_property
+    def frozen(self) -> list[Tree]:
+        """What each teacher computes with; a trainer that is given what teachers say never makes it."""
+        return [self.frozen_values(teacher) for teacher in self.task.teachers]
+
+    def see(self, batch: Batch) -> Seen:
+        """Render a batch's views and ask the teachers."""
+        return [self._see(self.put(part)) for part in self.task.parts(batch)]
+
+    def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
+        """Do one update."""
+        *others, last = self.see(batch) if isinstance(batch, Batch) else batch
+        total = self._nothing() if others else None
+        for part in others:
+            total = self._gather(total, part)
+        carry, metrics = self._update(total, last, self.put(self.task.scalars(self.steps_done)))
+        self._keep(carry)
+        self.steps_done += 1
+        return metrics
+
+    def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
+        """Accuracy, loss, KL to the teacher and agreement."""
+        return evaluation.means(self.host([self._measure(self.put(self.task.eval_inputs(batch))) for batch in batches]))
+
+    def probe(self, batch: Batch) -> dict[str, Array]:
+        """What the next step would compute, without doing it."""
+        buffers = self.host(self.carry["buffers"])
+        parts = [self._probed(self.put(part)) for part in self.task.parts(batch)]
+        self._keep(self.stored(self.carry, {**self.carry, "buffers": self.put(buffers)}))
+        return self.names.probed(parts)
+
+    def teach(self, batch: Batch) -> list[Array]:
+        """Each teacher's logits for its view of a batch."""
+        return self.host(self._answer(self.put(self.task.shown(batch))))
+
+    def state(self) -> dict[str, Array]:
+        """All that a resume needs."""
+        return self.names.flat(self.host(self.carry), self.steps_done)
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take over a state."""
+        carry, self.steps_done = self.names.nested(state)
+        self._keep(self.stored(self.carry, self.put(carry)))
+
+    def seen(self, frozen: Tree, inputs: Tensors) -> Tensors:
+        """All that a student learns from, whichever it is."""
+        views = self.task.views(inputs)
+        return self.task.seen(views, self.task.targets(inputs) or self.taught(frozen, views[1:]), inputs)
+
+    def gathered(self, carry: Tree, total: Sequence[Tensor], seen: Tensors) -> Sequence[Tensor]:
+        """The loss and the gradients of one part more."""
+        loss, _, _, grads = self.gradients(carry, seen)
+        return self.added(total, [loss, *grads])
+
+    def updated(
+        self, carry: Tree, total: Sequence[Tensor] | None, seen: Tensors, scalars: Tensors
+    ) -> tuple[Tree | None, Tensors]:
+        """The state after one update, as `stored` gives it, and the step's metrics."""
+        loss, _, buffers, grads = self.gradients(carry, seen)
+        if total is not None:
+            loss, *grads = [each / self.task.grad_accum_steps for each in self.added(total, [loss, *grads])]
+        values = self.values(carry)
+        params, moments, norm = self.task.optimizer.update(
+            values["params"], grads, values["moments"], self.task.decayed, scalars
+        )
+        new = {"params": params, "buffers": buffers, "moments": moments}
+        return self.stored(carry, new), {"loss": loss, "grad_norm": norm}
+
+    def answered(self, frozen: Tree, inputs: Tensors) -> list[Tensor]:
+        """The teachers' logits for their views."""
+        return self.taught(frozen, self.task.views(inputs)[1:])
+
+    def measured(self, carry: Tree, frozen: Tree, inputs: Tensors) -> Tensors:
+        """The sums of an evaluation batch."""
+        view, *others = self.task.eval_views(inputs)
+        teachers = self.task.targets(inputs) or self.taught(frozen, others)
+        return self.task.eval_sums(self.student_logits(carry, view), teachers, inputs)
+
+    def taught(self, frozen: Tree, views: Sequence[Tensor]) -> list[Tensor]:
+        """Each teacher's logits for its view."""
+        views = self.task.teacher_views(views)
+        return [self.teacher_logits(*each) for each in zip(self.task.teachers, frozen, views, strict=True)]
+
+    def loss(self, logits: Tensor, seen: Tensors) -> Tensor:
+        """The loss of a student's logits."""
+        return self.task.loss(logits, self.task.taught(seen), seen)
+
+    def holding(self, function: Callable[..., Any], *held: str) -> Callable[..., Any]:
+        """The function of the other arguments alone; `held` names what is put in front, `carry` or `frozen`."""
+        return lambda *inputs: function(*(getattr(self, name) for name in held), *inputs)
+
+    def _probed(self, inputs: Tensors) -> tuple[Any, ...]:
+        seen = self._see(inputs)
+        loss, logits, _, grads = self._differentiate(seen)
+        return tuple(self.host([loss, self._views(inputs), logits, self.task.taught(seen), list(grads)]))
+
+    def _keep(self, carry: Tree | None) -> None:
+        self.carry = self.carry if carry is None else carry
+
+    def _nothing(self) -> list[Tensor]:
+        """A loss and gradients of zero, in float32 at least."""
+        grads = widened([ops.zeros_like(param) for param in self.carry["params"]])
+        return list(self.put([ops.zeros((), self.task.dtype), *grads]))
+
+    # The hooks.
+
+    @abstractmethod
+    def placed(self, device: Device | None) -> Any:
+        """The engine's own device."""
+
+    @abstractmethod
+    def carried(self, initial: Carry) -> Tree:
+        """A carry on the device, from one in numpy."""
+
+    @abstractmethod
+    def compiled(self, function: Callable[..., Any], *held: str, donated: int | None = None) -> Callable[..., Any]:
+        """As `holding`, compiled as the engine does it; the argument `donated` is not needed after the call."""
+
+    @abstractmethod
+    def gradients(self, carry: Tree, seen: Tensors) -> Gradients:
+        """The loss of what was seen and its gradients, with the student in training mode."""
+
+    @abstractmethod
+    def put(self, tree: Tree) -> Tree:
+        """Numpy arrays in lists and dictionaries, as tensors on the device."""
+
+    @abstractmethod
+    def host(self, tree: Tree) -> Tree:
+        """Tensors in lists and dictionaries, as numpy arrays of their own."""
+
+    @abstractmethod
+    def stored(self, carry: Tree, new: Tree) -> Tree | None:
+        """The carry with new values; None where they were written into it."""
+
+    def values(self, carry: Tree) -> Tree:
+        """A carry as what the optimizer computes with."""
+        return carry
+
+    def added(self, total: Sequence[Tensor], values: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Sums, in the dtype of `total`."""
+        return [each + ops.cast(value, each.dtype) for each, value in zip(total, values, strict=True)]
+
+    def student_logits(self, carry: Tree, view: Tensor) -> Tensor:
+        """The student's logits in evaluation."""
+        del carry  # the model's own variables
+        return self.called(self.task.student, view, training=False)
+
+    def frozen_values(self, teacher: Any) -> Tree:
+        """What a teacher computes with beside its own variables: its standardised kernels."""
+        return standardised_kernels(teacher)
+
+    def teacher_logits(self, teacher: Any, values: Tree, view: Tensor) -> Tensor:
+        """A teacher's logits."""
+        with standardised(values):
+            return self.called(teacher, view, training=False)
+
+    def called(self, model: Any, view: Tensor, training: bool) -> Tensor:
+        """A model's logits."""
+        return model(view, **mode(model, training))
