@@ -6,7 +6,7 @@ Shapes: B batch, H and W canvas, S view, C classes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -17,16 +17,16 @@ from keras import ops
 from framework import evaluation, optimizers, views
 from framework.accumulation import check_parts, split
 from framework.errors import UserError
+from framework.inputs import Inputs, all_views, draws_of, of_draws, of_teachers, teachers_of
 from framework.losses import DISTANCES, ENSEMBLES, hard, soft_cross_entropy
 from framework.models.initial import parameters
 from framework.optimizers.base import decays
-from framework.protocols import Batch, EvalBatch, ViewDraws
+from framework.protocols import Batch, EvalBatch
 from framework.spec import DistillSpec, schedules
 from framework.spec.named import find
 from framework.spec.teachings import CONSTANT, RESIZED_FIRST, resolve
 
 Tensor = Any
-Inputs = Mapping[str, Any]
 
 
 class Task:
@@ -96,7 +96,7 @@ class Task:
         """
         if self.averaged and batch.targets is None:
             raise ValueError(f"teaching = {self.spec.teaching!r}: a batch carries its targets")
-        arrays = {f"target{place}": target.astype(self.dtype) for place, target in enumerate(batch.targets or ())}
+        arrays = self._of_targets(batch.targets or ())
         if batch.labels is not None and self.spec.loss.task_weight > 0:
             arrays["labels"] = batch.labels.astype(np.int32)
         return arrays | self.shown(batch)
@@ -116,21 +116,21 @@ class Task:
         if self.teachers and len(others) != len(self.teachers):
             raise ValueError(f"a batch has {len(others)} teachers' views for {len(self.teachers)} teachers")
         arrays = {"view.student": student, "mix": np.asarray(batch.mix, self.dtype)}
-        # A view that several teachers share is sent once, under all their numbers: `view.teacher0+1`.
-        for view in {id(each): each for each in others if each is not student}.values():
-            numbers = "+".join(str(number) for number, each in enumerate(others) if each is view)
-            arrays[f"view.teacher{numbers}"] = view
+        arrays |= of_teachers("view.teacher", others, student)
         if batch.draws is not None and self.spec.views.augmentations:
-            arrays |= {"student.extra": batch.draws.student.extra, "teacher.extra": batch.draws.teacher.extra}
+            pairs = (("student", batch.draws.student), ("teacher", batch.draws.teacher))
+            arrays |= {name: array for who, each in pairs for name, array in of_draws(who, each, ["extra"]).items()}
         return arrays
 
     def _canvases(self, batch: Batch) -> dict[str, np.ndarray]:
         if batch.images is None or batch.draws is None:
             raise ValueError("a batch carries images with draws, or views")
         draws = batch.draws
-        arrays = {"images": batch.images, "mix": np.asarray(draws.mix, self.dtype)}
-        arrays |= _named_draws("student", draws.student)
-        return arrays if draws.shared else arrays | _named_draws("teacher", draws.teacher)
+        arrays = {"images": batch.images, "mix": np.asarray(draws.mix, self.dtype)} | of_draws("student", draws.student)
+        return arrays if draws.shared else arrays | of_draws("teacher", draws.teacher)
+
+    def _of_targets(self, targets: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        return of_teachers("target", [target.astype(self.dtype) for target in targets])
 
     def views(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """The student's view and each teacher's, mixed: [B, S, S, 3] in [-1, 1]; one object where they are the same.
@@ -138,37 +138,32 @@ class Task:
         Where the targets are given, the teachers have no view of their own: the student's stands for it.
         """
         rendered = "view.student" in inputs
-        student = self._given("student", "view.student", inputs) if rendered else self._cut("student", inputs)
-        if "target0" in inputs:
+        student = self._given("student", inputs["view.student"], inputs) if rendered else self._cut("student", inputs)
+        if self.targets(inputs):
             return student, *[student for _ in self.teachers]
         return student, *(self._all_given(inputs, student) if rendered else self._all_cut(inputs, student))
 
     def _all_given(self, inputs: Inputs, student: Tensor) -> list[Tensor]:
         """The teachers' views where the batch brings them; what is not there was the student's own."""
-        found = [student] * len(self.teachers)
-        for name in inputs:
-            if name.startswith("view.teacher"):
-                view = self._given("teacher", name, inputs)
-                for number in name.removeprefix("view.teacher").split("+"):
-                    found[int(number)] = view
-        return found
+        sent = teachers_of("view.teacher", inputs)
+        views = {id(view): self._given("teacher", view, inputs) for view in sent.values()}
+        return [views[id(sent[place])] if place in sent else student for place in range(len(self.teachers))]
 
-    def _given(self, who: str, name: str, inputs: Inputs) -> Tensor:
-        view, extra = ops.cast(inputs[name], self.dtype), inputs.get(f"{who}.extra")
-        return self._mixed(view if extra is None else views.augment(view, extra, self.view_specs[who]), inputs)
+    def _given(self, who: str, view: Tensor, inputs: Inputs) -> Tensor:
+        view, draws = ops.cast(view, self.dtype), draws_of(who, inputs)
+        return self._mixed(views.augment(view, draws["extra"], self.view_specs[who]) if draws else view, inputs)
 
     def _all_cut(self, inputs: Inputs, student: Tensor) -> list[Tensor]:
         """The teachers' views, one for each size; by the student's draws where there are no others."""
-        known = {} if "teacher.boxes" in inputs else {self.spec.views.size: student}
+        known = {} if draws_of("teacher", inputs) else {self.spec.views.size: student}
         for size in self.spec.view_sizes:
             known[size] = known[size] if size in known else self._cut("teacher", inputs, size)
         return [known[size] for size in self.spec.teacher_sizes]
 
     def _cut(self, who: str, inputs: Inputs, size: int | None = None) -> Tensor:
-        drawn = who if f"{who}.boxes" in inputs else "student"
-        boxes, flips, extra = (inputs[f"{drawn}.{name}"] for name in ("boxes", "flips", "extra"))
+        draws = draws_of(who, inputs) or draws_of("student", inputs)
         spec = replace(self.view_specs[who], size=size or self.spec.views.size)
-        view = views.render(inputs["images"], boxes, flips, extra, spec, self.dtype, self.beyond[who])
+        view = views.render(inputs["images"], **draws, spec=spec, dtype=self.dtype, beyond=self.beyond[who])
         return self._mixed(view, inputs)
 
     def _mixed(self, values: Tensor, inputs: Inputs) -> Tensor:
@@ -176,7 +171,7 @@ class Task:
 
     def targets(self, inputs: Inputs) -> list[Tensor]:
         """The teachers' logits where the batch brings them, else nothing."""
-        return [inputs[f"target{index}"] for index in range(len(self.teachers)) if f"target{index}" in inputs]
+        return list(teachers_of("target", inputs).values())
 
     def teacher_views(self, teacher_views: Sequence[Tensor]) -> list[Tensor]:
         """Each teacher's view in its own input range."""
@@ -188,11 +183,11 @@ class Task:
     def seen(self, views: Sequence[Tensor], teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
         """All that a student learns from, whichever it is: its view, the teachers' logits, labels and mixing factor."""
         kept = {name: inputs[name] for name in ("labels", "mix", "bounded") if name in inputs}
-        return kept | {"view": views[0]} | {f"teacher{place}": logits for place, logits in enumerate(teachers_bc)}
+        return kept | {"view": views[0]} | of_teachers("teacher", teachers_bc)
 
     def taught(self, seen: Inputs) -> list[Tensor]:
         """The teachers' logits of what was seen."""
-        return [seen[f"teacher{place}"] for place in range(len(self.teachers))]
+        return list(teachers_of("teacher", seen).values())
 
     def loss(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> Tensor:
         """The batch mean of the distance to the teachers, and of the labels' share if it has weight: a scalar."""
@@ -212,17 +207,15 @@ class Task:
     def eval_inputs(self, batch: EvalBatch) -> dict[str, np.ndarray]:
         """An evaluation batch as arrays under fixed names."""
         # The views come in float32: what follows, a teacher's own input range for one, is in the run's arithmetic.
-        arrays = {"view.student": np.asarray(batch.views, self.dtype)}
-        for size, view in zip(self.spec.view_sizes, batch.teacher_views, strict=bool(batch.teacher_views)):
-            arrays[f"view.teacher@{size}"] = np.asarray(view, self.dtype)
-        for index, target in enumerate(batch.targets):
-            arrays[f"target{index}"] = target.astype(self.dtype)
+        student, *others = all_views(batch, self.spec)
+        arrays = {"view.student": student, **of_teachers("view.teacher", others, student)}
+        arrays = {name: np.asarray(view, self.dtype) for name, view in arrays.items()} | self._of_targets(batch.targets)
         return arrays | {"labels": batch.labels.astype(np.int32), "weights": batch.mask}
 
     def eval_views(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """The student's view of an evaluation batch and each teacher's, all of the whole or central image."""
-        student = inputs["view.student"]
-        return student, *[inputs.get(f"view.teacher@{size}", student) for size in self.spec.teacher_sizes]
+        student, sent = inputs["view.student"], teachers_of("view.teacher", inputs)
+        return student, *[sent.get(place, student) for place in range(len(self.teachers))]
 
     def eval_sums(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
         """Sums over one evaluation batch; several teachers count as the one that the ensemble makes of them."""
@@ -241,7 +234,3 @@ def mode(model: Any, training: bool) -> dict[str, bool]:
     known = inspect.signature(model.call).parameters
     takes = "training" in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
     return {"training": training} if takes else {}
-
-
-def _named_draws(who: str, draws: ViewDraws) -> dict[str, np.ndarray]:
-    return {f"{who}.boxes": draws.boxes, f"{who}.flips": draws.flips, f"{who}.extra": draws.extra}

@@ -8,6 +8,7 @@ from typing import Any
 
 from framework.data.loader import EvalBatches
 from framework.data.source import Splits
+from framework.inputs import all_views
 from framework.protocols import Array, Batch, EvalBatch, Trainer
 from framework.spec import DistillSpec
 
@@ -53,16 +54,14 @@ class Evaluator:
         if not self.spec.teachers:
             return self.batches[split]
         if split not in self._targets:
-            made = (tuple(self.trainer.teach(self._shown(batch))) for batch in self.batches[split])
+            made = (
+                tuple(self.trainer.teach(Batch(views=all_views(batch, self.spec)))) for batch in self.batches[split]
+            )
             self._targets[split] = self._fitting(made)
         targets = self._targets[split]
         if targets is None:
             return self.batches[split]
         return (replace(batch, targets=each) for batch, each in zip(self.batches[split], targets, strict=True))
-
-    def _shown(self, batch: EvalBatch) -> Batch:
-        by_size = dict(zip(self.spec.view_sizes, batch.teacher_views, strict=bool(batch.teacher_views)))
-        return Batch(views=(batch.views, *(by_size.get(size, batch.views) for size in self.spec.teacher_sizes)))
 
     def _fitting(self, made: Iterable[tuple[Array, ...]]) -> list[tuple[Array, ...]] | None:
         """All of them, or None as soon as they take more memory than they may."""
