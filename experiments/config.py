@@ -20,6 +20,7 @@ from experiments.distillation.options import RunOptions
 from experiments.recipes import DEFAULT, RECIPES
 from framework.errors import UserError, near
 from framework.spec import DataSpec, DistillSpec, DurationSpec, ModelSpec, TeacherSpec
+from framework.spec.renamed import current
 from framework.spec.validation import build, plain
 
 Config = dict[str, Any]
@@ -111,7 +112,7 @@ def check_functions(spec: DistillSpec) -> None:
     from framework.spec import schedules
     from framework.spec.named import find
 
-    find(spec.loss.distance, losses.DISTANCES, "loss.distance")
+    losses.bound(spec.loss)
     optimizers.make(spec.optimizer)
     find(spec.schedule.name, schedules.SCHEDULES, "schedule.name")
     for name in spec.views.augmentations:
@@ -122,7 +123,7 @@ def check_functions(spec: DistillSpec) -> None:
 
 def normalise(changes: Mapping[str, Any], config: Mapping[str, Any]) -> Config:
     """Write the short forms out; `config` is what the changes are made to."""
-    result = copy.deepcopy(dict(changes))
+    result = copy.deepcopy(dict(current(changes, config["loss"]["options"])))
     for key in _NAMED:
         if isinstance(result.get(key), str):
             result[key] = {"name": result[key]}
@@ -156,13 +157,16 @@ def merge(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
 def apply(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
     """The config with changes made to it, short forms written out.
 
-    Another student drops the former's options, other data the former's splits and columns.
+    Another student or distance drops the former's options, other data the former's splits and columns.
     """
     changes = normalise(changes, config)
     for part, plainest in (("student", ModelSpec()), ("data", DataSpec())):
         change = changes.get(part)
         if isinstance(change, Mapping) and change.get("name", config[part]["name"]) != config[part]["name"]:
             config = {**config, part: plain(plainest)}
+    loss = changes.get("loss")
+    if isinstance(loss, Mapping) and loss.get("distance", config["loss"]["distance"]) != config["loss"]["distance"]:
+        config = {**config, "loss": config["loss"] | {"options": {}}}
     return merge(config, changes)
 
 

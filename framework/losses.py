@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from inspect import signature
+from typing import Annotated, Any
 
 from keras import ops
 
+from framework.spec import LossSpec
+from framework.spec.named import check_options, find
+from framework.spec.validation import Range, arguments
+
 Tensor = Any
-Distance = Callable[[Tensor, Tensor, float], Tensor]
+Distance = Callable[..., Tensor]  # (student_bc, teacher_bc, temperature), and its options by name
+Share = Annotated[float, Range(lambda share: 0 <= share < 1, "0 <= share < 1")]
 Ensemble = Callable[[Sequence[Tensor], float], Tensor]
 
 
@@ -47,7 +54,7 @@ def l2(student_bc: Tensor, teacher_bc: Tensor, temperature: float) -> Tensor:
     return ops.sum(ops.square(student_bc - teacher_bc), axis=-1)
 
 
-def hard(student_bc: Tensor, teacher_bc: Tensor, temperature: float, label_smoothing: float = 0.0) -> Tensor:
+def hard(student_bc: Tensor, teacher_bc: Tensor, temperature: float, label_smoothing: Share = 0.0) -> Tensor:
     """KL from the teacher's arg-max, which has 1 - label_smoothing of the target; other classes share the rest.
 
     Arguments as in `kl`, the temperature is not used; without smoothing it is the cross-entropy.
@@ -75,6 +82,18 @@ DISTANCES: Mapping[str, Distance] = {
     "hard": hard,
     "logsoftmax_euclidean": logsoftmax_euclidean,
 }
+
+
+def bound(spec: LossSpec) -> Distance:
+    """The distance that a spec names, with its options: a function of student, teacher and temperature.
+
+    Raises:
+        UserError: there is no such distance or option, or an option has another type or is out of range.
+    """
+    distance = find(spec.distance, DISTANCES, "loss.distance")
+    ours = list(signature(distance).parameters)[:3]
+    check_options(distance, spec.options, ours, f"loss.distance = {spec.distance!r}")
+    return partial(distance, **arguments(distance, spec.options, "loss.options")) if spec.options else distance
 
 
 def mean_logits(teachers_bc: Sequence[Tensor], temperature: float) -> Tensor:

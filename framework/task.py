@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from framework import evaluation, optimizers, views
 from framework.accumulation import check_parts, split
 from framework.errors import UserError
 from framework.inputs import Inputs, all_views, draws_of, of_draws, of_teachers, teachers_of
-from framework.losses import DISTANCES, ENSEMBLES, hard, soft_cross_entropy
+from framework.losses import ENSEMBLES, bound, soft_cross_entropy
 from framework.models.initial import parameters
 from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch
@@ -61,9 +61,7 @@ class Task:
         self.beyond = {who: crop in RESIZED_FIRST for who, crop in teaching.crops.items()}
         self.optimizer = optimizers.make(spec.optimizer)
         self.schedule = schedules.make(spec.schedule, total_steps)
-        self.distance = find(spec.loss.distance, DISTANCES, "loss.distance")
-        if spec.loss.label_smoothing > 0:
-            self.distance = partial(hard, label_smoothing=spec.loss.label_smoothing)
+        self.distance = bound(spec.loss)
         for name in spec.views.augmentations:
             find(name, views.AUGMENTATIONS, "views.augmentations")
 

@@ -20,7 +20,7 @@ from framework.errors import UserError, near
 from framework.files.archives import check_size
 from framework.models.foreign import check_logits, probes
 from framework.models.initial import initialise
-from framework.spec.named import imported
+from framework.spec.named import check_options, imported
 
 MODELS = {
     "bit": "framework.models.bit:bit",
@@ -41,6 +41,8 @@ BLOCKS = {
 # Turns what a builder returned into a Keras model where it belongs to the backend's own library, else returns None.
 Wrapper = Callable[[Any, int, int], keras.Model | None]
 _wrappers: list[Wrapper] = []
+# What every builder is called with.
+_OURS = ("num_classes", "image_size")
 # By these arguments a function of `keras.applications` is known.
 _APPLICATION = {"classes", "input_shape", "include_top", "weights", "classifier_activation"}
 
@@ -138,23 +140,10 @@ def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], nu
     known = inspect.signature(function).parameters
     if _APPLICATION.issubset(known):
         return _application(name, function, options, num_classes, image_size)
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        accepted = [option for option in known if option not in ("num_classes", "image_size")]
-        for option in options:
-            if option not in accepted:
-                raise UserError(f"model {name!r} has no option {option!r}: {near(option, accepted)}")
-        for needed in ("num_classes", "image_size"):
-            if needed not in known:
-                raise UserError(f"model {name!r}: its function must take {needed}= (it takes {', '.join(known)})")
-    missing = [
-        option
-        for option, parameter in known.items()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and option not in (*options, "num_classes", "image_size")
-    ]
-    if missing:
-        raise UserError(f"model {name!r} needs the option {missing[0]!r}")
+    check_options(function, options, _OURS, f"model {name!r}")
+    for needed in _OURS:
+        if needed not in known and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
+            raise UserError(f"model {name!r}: its function must take {needed}= (it takes {', '.join(known)})")
     return function(num_classes=num_classes, image_size=image_size, **options)
 
 

@@ -26,6 +26,7 @@ from framework.spec.parts import (
     TeacherSpec,
     ViewsSpec,
 )
+from framework.spec.renamed import current
 from framework.spec.teachings import CONSTANT, canonical, resolve
 from framework.spec.validation import build, check, plain
 
@@ -33,7 +34,7 @@ Precision = Literal["float32", "float64", "bfloat16", "mixed_bfloat16"]
 # Keys that came later: at these values they are left out of the hash, so that older fingerprints stay what they were.
 _LATER: dict[str, dict[str, Any]] = {
     "views": {"teacher_size": None, "resize": None, "target_crops": 1000},
-    "loss": {"ensemble": "sum_kl", "label_smoothing": 0.0},
+    "loss": {"ensemble": "sum_kl", "options": {}, "label_smoothing": 0.0},
     "data": {"train_from": None},
 }
 
@@ -109,7 +110,7 @@ class DistillSpec:
         Raises:
             UserError: for an unknown key at any depth, another type or a value out of range.
         """
-        return build(cls, value)
+        return build(cls, current(value))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values of which `from_dict` makes an equal spec."""
@@ -140,6 +141,9 @@ class DistillSpec:
             del value["init_seed"]
         value["teaching"] = canonical(self.teaching)
         value["views"]["teacher_size"] = list(self.teacher_sizes) if {*self.teacher_sizes} - {self.views.size} else None
+        if self.loss.distance == "hard" and "label_smoothing" in self.loss.options:
+            # Hashed in the place that it had before losses had options.
+            value["loss"]["label_smoothing"] = value["loss"]["options"].pop("label_smoothing")
         for part, defaults in _LATER.items():
             value[part] = {k: v for k, v in value[part].items() if k not in defaults or v != defaults[k]}
         for model in (value["student"], *value["teachers"]):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from framework.errors import UserError, near
@@ -43,3 +44,28 @@ def imported(path: str, what: str) -> Callable[..., Any]:
         public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UserError(f"{what} = {path!r}: {module_name} has no function {attribute!r}; {near(attribute, public)}")
     return function
+
+
+def check_options(function: Callable[..., Any], options: Collection[str], ours: Collection[str], what: str) -> None:
+    """Refuse options that a function doesn't take, and the lack of one that it needs.
+
+    Args:
+        function: what is called with the options as keyword arguments.
+        options: their names.
+        ours: the parameters that are no options: what the project itself passes.
+        what: what is called, for messages, `"model 'bit'"`.
+
+    Raises:
+        UserError: it names the nearest option.
+    """
+    known = inspect.signature(function).parameters.values()
+    by_name = [each for each in known if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    accepted = [each.name for each in by_name if each.name not in ours]
+    for option in options:
+        if option in ours or (option not in accepted and not any(each.kind is each.VAR_KEYWORD for each in known)):
+            raise UserError(
+                f"{what} has no option {option!r}: {near(option, accepted) if accepted else 'it takes none'}"
+            )
+    for each in by_name:
+        if each.default is each.empty and each.name not in (*ours, *options):
+            raise UserError(f"{what} needs the option {each.name!r}")

@@ -165,19 +165,17 @@ class LossSpec:
         task_weight: weight of the cross-entropy against the labels; 0 in the paper's recipes.
         ensemble: what several teachers are: "sum_kl" adds up the distance to each (the authors' code), "mean_logits" is
             one teacher with the mean of their logits (the paper), "mean_probs" one with the mean of their softmaxes.
-        label_smoothing: share of the target that `hard` takes from the teacher's arg-max and spreads over the others.
+        options: keyword arguments of the distance: `label_smoothing` of `hard` is the share of the target, from 0 to
+            less than 1, that is taken from the teacher's arg-max and spread over the other classes.
     """
 
     distance: str = "kl"
     temperature: float = 1.0
     task_weight: float = 0.0
     ensemble: Ensemble = "sum_kl"
-    label_smoothing: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check(0 <= self.label_smoothing < 1, "loss.label_smoothing", self.label_smoothing, "0 <= share < 1")
-        if self.label_smoothing > 0 and self.distance != "hard":
-            raise UserError(f"loss.label_smoothing > 0 belongs to loss.distance=hard, received {self.distance!r}")
         check(self.temperature > 0, "loss.temperature", self.temperature, "more than 0")
         check(self.task_weight >= 0, "loss.task_weight", self.task_weight, "0 or more")
 

@@ -7,8 +7,9 @@ import functools
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from framework.errors import UserError, near
 
@@ -44,6 +45,8 @@ def convert(hint: Any, value: Any, path: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        return _convert_ranged(args, value, path)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(args, value, path)
     if origin is typing.Literal:
@@ -55,6 +58,43 @@ def convert(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, typing.cast(type, hint)) else build(typing.cast(type, hint), value, path)
     return _convert_scalar(hint, value, path)
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a parameter allows, in its annotation: `Annotated[float, Range(lambda p: 0 < p < 1, "0 < p < 1")]`.
+
+    Attributes:
+        holds: whether a value is allowed.
+        allowed: the same in words, for messages.
+    """
+
+    holds: Callable[[Any], bool]
+    allowed: str
+
+
+def arguments(function: Callable[..., Any], options: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Options as the types that a function's parameters are annotated with; those of no plain type as they are.
+
+    Raises:
+        UserError: a value of another type or out of its range; it names the option behind `path`.
+    """
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # somebody's own, with annotations for readers alone
+        hints = {}
+    known = {name: hint for name, hint in hints.items() if _is_plain(hint)}
+    return {name: convert(known.get(name, Any), value, _join(path, name)) for name, value in options.items()}
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether `convert` knows a type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _is_plain(args[0])
+    if origin in (typing.Union, types.UnionType, tuple):
+        return all(each is Ellipsis or _is_plain(each) for each in args)
+    return origin in (typing.Literal, dict) or hint in (bool, int, float, str, dict, type(None))
 
 
 def check(condition: bool, path: str, value: Any, allowed: str) -> None:
@@ -108,6 +148,13 @@ def _convert_union(args: tuple[Any, ...], value: Any, path: str) -> Any:
     if len(errors) == 1:
         raise errors[0]
     raise UserError(f"{path} = {value!r}: expected {' or '.join(_name(kind) for kind in args)}")
+
+
+def _convert_ranged(args: tuple[Any, ...], value: Any, path: str) -> Any:
+    value = convert(args[0], value, path)
+    for limit in args[1:]:
+        check(not isinstance(limit, Range) or limit.holds(value), path, value, limit.allowed)
+    return value
 
 
 def _convert_choice(args: tuple[Any, ...], value: Any, path: str) -> Any:

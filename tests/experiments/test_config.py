@@ -95,6 +95,21 @@ def test_labels_have_no_teacher() -> None:
         read("digits", "teaching=labels", "teacher=digits")
 
 
+def test_another_distance_drops_the_former_s_options() -> None:
+    before = config.apply(config.defaults(), {"loss": {"distance": "hard", "options": {"label_smoothing": 0.1}}})
+    assert config.apply(before, {"loss": {"temperature": 2.0}})["loss"]["options"] == {"label_smoothing": 0.1}
+    assert config.apply(before, {"loss": {"distance": "kl"}})["loss"]["options"] == {}
+
+
+def test_the_former_word_for_label_smoothing() -> None:
+    found = read("loss.distance=hard", "loss.label_smoothing=0.1")
+    assert found == read("loss.distance=hard", "loss.options.label_smoothing=0.1")
+    assert config.apply(found, {"loss": {"label_smoothing": 0}})["loss"]["options"] == {"label_smoothing": 0}
+    assert read("loss.label_smoothing=0") == read()
+    with pytest.raises(UserError, match="label_smoothing is the old word for "):
+        read("loss.label_smoothing=0.1", "loss.options.label_smoothing=0.1")
+
+
 def test_other_data_drop_the_splits_of_the_former() -> None:
     assert read("glyphs_teacher")["data"]["train"] == "upstream"
     assert read("glyphs_teacher", "data=./photos")["data"] == plain(DataSpec(name="./photos"))

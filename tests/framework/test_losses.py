@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from framework.losses import DISTANCES, ENSEMBLES, cross_entropy, hard, kl, soft_cross_entropy
+from framework.errors import UserError
+from framework.losses import DISTANCES, ENSEMBLES, bound, cross_entropy, hard, kl, soft_cross_entropy
+from framework.spec import DistillSpec, LossSpec
 from tests.recorded import params, recordings
 
 GOLDEN = recordings("distances")
@@ -67,6 +69,50 @@ def test_smoothed_hard_targets_equal_the_authors(file: str, key: str) -> None:
     smoothing = float(key.partition("/hard_ls")[2])
     each = computed(lambda student, teacher: hard(student, teacher, 1.0, smoothing), *logits(file, key))
     np.testing.assert_allclose(each, GOLDEN[file][key], rtol=2e-5, atol=2e-5)
+
+
+def own(student: Any, teacher: Any, temperature: float, *, scale: float, power: int | None = None) -> Any:
+    del temperature, power
+    return scale * ops.sum(student - teacher, axis=-1)
+
+
+def test_a_distance_takes_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    student, teacher = (np.random.default_rng(seed).normal(size=(3, 5)).astype(np.float32) for seed in (1, 2))
+    monkeypatch.setitem(DISTANCES, "own", own)
+    for name, options in (("hard", {"label_smoothing": 0.2}), ("own", {"scale": 2, "power": 3})):
+        found = bound(LossSpec(distance=name, options=options))
+        expected = computed(lambda s, t, n=name, o=options: DISTANCES[n](s, t, 1.0, **o), student, teacher)
+        np.testing.assert_array_equal(computed(lambda s, t, f=found: f(s, t, 1.0), student, teacher), expected)
+    assert bound(LossSpec()) is kl
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        ({"label_smoothing": 0.1}, "loss.distance = 'kl' has no option 'label_smoothing': it takes none"),
+        (
+            {"distance": "hard", "label_smoothing": 1},
+            "loss.options.label_smoothing = 1.0: allowed is 0 <= share < 1",
+        ),
+        (
+            {"distance": "hard", "options": {"label_smoothin": 0.1}},
+            "loss.distance = 'hard' has no option 'label_smoothin': did you mean 'label_smoothing'?",
+        ),
+        ({"distance": "hard", "options": {"temperature": 2}}, "has no option 'temperature'"),
+        (
+            {"distance": "hard", "options": {"label_smoothing": "x"}},
+            "loss.options.label_smoothing = 'x': expected a number, received str",
+        ),
+        ({"distance": "hard", "options": {"label_smoothing": -0.1}}, "label_smoothing = -0.1: allowed is 0 <= share"),
+        ({"distance": "own"}, "loss.distance = 'own' needs the option 'scale'"),
+        ({"distance": "own", "options": {"scale": 1, "power": "x"}}, "power = 'x': expected an integer, received str"),
+        ({"distance": "harder"}, "loss.distance = 'harder': did you mean 'hard'?"),
+    ],
+)
+def test_mistaken_options_are_explained(loss: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DISTANCES, "own", own)
+    with pytest.raises(UserError, match=re.escape(told)):
+        bound(DistillSpec.from_dict({"loss": loss}).loss)
 
 
 @pytest.mark.parametrize(("file", "key"), params(SOFT))

@@ -266,7 +266,7 @@ def test_smoothing_is_of_the_hard_distance() -> None:
     logits = [ops.convert_to_tensor(np.array([[1.0, 3.0, 0.0]], np.float32)) for _ in range(2)]
     losses = [
         float(ops.convert_to_numpy(task_of(loss={"distance": "hard"} | more).loss(logits[0], logits[1:], {})))
-        for more in ({}, {"label_smoothing": 0.2})
+        for more in ({}, {"options": {"label_smoothing": 0.2}})
     ]
     log = np.array([1.0, 3.0, 0.0]) - np.log(np.exp([1.0, 3.0, 0.0]).sum())
     target = np.array([0.1, 0.8, 0.1])

@@ -91,7 +91,7 @@ OTHER: dict[Path_, Any] = {
     ("loss", "temperature"): 2.0,
     ("loss", "task_weight"): 0.1,
     ("loss", "ensemble"): "mean_logits",
-    ("loss", "label_smoothing"): 0.1,
+    ("loss", "options"): {"label_smoothing": 0.1},
     ("optimizer", "name"): "sgd",
     ("optimizer", "lr"): 0.1,
     ("optimizer", "weight_decay"): 0.0,
@@ -113,7 +113,7 @@ OTHER: dict[Path_, Any] = {
     ("evaluation", "batch_size"): 32,
 }
 # Where a key has a meaning beside another value alone.
-BESIDE: dict[Path_, tuple[Path_, Any]] = {("loss", "label_smoothing"): (("loss", "distance"), "hard")}
+BESIDE: dict[Path_, tuple[Path_, Any]] = {("loss", "options"): (("loss", "distance"), "hard")}
 CADENCE = {
     ("data", "on_bad_image"),
     ("teachers", 0, "min_accuracy"),
@@ -149,6 +149,39 @@ def test_fingerprints_stay_what_they_were() -> None:
     assert DistillSpec().fingerprint == "742577344fbce14c"
     spec = DistillSpec(teaching="independent", data=DataSpec(name="digits"), views=ViewsSpec(size=8))
     assert spec.fingerprint == "ed9a023e3829ffbb"
+
+
+@pytest.mark.parametrize(
+    ("loss", "seed", "recorded"),
+    [
+        ({"distance": "kl"}, 0, ("742577344fbce14c", "cbc6d54054b30591")),
+        ({"label_smoothing": 0}, 0, ("742577344fbce14c", "cbc6d54054b30591")),
+        ({"distance": "hard"}, 0, ("222572cc24dab13b", "17002aa6c7df5cd4")),
+        ({"distance": "hard", "label_smoothing": 0.0}, 0, ("222572cc24dab13b", "17002aa6c7df5cd4")),
+        ({"distance": "hard", "label_smoothing": 0.1}, 0, ("974742706fc91c7a", "94f5b5c2d6d43228")),
+        (
+            {"distance": "hard", "label_smoothing": 0.1, "temperature": 2, "ensemble": "mean_logits"},
+            3,
+            ("4277244bf53116d2", "3edd9d4a09b5bc98"),
+        ),
+    ],
+)
+def test_the_losses_options_have_the_fingerprints_of_the_keys_before_them(
+    loss: dict[str, Any], seed: int, recorded: tuple[str, str]
+) -> None:
+    """Recorded when label smoothing was a key of the loss; both ways to write it are the same experiment."""
+    new = {key: value for key, value in loss.items() if key != "label_smoothing"}
+    if loss.get("distance") == "hard" and "label_smoothing" in loss:
+        new["options"] = {"label_smoothing": loss["label_smoothing"]}
+    for written in (loss, new):
+        spec = DistillSpec.from_dict({"loss": written, "seed": seed})
+        assert (spec.fingerprint, spec.fingerprint_no_seed) == recorded
+
+
+def test_options_of_one_s_own_distance_are_hashed() -> None:
+    losses = [{"options": {"label_smoothing": share}} for share in (0.0, 0.1)] + [{}]
+    prints = {DistillSpec.from_dict({"loss": {"distance": "own:loss"} | each}).fingerprint for each in losses}
+    assert len(prints) == 3
 
 
 @pytest.mark.parametrize(
@@ -304,8 +337,8 @@ def test_an_unknown_key_names_the_near_one(path: Path_) -> None:
         ({"views": {"target_crops": 0}}, "views.target_crops = 0"),
         ({"teaching": "fix/rs", "views": {"augmentations": ["brightness"]}}, "shows images as they are"),
         ({"teaching": "same/rc", "views": {"mixup": 0.5}}, "say teaching=funmatch"),
-        ({"loss": {"label_smoothing": 0.1}}, "belongs to loss.distance=hard, received 'kl'"),
-        ({"loss": {"label_smoothing": 1, "distance": "hard"}}, "loss.label_smoothing = 1.0: allowed is 0 <= share < 1"),
+        ({"loss": {"options": 3}}, "loss.options = 3: expected keys and values"),
+        ({"loss": {"label_smoothing": 0.1, "options": 3}}, "loss.options = 3: expected keys and values"),
         ({"loss": {"ensemble": "mean"}}, "loss.ensemble = 'mean': did you mean"),
         ({"optimizer": {"lr": 0}}, "optimizer.lr"),
         ({"optimizer": {"lrr": 1}}, "unknown key 'optimizer.lrr': did you mean 'lr'"),

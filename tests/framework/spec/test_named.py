@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from framework.errors import UserError
-from framework.spec.named import find
+from framework.spec.named import check_options, find
 
 TABLE = {"euclidean": max, "kl": min}
 
@@ -44,3 +45,26 @@ def test_an_import_path_gives_the_users_own() -> None:
 def test_mistakes(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         find(name, TABLE, "loss.distance")
+
+
+def needy(first: int, rank: int, *rest: int, scale: int = 1) -> int:
+    return first + rank + sum(rest) + scale
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (needy, ["rank", "scal"], r"f has no option 'scal': did you mean 'scale'\? allowed: rank, scale"),
+        (needy, ["rank", "first"], "f has no option 'first'"),
+        (needy, ["rank", "rest"], "f has no option 'rest'"),
+        (needy, ["scale"], "f needs the option 'rank'"),
+        (lambda first: first, ["scale"], "f has no option 'scale': it takes none"),
+    ],
+)
+def test_mistaken_options(function: Any, options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_options(function, options, ["first"], "f")
+
+
+def test_any_option_is_taken_by_name_where_the_function_takes_any() -> None:
+    check_options(lambda first, **rest: first, ["scale"], ["first"], "f")

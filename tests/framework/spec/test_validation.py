@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.errors import UserError
-from framework.spec.validation import build, check, convert, plain
+from framework.spec.validation import Range, arguments, build, check, convert, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +100,37 @@ def test_check_says_what_is_allowed() -> None:
     check(True, "a.b", 3, "more than 2")
     with pytest.raises(UserError, match=r"^a\.b = 1: allowed is more than 2$"):
         check(False, "a.b", 1, "more than 2")
+
+
+Share = Annotated[float, Range(lambda share: 0 <= share <= 1, "a share from 0 to 1")]
+
+
+def function(one: Any, share: Share, kind: Literal["a", "b"] = "a", sizes: tuple[int, ...] | None = None) -> Any:
+    return one, share, kind, sizes
+
+
+def test_arguments_have_the_annotated_types() -> None:
+    found = arguments(function, {"share": 1, "sizes": [1, 2.0], "one": [1]}, "f")
+    assert found == {"share": 1.0, "sizes": (1, 2), "one": [1]}
+    assert type(found["share"]) is float
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"share": 2}, "f.share = 2.0: allowed is a share from 0 to 1"),
+        ({"share": "x"}, "f.share = 'x': expected a number"),
+        ({"kind": "c"}, "f.kind = 'c': allowed: a, b"),
+        ({"sizes": ["x"]}, r"f.sizes\[0\] = 'x': expected an integer"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        arguments(function, options, "f")
+
+
+def test_annotations_for_readers_alone_are_passed_by() -> None:
+    def own(size: Nowhere, share: Mapping[str, int]) -> None:  # type: ignore[name-defined]  # noqa: F821
+        """Nothing."""
+
+    assert arguments(own, {"size": 3, "share": 4}, "f") == {"size": 3, "share": 4}
