@@ -16,24 +16,30 @@ class RunOptions:
     Attributes:
         backend: `jax`, `torch` or `tensorflow`; None takes the first that is installed.
         device: `cpu`, `gpu`, `gpu:1`, `tpu`; None takes the best that is there.
-        threads: CPU threads; None lets small models run on few.
-        compile: `torch.compile` or XLA for TensorFlow when True; no `jax.jit` when False; None is the backend's habit.
-        tf32: let an accelerator round what it multiplies to TensorFloat-32's 10 bits; float32 is exact otherwise.
-        grad_accum_steps: parts of a batch, computed one after the other in less memory; the update is the same.
-        remat: compute the activations inside of the student's blocks again in the backward pass, in less memory.
-        deterministic: the same bits each time on an accelerator too, at some cost; operations that can't are errors.
-        log_every: steps between two logged losses; None takes 400 points a run.
-        checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one.
-        checkpoint_steps, checkpoint_epochs: steps or epochs between two checkpoints, whatever the time; None for none.
-        keep_checkpoints: how many of the last are kept.
-        keep_every: the checkpoints of the multiples of so many steps are kept for good; None for none.
-        best_by: `kl`, `agreement`, `accuracy` or `loss` on validation data say which one is kept as the best; None
-            takes `kl` with a teacher and `accuracy` without.
-        on_nan: `stop` ends a run at a loss that is no number; `skip` goes back to before that step and leaves it out,
-            at most ten times between two logged losses.
-        store_dtype: how the finished student's weights are stored; float16 halves the file.
-        resume: the run to go on with: its number, uid (a beginning does) or folder, or `latest`.
-        resume_anyway: go on even if the spec, the data, the teacher or the engine are not what they were.
+        threads: CPU threads, 1 or more; None is one for views of at most 32 pixels, else the library's choice.
+        compile: `torch.compile`, or XLA under TensorFlow, when True; no `jax.jit` when False; None is the backend's
+            habit.
+        tf32: let a GPU multiply float32 in TensorFloat-32, with 10 bits of mantissa; float32 is exact otherwise.
+        grad_accum_steps: parts of a batch that are computed one after the other, in less memory, 1 or more; their
+            gradients are added up, and the update is the same.
+        remat: save memory by computing the student's activations again in the backward pass; the update is the same.
+        deterministic: the same bits each time on an accelerator too, at some cost in speed; an operation that cannot is
+            an error.
+        log_every: steps between two logged losses, 1 or more; None logs about 400 points a run.
+        checkpoint_minutes: longest time between two checkpoints in minutes, more than 0; each evaluation is followed by
+            one too.
+        checkpoint_steps: steps between two checkpoints, whatever the time, 1 or more; None for none.
+        checkpoint_epochs: epochs between two checkpoints, whatever the time, more than 0; None for none.
+        keep_checkpoints: how many of the latest checkpoints are kept, 1 or more.
+        keep_every: keep the checkpoints at multiples of this number of steps for good; None for none.
+        best_by: the value on validation data by which the best checkpoint is chosen; None is `kl` with a teacher and
+            `accuracy` without.
+        on_nan: when the loss is NaN or infinite, `stop` ends the run; `skip` goes back to before that step and leaves
+            it out, at most ten times between two logged losses.
+        store_dtype: how the finished student's weights are stored; `float16` halves the file.
+        resume: the run to resume: its number, its uid (the beginning is enough), its folder, or `latest`. `duration`,
+            backend, device and cadence may change.
+        resume_anyway: resume even if the spec, the data, the teacher or the backend are not what they were.
     """
 
     backend: str | None = None

@@ -44,14 +44,25 @@ class DistillSpec:
     """A complete distillation.
 
     Attributes:
-        teachers: the models that teach; none for training on labels alone.
-        teaching: which views student and teachers see: `fix/rs`, `fix/cc`, `fix/ic_ens`, `ind/rc`, `ind/ic`, `same/rc`,
-            `same/ic`, `same/ic,mix`, or a plain name: `fixed`, `independent` (ind/ic), `consistent` (same/ic),
-            `funmatch` (same/ic,mix), `labels`; `framework.spec.teachings` says what they mean.
-        batch_size: examples in one update, over all devices.
-        precision: arithmetic of the models.
-        seed: of every random number in the run.
-        init_seed: of the student's initial weights, for other ones with the same views; None is `seed`.
+        data: where the examples come from.
+        student: the model that learns.
+        teachers: the models that teach; none for training on labels alone. `teacher=` and `teacher.KEY=` set the only
+            one; several are written `teachers=['NAME',{'name':'bit','weights':'PATH'}]`.
+        teaching: which views teacher and student see: `funmatch` (function matching: one view, mixed), `consistent`
+            (one view), `independent` (a view each), `fixed` (the teacher always sees the whole image, the student crops
+            of it), `labels` (no teacher); or the paper's set-ups `fix/rs`, `fix/cc`, `fix/ic_ens`, `ind/rc`, `ind/ic`,
+            `same/rc`, `same/ic`, `same/ic,mix`. `funmatch` is `same/ic,mix`, `consistent` is `same/ic`, `independent`
+            is `ind/ic`; `fixed` has the teacher's view of `fix/rs` and the student's of `fix/ic_ens`.
+        views: how the views are cut and mixed.
+        loss: what the student minimises.
+        optimizer: how it is updated.
+        schedule: the learning rate's course.
+        duration: how long it is trained.
+        batch_size: examples in one update, over all devices; 1 to 1048576, and 2 or more where views are mixed.
+        precision: arithmetic of the models. `mixed_bfloat16` keeps the weights in float32.
+        seed: of every random number in the run; 0 to 2**63 - 1.
+        init_seed: seed of the student's initial weights alone, for other weights on the same views; None is `seed`.
+        evaluation: when and how models are measured.
     """
 
     data: DataSpec = field(default_factory=DataSpec)

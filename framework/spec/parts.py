@@ -18,14 +18,19 @@ class DataSpec:
     """Where the examples come from.
 
     Attributes:
-        name: `digits`, `glyphs`, a hub id, an image folder, a parquet file or a `save_to_disk` folder.
-        config: the hub data set's own configuration (subset), if it has several.
-        train, validation, test: names of the splits, slices allowed (`"train[:90%]"`); None for none.
-        image: the image column; None finds it by its type.
-        labels: the label column; "auto" finds it by its type; None trains without labels.
-        on_bad_image: "error", or "skip" to put a good neighbour in its place.
+        name: `digits` or `glyphs` (both need no network), a Hugging Face hub id, a folder of images (one folder a
+            class), a parquet file or a `save_to_disk` folder.
+        config: the configuration (subset) of a hub data set; None where it has only one.
+        train: the split to train on; slices are allowed, `train[:90%]`.
+        validation: the split on which the best checkpoint is chosen; slices are allowed; None for none.
+        test: the split that is measured at the end; slices are allowed; None for none.
+        image: the column with the images; None finds it by its type.
+        labels: the column with the labels; `auto` finds it by its type; None distils without labels.
+        on_bad_image: what to do with an image that cannot be read: `error` ends the run, `skip` takes a readable
+            neighbour in its place.
         train_from: another data set to train on, named as `name` is, without its labels: out-of-domain images (paper,
-            figure 6). `train` is then a split of it; validation, test and the classes stay those of `name`.
+            figure 6). `train` is then a split of it; validation, test and the classes stay those of `name`. None trains
+            on `name` itself.
     """
 
     name: str = "glyphs"
@@ -44,11 +49,14 @@ class ModelSpec:
     """A model by name, with its options.
 
     Attributes:
-        name: a name of `framework.models.catalog`, an import path `package.module:build`, or a `.keras` file.
-        options: keyword arguments of the model's builder, `{"widths": [16, 32, 64]}`.
-        weights: initial weights: a stored model's folder, a `.safetensors` or `.npz` file, or the URL of such a file
-            (`#sha256=...` behind it is checked); None draws them from the seed.
-        dont_load: regular expressions; the parameters whose whole names they match keep what the seed drew.
+        name: `convnet`, `bit` or `mobilenet_v3`; `keras.applications:NAME`; your own function, `package.module:build`;
+            or a `.keras` file.
+        options: keyword arguments of the function that builds the model, `student.options.widths=[16,32,64]`. Another
+            name drops them.
+        weights: initial weights, by name: a stored model's folder, a `.safetensors` or `.npz` file, or the URL of such
+            a file (`#sha256=...` after it is checked); None draws them from the seed.
+        dont_load: regular expressions, `"['head/.*']"`: parameters whose whole name matches one are not loaded from
+            `weights` and keep what the seed drew.
     """
 
     name: str = "convnet"
@@ -69,14 +77,18 @@ class TeacherSpec(ModelSpec):
     """A frozen model that teaches.
 
     Attributes:
-        name: a stored teacher's name or folder, or as in `ModelSpec`.
-        normalize: None for views in [-1, 1], or the teacher's own input range, `"imagenet"`; applied after mixing.
-        classes: whose order its outputs have: `flowers`, `food`, `imagenet`, `pet`, `sun`, or a file with one name a
-            line; they are put into the data's order by name. None is what a stored teacher says; "data" the data's.
-        min_accuracy: refuse to start when the teacher's test accuracy in [0, 1] is below this; None never refuses.
-        precision: of its arithmetic and, but for `mixed_bfloat16`, its weights; None is the spec's. How well it agrees
-            with itself in the spec's is measured before the run.
-        fingerprint: what made a stored teacher: filled in when it is found.
+        name: a stored teacher (`digits`, `glyphs`), the folder of a run or of a stored model, or a model as for
+            `student.name`.
+        normalize: the input range that the teacher expects, applied after mixing: `unit` ([0, 1]), `pixels` ([0, 255]),
+            `imagenet` (mean 0, deviation 1), `caffe` (BGR less its mean); None is what a stored teacher says, else [-1,
+            1].
+        classes: the order of the teacher's outputs, which are matched to the data's by name: `flowers`, `food`,
+            `imagenet`, `pet`, `sun`, or a file with one name a line; `data` is the data's own order; None is what a
+            stored teacher says, else the data's.
+        min_accuracy: refuse to start if the teacher's test accuracy is below this share, 0 to 1; None never refuses.
+        precision: arithmetic of the frozen teacher and, except for `mixed_bfloat16`, of its weights; None is the run's
+            `precision`. Its agreement with the teacher in the run's precision is measured first.
+        fingerprint: what identifies a stored teacher; filled in when it is found, not to be set.
     """
 
     name: str = "glyphs"
@@ -94,21 +106,24 @@ class TeacherSpec(ModelSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsSpec:
-    """How views are made: crop, flip, mixing (paper, section 3.1.1; the authors' `inception_crop`).
+    """How views are made: crop, flip, mixing (paper, section 3.1.1).
 
     Attributes:
-        size: height and width in pixels of the student's view, and of the teachers' unless `teacher_size` is given.
-        area: smallest and largest share of the image's area that a crop has.
-        aspect: smallest and largest width/height of a crop.
+        size: height and width in pixels of the student's view, and of the teachers' unless `teacher_size` is given; 1
+            to 4096.
+        area: smallest and largest share of the image's area that a crop covers; 0 < smallest <= largest <= 1.
+        aspect: smallest and largest width / height of a crop; 0 < smallest <= largest.
         flip: mirror half of the views left to right.
-        mixup: p of Beta(p, p) that the mixing factor is drawn from; 0 mixes nothing; None is what the teaching says.
-        truncate: round crops down to whole grey levels, as the authors' pipeline does.
-        augmentations: names of added augmentations, or import paths `package.module:function`.
-        teacher_size: height and width of the teachers' view: a number, or a list with one for each teacher; None is
-            `size`. Where they share a view, both are cut by one box, mirrored and mixed alike (paper, section 3.3).
-        resize: side in pixels of the square that mild and central crops (`rc`, `cc`) are cut out of, at the student's
-            size; None is 5/4 of `size`, as 160 for 128.
-        target_crops: number of inception crops over which `fix/ic_ens` takes the mean.
+        mixup: p of Beta(p, p), from which the mixing factor is drawn, 0 or more; 0 mixes nothing; None is what the
+            teaching says: 1 for `funmatch`, else 0.
+        truncate: round crops down to whole grey levels, as the authors' code does.
+        augmentations: what else is done to a view, in this order: `brightness`, `grayscale`, or your own function
+            `package.module:function` of (views, uniforms) that returns views.
+        teacher_size: height and width in pixels of the teachers' view, for the same crop, flip and mixing partner: a
+            number, or one for each teacher, `[384,224]`; None is `size`.
+        resize: side in pixels of the square that `rc` and `cc` crops are cut out of, `size` or more; None is 5/4 of
+            `size`, as 160 for 128.
+        target_crops: crops over which each target of `fix/ic_ens` is the mean, 1 or more; computed once and kept.
     """
 
     size: int = 24
@@ -160,13 +175,16 @@ class LossSpec:
     """What the student minimises: the distance to the teachers, and the labels' share if wanted.
 
     Attributes:
-        distance: a name of `framework.losses.DISTANCES`, or an import path `package.module:function`.
-        temperature: T of the softmaxes; the KL carries the factor T².
-        task_weight: weight of the cross-entropy against the labels; 0 in the paper's recipes.
-        ensemble: what several teachers are: "sum_kl" adds up the distance to each (the authors' code), "mean_logits" is
-            one teacher with the mean of their logits (the paper), "mean_probs" one with the mean of their softmaxes.
-        options: keyword arguments of the distance: `label_smoothing` of `hard` is the share of the target, from 0 to
-            less than 1, that is taken from the teacher's arg-max and spread over the other classes.
+        distance: between student and teacher: `kl`, `euclidean`, `l2`, `hard`, `logsoftmax_euclidean`, or your own
+            function `package.module:function` of (student logits, teacher logits, temperature) that returns [B].
+        temperature: T of the softmaxes, more than 0; `kl` carries the factor T².
+        task_weight: weight of the cross-entropy against the labels, 0 or more; the paper has none. `teaching=labels`
+            sets it to 1.
+        ensemble: what several teachers are: `sum_kl` adds up the distances to each (the authors' code), `mean_logits`
+            is one teacher with the mean of their logits (the paper), `mean_probs` one with the mean of their softmaxes.
+        options: keyword arguments of the distance. `loss.options.label_smoothing=0.1` is for `hard`: the share of the
+            target, from 0 to less than 1, that is taken from the teacher's first choice and spread over the other
+            classes. Another distance drops them.
     """
 
     distance: str = "kl"
@@ -182,16 +200,18 @@ class LossSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
-    """The update: clip, moments, x lr, + weight_decay * kernel, x schedule (the authors' chain).
+    """The update: clip, moments, times lr, plus weight_decay * kernel, times the schedule (the authors' chain).
 
     Attributes:
-        name: a name of `framework.optimizers.OPTIMIZERS`.
-        lr: the learning rate at the schedule's peak.
-        weight_decay: decay of kernels; multiplied by the schedule but *not* by lr (timm's 0.05 is 0.05 * lr here).
-        b1, b2: decay of the first and second moment.
-        epsilon: added outside the root.
-        clip_norm: largest global norm of the gradient; None never clips.
-        moment_dtype: how the first moment is stored.
+        name: `adamw` or `sgd` (with momentum `b1`).
+        lr: the learning rate at the schedule's peak, more than 0.
+        weight_decay: decay of the kernels at each step, 0 or more; multiplied by the schedule but *not* by `lr`, as in
+            the authors' code: a decay of 0.05 in other libraries is 0.05 * `lr` here.
+        b1: decay of the first moment; 0 <= b1 < 1.
+        b2: decay of the second moment; 0 <= b2 < 1.
+        epsilon: added to the root of the second moment, more than 0.
+        clip_norm: largest global norm of the gradient, more than 0; None never clips.
+        moment_dtype: how the first moment is stored; `bfloat16` halves its memory.
     """
 
     name: str = "adamw"
@@ -215,11 +235,12 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec:
-    """The learning rate's course: linear warm-up, then cosine to 0.
+    """The learning rate's course: a linear warm-up, then what `name` says.
 
     Attributes:
-        name: a name of `framework.spec.schedules.SCHEDULES`.
-        warmup_steps: steps until the peak.
+        name: after the warm-up: `cosine` (to 0), `constant`, or `staircase` (to a tenth after 30, 60 and 90 % of the
+            steps).
+        warmup_steps: steps of linear warm-up to the peak, 0 or more and fewer than the run has.
     """
 
     name: str = "cosine"
@@ -231,7 +252,13 @@ class ScheduleSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DurationSpec:
-    """How long: exactly one of the three is set."""
+    """How long to train: exactly one of the three is set.
+
+    Attributes:
+        total_epochs: passes over the training examples, more than 0; fractions are allowed.
+        total_steps: updates, 1 or more.
+        total_examples: examples seen, repetitions included; 1 or more.
+    """
 
     total_epochs: float | None = None
     total_steps: int | None = None
@@ -257,11 +284,12 @@ class EvaluationSpec:
     """When and how models are measured.
 
     Attributes:
-        num_times: evaluations of validation data spread evenly over the run, the last at its end; 0 for the end only.
-        train_subset: number of training examples, without augmentation, that are measured as well.
+        num_times: evaluations on validation data, spread evenly over the run, the last at its end; 0 evaluates at the
+            end only.
+        train_subset: training examples that are measured as well, without augmentation; 0 for none.
         resize: shorter side in pixels before the central crop of `views.size`, in proportion for teachers of another
             size; None takes the whole image at the views' size.
-        batch_size: examples at a time.
+        batch_size: examples at a time, 1 or more.
     """
 
     num_times: int = 10
