@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from experiments.command import keys
 from experiments.config import defaults
 from experiments.recipes import NOTES, RECIPES
 from framework.errors import near
@@ -24,7 +26,8 @@ examples:
 recipes ({recipe} where none is named; python -m {module} with RECIPE):
 {recipes}
 
-keys (KEY=VALUE; inner ones by dots, optimizer.lr=0.001; null for none):
+keys (KEY=VALUE, as optimizer.lr=0.001; the values shown are those of {recipe}; docs/options.md has the same):
+
 {keys}
 
 commands: print_config, print_named_configs, save_config, print_dependencies, and
@@ -49,11 +52,20 @@ exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM
 a run that could not write a checkpoint ends with 1 at the end; resuming a finished run does nothing and ends with 0"""
 
 
-def text(module: str, summary: str, recipe: str, examples: Sequence[str]) -> str:
-    """The help of a command that trains; examples are what follows its name."""
+def text(module: str, summary: str, recipe: str, examples: Sequence[str], words: Sequence[str] = ()) -> str:
+    """The help of a command that trains.
+
+    Args:
+        module, summary, recipe: of the command.
+        examples: what may follow its name.
+        words: names of keys or of their parts; where any is one, the help is of those keys alone.
+    """
+    listed = keys.listing(defaults(recipe), shutil.get_terminal_size((100, 24)).columns, words)
+    if keys.meant(words):
+        return listed
     lines = "\n".join(f"  python -m {module} {words}".rstrip() for words in examples)
     parts = {"module": module, "summary": summary, "recipe": recipe, "examples": lines}
-    return _TEXT.format(**parts, recipes=_recipes(), keys=_keys(recipe))
+    return _TEXT.format(**parts, recipes=_recipes(), keys=listed)
 
 
 def _recipes() -> str:
@@ -70,19 +82,6 @@ def name_recipes(experiment: Experiment) -> None:
         experiment.add_named_config(name, delta)
         module = "experiments.teacher" if name.endswith("_teacher") else "experiments.run"
         experiment.named_configs[name].__doc__ = f"{NOTES[name]}: python -m {module} with {name}"
-
-
-def _keys(recipe: str) -> str:
-    lines = []
-    for key, value in defaults(recipe).items():
-        if isinstance(value, dict):
-            inner = ", ".join(f"{name}={item!r}" for name, item in value.items())
-            lines.append(f"  {key}.*: {inner}")
-        elif key == "teachers" and value:
-            lines.append(f"  teacher.*: {', '.join(f'{n}={v!r}' for each in value for n, v in each.items())}")
-        else:
-            lines.append(f"  {key}={value!r}")
-    return "\n".join(lines)
 
 
 def explain(argv: list[str], experiment: Experiment) -> str:
