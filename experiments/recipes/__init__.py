@@ -4,7 +4,8 @@ from typing import Any
 
 from experiments.recipes import digits, glyphs, paper
 
-RECIPES: dict[str, dict[str, Any]] = {**glyphs.RECIPES, **digits.RECIPES, **paper.RECIPES}
+_FAMILIES = (glyphs, digits, paper)
+RECIPES: dict[str, dict[str, Any]] = {name: delta for family in _FAMILIES for name, delta in family.RECIPES.items()}
 # What a recipe takes and gives, in a line.
-NOTES: dict[str, str] = {**glyphs.NOTES, **digits.NOTES, **paper.NOTES}
+NOTES: dict[str, str] = {name: note for family in _FAMILIES for name, note in family.NOTES.items()}
 DEFAULT, DEFAULT_TEACHER = "glyphs", "glyphs_teacher"

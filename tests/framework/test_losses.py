@@ -1,4 +1,4 @@
-"""Distances against the authors' (distances*.npz of tests/golden): values, the training loss and its gradient."""
+"""Distances against numpy, and against the authors' (distances*.npz of tests/golden): values, loss and gradient."""
 
 from __future__ import annotations
 
@@ -29,6 +29,24 @@ OTHERS = [
 HARD = [(file, key) for file, key in OTHERS if key.endswith("/hard")]
 SMOOTHED = [(file, key) for file, arrays in GOLDEN.items() for key in arrays.files if "/hard_ls" in key]
 SOFT = [(file, key) for file, arrays in GOLDEN.items() for key in arrays.files if key.endswith("/soft_labels")]
+
+
+def log_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    scaled = logits / temperature
+    return scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
+
+
+# Each distance in numpy, from float64 logits [B, C] of student and teacher and a temperature: a new one has a row here.
+WRITTEN: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    "kl": lambda s, t, temperature: (
+        temperature**2
+        * (np.exp(log_softmax(t, temperature)) * (log_softmax(t, temperature) - log_softmax(s, temperature))).sum(-1)
+    ),
+    "euclidean": lambda s, t, temperature: np.linalg.norm(s - t, axis=-1),
+    "l2": lambda s, t, temperature: ((s - t) ** 2).sum(-1),
+    "hard": lambda s, t, temperature: -log_softmax(s)[np.arange(len(s)), t.argmax(-1)],
+    "logsoftmax_euclidean": lambda s, t, temperature: np.linalg.norm(log_softmax(s) - log_softmax(t), axis=-1),
+}
 
 
 def logits(file: str, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +144,18 @@ def test_soft_labels_cost_what_they_cost_the_authors(file: str, key: str) -> Non
 
 
 def test_every_distance_is_compared() -> None:
-    assert {key.partition("/")[2] for _, key in OTHERS} | {"kl"} == set(DISTANCES)
+    assert set(WRITTEN) == set(DISTANCES)
+    assert {key.partition("/")[2] for _, key in OTHERS} == {"euclidean", "l2", "hard", "logsoftmax_euclidean"}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_a_distance_is_what_numpy_computes(name: str, temperature: float) -> None:
+    student, teacher = (np.random.default_rng(seed).normal(0, 3, (16, 7)).astype(np.float32) for seed in (1, 2))
+    each = computed(lambda s, t: DISTANCES[name](s, t, temperature), student, teacher)
+    expected = WRITTEN[name](student.astype(np.float64), teacher.astype(np.float64), temperature)
+    # A hundred times what float32 rounds away in sums of seven terms.
+    np.testing.assert_allclose(each, expected, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", DISTANCES)

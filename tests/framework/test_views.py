@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,13 @@ def test_the_unit_range() -> None:
     assert (found == 1).all()
 
 
+# Each augmentation in numpy, from views [B, S, S, 3] and uniform numbers [B, 8]: a new one has a row here.
+WRITTEN: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "brightness": lambda v, u: np.clip(v + (u[:, 0, None, None, None] - 0.5) * 0.8, -1, 1),
+    "grayscale": lambda v, u: np.where(u[:, 0, None, None, None] < 0.2, v @ [[0.299], [0.587], [0.114]], v),
+}
+
+
 def uniforms(count: int, augmentations: int = 1) -> np.ndarray:
     return np.random.default_rng(3).random((count, augmentations, 8)).astype(np.float32)
 
@@ -216,6 +224,18 @@ def test_an_augmentation_of_the_user_s_own(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(tmp_path))
     found = render(IMAGES, BOXES, extra=uniforms(6), augmentations=("own_augmentations:negative",))
     np.testing.assert_array_equal(found, -render(IMAGES, BOXES))
+
+
+def test_every_augmentation_is_compared() -> None:
+    assert set(WRITTEN) == set(views.AUGMENTATIONS)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_an_augmentation_is_what_numpy_computes(name: str) -> None:
+    extra = uniforms(6)
+    extra[:2, 0] /= 10  # below what only some views are changed by
+    found = render(IMAGES, BOXES, extra=extra, augmentations=(name,))
+    np.testing.assert_allclose(found, WRITTEN[name](render(IMAGES, BOXES), extra[:, 0]), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", views.AUGMENTATIONS)
