@@ -9,7 +9,7 @@ import sys
 from typing import cast
 
 from backends.base import Backend
-from backends.quiet import held_back
+from backends.stderr import held_back
 from framework.errors import UserError, near
 
 # Our name for an engine, and the module that must be there for it.

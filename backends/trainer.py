@@ -75,7 +75,7 @@ class EngineTrainer(ABC):
 
     def see(self, batch: Batch) -> Seen:
         """Render a batch's views and ask the teachers."""
-        return [self._see(self.put(part)) for part in self.task.parts(batch)]
+        return [self._see(self.put(part)) for part in self.task.micro_batches(batch)]
 
     def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
         """Do one update."""
@@ -95,7 +95,7 @@ class EngineTrainer(ABC):
     def probe(self, batch: Batch) -> dict[str, Array]:
         """What the next step would compute, without doing it."""
         buffers = self.host(self.carry["buffers"])
-        parts = [self._probed(self.put(part)) for part in self.task.parts(batch)]
+        parts = [self._probed(self.put(part)) for part in self.task.micro_batches(batch)]
         self._keep(self.stored(self.carry, {**self.carry, "buffers": self.put(buffers)}))
         return self.names.probed(parts)
 

@@ -12,7 +12,7 @@ from framework.errors import UserError
 from framework.protocols import Array, Batch
 
 
-def check_parts(batch_size: int, parts: int, student: Any) -> None:
+def check_micro_batches(batch_size: int, parts: int, student: Any) -> None:
     """Refuse parts that would not give the whole batch's update.
 
     Args:
@@ -34,7 +34,7 @@ def check_parts(batch_size: int, parts: int, student: Any) -> None:
         )
 
 
-def split(batch: Batch, parts: int, boundary: bool) -> list[Batch]:
+def micro_batches(batch: Batch, parts: int, boundary: bool) -> list[Batch]:
     """Cut a batch into equal parts, in order.
 
     Args:

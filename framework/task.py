@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from framework import evaluation, optimizers, views
-from framework.accumulation import check_parts, split
+from framework.accumulation import check_micro_batches, micro_batches
 from framework.errors import UserError
 from framework.inputs import Inputs, all_views, draws_of, of_draws, of_teachers, teachers_of
 from framework.losses import ENSEMBLES, bound, soft_cross_entropy
@@ -51,7 +51,7 @@ class Task:
         self.spec, self.student, self.teachers = spec, student, tuple(teachers)
         self.total_steps, self.grad_accum_steps = total_steps, grad_accum_steps
         if grad_accum_steps > 1:
-            check_parts(spec.batch_size, grad_accum_steps, student)
+            check_micro_batches(spec.batch_size, grad_accum_steps, student)
         self.dtype = "float64" if spec.precision == "float64" else "float32"
         teaching = resolve(spec.teaching, spec.views.mixup)
         self.mixes, self.averaged = teaching.mixup > 0, teaching.averaged
@@ -78,13 +78,13 @@ class Task:
         variables = zip(self.names[0], self.student.trainable_variables, strict=True)
         return [decays(name, len(variable.shape)) for name, variable in variables]
 
-    def parts(self, batch: Batch) -> list[dict[str, np.ndarray]]:
+    def micro_batches(self, batch: Batch) -> list[dict[str, np.ndarray]]:
         """The inputs of a batch, or of its parts where gradients are added up; raises as `inputs` does."""
         if self.grad_accum_steps == 1:
             return [self.inputs(batch)]
         # The first example of a part is only there to be mixed with the second: its boundary.
         mark = {"bounded": np.zeros((), self.dtype)} if self.mixes else {}
-        return [self.inputs(part) | mark for part in split(batch, self.grad_accum_steps, boundary=self.mixes)]
+        return [self.inputs(part) | mark for part in micro_batches(batch, self.grad_accum_steps, boundary=self.mixes)]
 
     def inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """What student and teachers take of a batch, as arrays under fixed names; of a part, its boundary included.

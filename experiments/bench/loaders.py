@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from framework import data
+from framework.data.decoded import num_threads
 from framework.data.loader import Loader
 from framework.data.resolve import DECODED_LIMIT
 from framework.data.source import Splits
-from framework.data.store import num_threads
 from framework.spec import DataSpec, DistillSpec
 
 OURS = "patient-teachers"

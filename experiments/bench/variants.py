@@ -58,11 +58,11 @@ class Bench:
 
     def flops(self, taught: bool) -> int:
         """Floating-point operations of a step, with or without a teacher: by the multiply-adds of its layers."""
-        from framework.models.cost import measure, outline
+        from framework.models.cost import of, outline
 
         size = self.spec.views.size
         nets = [self.spec.student, *self.spec.teachers]
-        student, teacher = (measure(outline(net.name, net.options, 10, size)).macs for net in nets)
+        student, teacher = (of(outline(net.name, net.options, 10, size)).macs for net in nets)
         return 2 * self.spec.batch_size * (3 * student + taught * teacher)
 
     def trainer(self, spec: DistillSpec | None = None) -> Trainer:

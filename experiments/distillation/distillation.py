@@ -125,7 +125,7 @@ class Distillation:
         """As `run`, a step at a time."""
         if self.origin is None:
             with stop.heeding(False):
-                before = self.evaluator.measure(["validation", "test"])
+                before = self.evaluator.evaluate(["validation", "test"])
             recorder.metrics(0, before)
             refuse_weak_teacher(self.spec, before)
         outcome = yield from self._loop(recorder, folder, stop, progress, warn).turns()

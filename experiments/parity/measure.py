@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from framework.draws.order import Plan
+from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, draws_hash
 from framework.errors import UserError, near
 from framework.protocols import Array, Batch, EvalBatch
@@ -119,7 +119,7 @@ def measure(
 
 def batch_of(spec: DistillSpec, examples: Examples, step: int) -> Batch:
     """The canvases, draws and labels of one step: the same on every backend."""
-    ids, epochs = Plan(len(examples.images), spec.batch_size, spec.seed).batch(step)
+    ids, epochs = ExampleOrder(len(examples.images), spec.batch_size, spec.seed).batch(step)
     sizes = np.tile(examples.images.shape[1:3], (len(ids), 1))
     labels = None if examples.labels is None else examples.labels[ids]
     return Batch(images=examples.images[ids], draws=draw(spec, step, ids, epochs, sizes), labels=labels)

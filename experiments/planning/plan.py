@@ -109,7 +109,7 @@ def _models(spec: DistillSpec, counts: Counts) -> list[_Model]:
 
     def model(who: str, built: ModelSpec, num_classes: int, size: int) -> _Model:
         outline = cost.outline(built.name, built.options, num_classes, size)
-        return _Model(who, built, num_classes, size, cost.measure(outline))
+        return _Model(who, built, num_classes, size, cost.of(outline))
 
     found = [teachers.to_be_built(teacher, counts.num_classes) for teacher in spec.teachers]
     num_classes = counts.num_classes or (found[0][1] if found else None)

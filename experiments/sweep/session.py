@@ -89,11 +89,11 @@ class Session:
         # It imports Keras, which needs the backend to be loaded.
         from framework.models import cost
 
-        teachers = [cost.measure(model) for model in common.models]
+        teachers = [cost.of(model) for model in common.models]
         memories = []
         for spec in (entry.point.spec for entry in entries):
             model = cost.outline(spec.student.name, spec.student.options, num_logits(common, spec), spec.views.size)
-            memories.append(estimates.memory(spec, cost.measure(model), teachers))
+            memories.append(estimates.memory(spec, cost.of(model), teachers))
         return memories
 
     def _part(self, entries: Sequence[Entry], common: Common, destination: Destination) -> None:

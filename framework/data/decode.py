@@ -59,7 +59,7 @@ def decode(encoded: Encoded) -> np.ndarray:
             raise BadImage(f"{_words(error)}{_place(encoded)}") from error
 
 
-def measure(encoded: Encoded) -> tuple[int, int]:
+def size_of(encoded: Encoded) -> tuple[int, int]:
     """The (height, width) that `decode` would give, from the header alone where the format allows it.
 
     Raises:

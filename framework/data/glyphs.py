@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework.data.progress import progress
+from framework.data.bar import image_bar
 from framework.draws import keyed
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def generate() -> dict[str, Examples]:
         balanced. `upstream` (240 a class) is for the teacher; `train` is its first 20 a class.
     """
     num_images = len(CLASSES) * sum(part.per_class for part in _PARTS.values())
-    with progress(num_images, "drawing glyphs") as bar:
+    with image_bar(num_images, "drawing glyphs") as bar:
         drawn = {name: _draw_part(part, bar.update) for name, part in _PARTS.items()}
     images, labels = drawn["upstream"]
     num_train = NUM_TRAIN * len(CLASSES)

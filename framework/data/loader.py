@@ -1,4 +1,4 @@
-"""Batches of a plan, made ahead of the step that takes them.
+"""Batches in the order of the draws, made ahead of the step that takes them.
 
 Small images go to the step as they are, with their draws; larger or unequal ones are cropped and resized here.
 """
@@ -16,9 +16,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from framework.data.decoded import num_threads
 from framework.data.hostviews import evaluation_view, render_view
-from framework.data.store import num_threads
-from framework.draws.order import Plan
+from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, mix_factors, some
 from framework.errors import UserError
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
@@ -53,10 +53,10 @@ class Loader:
         teaching = resolve(spec.teaching, spec.views.mixup)
         self._mixup = teaching.mixup
         self._beyond = {who: crop in RESIZED_FIRST for who, crop in teaching.crops.items()}
-        self.plan = Plan(source.num_examples, spec.batch_size, spec.seed)
+        self.order = ExampleOrder(source.num_examples, spec.batch_size, spec.seed)
         # The examples of some steps are those of one step of a larger batch, and are drawn at once.
         self._together = max(1, DRAWN_TOGETHER // spec.batch_size)
-        self._blocks = replace(self.plan, batch_size=self._together * spec.batch_size)
+        self._blocks = replace(self.order, batch_size=self._together * spec.batch_size)
         self._block = self._drawn_together(0)
         self.on_host = source.uniform is None or max(source.uniform) > CANVAS_LIMIT
 

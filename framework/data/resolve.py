@@ -14,12 +14,12 @@ import numpy as np
 
 from framework.data.catalog import CATALOG, check_entry
 from framework.data.columns import find_image, find_labels
+from framework.data.decoded import open_decoded
 from framework.data.labels import LabelColumn, class_names, to_numbers
 from framework.data.origins import open_data
 from framework.data.rows import Part, Rows
 from framework.data.source import ImageSource, Splits
 from framework.data.splits import Selection, parse, select
-from framework.data.store import open_store
 from framework.errors import UserError
 from framework.protocols import Array
 from framework.spec import DataSpec
@@ -60,10 +60,10 @@ def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT) -> Spl
     sources = {}
     for role, parts in chosen.items():
         rows = _rows(spec, loaded, expressions[role], parts)
-        store = open_store(rows, cache, spec.on_bad_image, decoded_limit)
-        sources[role] = ImageSource(rows, store, labels.get(role), classes)
-        if store.num_replaced:
-            notes += (f"{rows.name}: {store.num_replaced} bad images have a neighbour in their place",)
+        decoded = open_decoded(rows, cache, spec.on_bad_image, decoded_limit)
+        sources[role] = ImageSource(rows, decoded, labels.get(role), classes)
+        if decoded.num_replaced:
+            notes += (f"{rows.name}: {decoded.num_replaced} bad images have a neighbour in their place",)
     return _splits(spec.name, sources, classes, notes)
 
 

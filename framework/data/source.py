@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from framework.data.decode import BadImage, decode
+from framework.data.decoded import DecodedImages, num_threads
 from framework.data.rows import Rows
-from framework.data.store import Store, num_threads
 from framework.errors import UserError
 from framework.protocols import Array, Source
 
@@ -44,18 +44,20 @@ class Splits:
 
 
 class ImageSource:
-    """A `Source` over a store: pixels from memory-mapped files, or decoded on demand."""
+    """A `Source` over a decoded: pixels from memory-mapped files, or decoded on demand."""
 
-    def __init__(self, rows: Rows, store: Store, labels: Array | None, classes: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, rows: Rows, decoded: DecodedImages, labels: Array | None, classes: tuple[str, ...] | None
+    ) -> None:
         self.name = rows.name
         self.num_examples = len(rows)
         self.classes = classes
-        self._rows, self._store = rows, store
-        self._labels = None if labels is None else labels[store.origin]
-        self._starts = np.cumsum([0, *store.sizes.astype(np.int64).prod(1) * 3])
-        height, width = (int(side) for side in store.sizes[0])
-        self.uniform = (height, width) if (store.sizes == store.sizes[0]).all() else None
-        parts = (store.sha256, str(classes), b"" if self._labels is None else self._labels.tobytes())
+        self._rows, self._decoded = rows, decoded
+        self._labels = None if labels is None else labels[decoded.origin]
+        self._starts = np.cumsum([0, *decoded.sizes.astype(np.int64).prod(1) * 3])
+        height, width = (int(side) for side in decoded.sizes[0])
+        self.uniform = (height, width) if (decoded.sizes == decoded.sizes[0]).all() else None
+        parts = (decoded.sha256, str(classes), b"" if self._labels is None else self._labels.tobytes())
         self.fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def images(self, ids: Array) -> Sequence[Array]:
@@ -64,22 +66,22 @@ class ImageSource:
         Raises:
             UserError: an image is bad; it is said when the image is taken.
         """
-        if self._store.pixels is None:
-            return Decoding(self._decode_one, self._store.origin[ids], self._rows, self._pool)
+        if self._decoded.pixels is None:
+            return Decoding(self._decode_one, self._decoded.origin[ids], self._rows, self._pool)
         if self.uniform is not None and 3 * math.prod(self.uniform) <= _GATHERED:
-            return _dense(self._store.pixels.reshape(self.num_examples, *self.uniform, 3)[ids])
-        return [self._view(self._store.pixels, int(number)) for number in ids]
+            return _dense(self._decoded.pixels.reshape(self.num_examples, *self.uniform, 3)[ids])
+        return [self._view(self._decoded.pixels, int(number)) for number in ids]
 
     def sizes(self, ids: Array) -> Array:
         """The int32 [B, 2] (height, width) of the images."""
-        return self._store.sizes[ids]
+        return self._decoded.sizes[ids]
 
     def labels(self, ids: Array) -> Array | None:
         """The int32 [B] labels, -1 where an example has none; None where the data have no labels."""
         return None if self._labels is None else self._labels[ids]
 
     def _view(self, pixels: Array, number: int) -> Array:
-        return pixels[self._starts[number] : self._starts[number + 1]].reshape(*self._store.sizes[number], 3)
+        return pixels[self._starts[number] : self._starts[number + 1]].reshape(*self._decoded.sizes[number], 3)
 
     def _decode_one(self, number: int, encoded: Any) -> Array:
         try:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from framework.data.bar import image_bar
 from framework.data.loader import Loader
-from framework.data.progress import progress
 from framework.draws.views import TARGET_STREAM, view_draws
 from framework.files.checkpoints import DamagedFile, read_arrays, write_arrays
 from framework.protocols import Array, Batch, Draws, Trainer
@@ -44,7 +44,7 @@ def make(loader: Loader, trainer: Trainer, teachers: Sequence[str], cache: Path)
     source, crops = loader.source, loader.spec.views.target_crops
     folder = cache / "targets" / key_of(loader.spec, source.fingerprint, teachers)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"), progress(source.num_examples * crops, f"targets of {source.name}") as bar:
+    with FileLock(folder / "lock"), image_bar(source.num_examples * crops, f"targets of {source.name}") as bar:
         chunks = [_chunk(loader, trainer, folder, start, bar) for start in range(0, source.num_examples, CHUNK)]
     return [np.concatenate(arrays) for arrays in zip(*chunks, strict=True)]
 

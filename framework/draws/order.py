@@ -20,7 +20,7 @@ _ROUNDS = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExampleOrder:
     """The order of examples.
 
     Attributes:
@@ -35,7 +35,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.num_examples < 1:
-            raise UserError("the training split is empty: a plan needs at least one example")
+            raise UserError("the training split is empty: an order needs at least one example")
 
     def batch(self, step: int, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The examples of one step, or of a process's slice of it.

@@ -36,7 +36,7 @@ class Evaluator:
             if source is not None:
                 self.batches[name] = EvalBatches(spec, source)
 
-    def measure(self, names: Iterable[str] | None = None) -> dict[str, float]:
+    def evaluate(self, names: Iterable[str] | None = None) -> dict[str, float]:
         """Evaluate some splits, or all of them.
 
         Returns:

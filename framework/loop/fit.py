@@ -114,7 +114,7 @@ class Loop:
                 seconds = time.perf_counter() - started
                 self._save({}, wait=True)
             status = self.stop.status or "COMPLETED"
-            result = self._measure() if status == "COMPLETED" else {}
+            result = self._evaluate_all() if status == "COMPLETED" else {}
             steps = self.trainer.steps_done - first
             return self._outcome(status, result | {"seconds": seconds, "steps_per_second": steps / seconds})
         except KeyboardInterrupt as error:
@@ -190,16 +190,16 @@ class Loop:
             return {}
         try:
             with self.stop.heeding(False):
-                values = self.evaluator.measure(["validation"])
+                values = self.evaluator.evaluate(["validation"])
         except KeyboardInterrupt:
             return {}
         self.recorder.metrics(step, values)
         self.progress.show(values)
         return values
 
-    def _measure(self) -> dict[str, Any]:
+    def _evaluate_all(self) -> dict[str, Any]:
         with self.stop.heeding(False):
-            values = self.evaluator.measure()
+            values = self.evaluator.evaluate()
         self.recorder.metrics(self.trainer.steps_done, values)
         self._save(values, wait=True)
         return values

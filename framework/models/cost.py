@@ -58,7 +58,7 @@ def empty(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
     return catalog.call(name, imported(catalog.MODELS[name], "model"), options, num_classes, image_size)
 
 
-def measure(model: keras.Model) -> Cost:
+def of(model: keras.Model) -> Cost:
     """Count a built model for the size of view that it was built with."""
     layers = _counted(model)
     sizes = [(_numbers(shape), _numbers(layer.compute_output_shape(shape))) for layer, shape in layers]

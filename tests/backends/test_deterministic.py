@@ -35,7 +35,7 @@ def run():
     models = [catalog.build("convnet", {"widths": [8, 16]}, 10, 16, seed) for seed in (0, 1)]
     trainer = backend.compile(spec, models[0], models[1:], total_steps=10, device=device)
     for step in range(10):
-        ids, epochs = order.Plan(32, 32, 0).batch(step)
+        ids, epochs = order.ExampleOrder(32, 32, 0).batch(step)
         trainer.step(Batch(images=images[ids], draws=views.draw(spec, step, ids, epochs, np.full((32, 2), 16))))
     return trainer.state()
 

@@ -29,7 +29,7 @@ models = [catalog.build("convnet", {"widths": [8, 16]}, 10, 8, seed) for seed in
 trainer = backend.compile(spec, models[0], models[1:], total_steps=10, device=device)
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (16, 8, 8, 3)).astype(np.uint8)
-ids, epochs = order.Plan(16, 16, 0).batch(0)
+ids, epochs = order.ExampleOrder(16, 16, 0).batch(0)
 batch = Batch(images=images[ids], draws=views.draw(spec, 0, ids, epochs, np.full((16, 2), 8)))
 probed = trainer.probe(batch)
 losses = [float(trainer.step(batch)["loss"]) for _ in range(3)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backends.base import Backend, Device
-from framework.draws.order import Plan
+from framework.draws.order import ExampleOrder
 from framework.draws.views import draw
 from framework.protocols import Batch, EvalBatch, Trainer
 from framework.spec import DistillSpec
@@ -44,7 +44,7 @@ class Tiny:
         return (colours[np.arange(EXAMPLES) % CLASSES][:, None, None] + noise).astype(np.uint8)
 
     def batch(self, spec: DistillSpec, step: int) -> Batch:
-        ids, epochs = Plan(EXAMPLES, spec.batch_size, spec.seed).batch(step)
+        ids, epochs = ExampleOrder(EXAMPLES, spec.batch_size, spec.seed).batch(step)
         draws = draw(spec, step, ids, epochs, np.full((len(ids), 2), CANVAS))
         labels = (ids % CLASSES).astype(np.int32) if spec.loss.task_weight else None
         return Batch(images=self.images()[ids], draws=draws, labels=labels)

@@ -64,7 +64,7 @@ def test_all_names_of_a_recipe_exist(name: str, backend: str) -> None:
 def outlined(name: str, options: str, num_classes: int, size: int) -> Any:
     from framework.models import cost
 
-    return cost.measure(cost.outline(name, json.loads(options), num_classes, size))
+    return cost.of(cost.outline(name, json.loads(options), num_classes, size))
 
 
 @pytest.mark.backend

@@ -37,7 +37,7 @@ def test_the_students_of_all_commands_build_at_full_size(backend: str) -> None:
         config.check_functions(spec)
         key = (spec.student.name, json.dumps(spec.student.options), spec.views.size)
         if key not in sizes:
-            sizes[key] = cost.measure(cost.outline(spec.student.name, spec.student.options, 1000, spec.views.size))
+            sizes[key] = cost.of(cost.outline(spec.student.name, spec.student.options, 1000, spec.views.size))
     assert {(name, size) for name, _, size in sizes} == {
         ("bit", 128),
         ("bit", 160),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from framework.accumulation import check_parts, split
+from framework.accumulation import check_micro_batches, micro_batches
 from framework.errors import UserError
 from framework.protocols import Batch, Draws, ViewDraws
 
@@ -21,7 +21,7 @@ def drawn(shift: float) -> ViewDraws:
 def test_each_part_has_its_examples_in_order(boundary: bool) -> None:
     images, labels = np.arange(6, dtype=np.uint8)[:, None, None, None], np.arange(6)
     batch = Batch(images, Draws(drawn(0), drawn(0.5), 0.7), labels=labels, targets=(labels[:, None] * 1.0,))
-    parts = split(batch, 3, boundary)
+    parts = micro_batches(batch, 3, boundary)
     expected = [[5, 0, 1], [1, 2, 3], [3, 4, 5]] if boundary else [[0, 1], [2, 3], [4, 5]]
     for part, ids in zip(parts, expected, strict=True):
         assert part.images is not None
@@ -38,7 +38,9 @@ def test_each_part_has_its_examples_in_order(boundary: bool) -> None:
 
 def test_a_shared_view_stays_shared() -> None:
     view, other, draws = np.arange(4.0)[:, None], np.arange(4.0, 8.0)[:, None], drawn(0)
-    for part in split(Batch(views=(view, other, view), draws=Draws(draws, draws, 0.5), mix=0.5), 2, boundary=True):
+    for part in micro_batches(
+        Batch(views=(view, other, view), draws=Draws(draws, draws, 0.5), mix=0.5), 2, boundary=True
+    ):
         assert part.views is not None
         assert part.draws is not None
         assert part.views[0] is part.views[2] is not part.views[1]
@@ -48,8 +50,8 @@ def test_a_shared_view_stays_shared() -> None:
 
 def test_what_would_change_the_update_is_refused() -> None:
     plain = SimpleNamespace(non_trainable_variables=[])
-    check_parts(6, 3, plain)
+    check_micro_batches(6, 3, plain)
     with pytest.raises(UserError, match=r"grad_accum_steps = 4: allowed are divisors of batch_size: 1, 2, 3, 6"):
-        check_parts(6, 4, plain)
+        check_micro_batches(6, 4, plain)
     with pytest.raises(UserError, match=r"the student has state \(bn/moving_mean\)"):
-        check_parts(6, 3, SimpleNamespace(non_trainable_variables=[SimpleNamespace(path="bn/moving_mean")]))
+        check_micro_batches(6, 3, SimpleNamespace(non_trainable_variables=[SimpleNamespace(path="bn/moving_mean")]))

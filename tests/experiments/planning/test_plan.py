@@ -101,7 +101,7 @@ def test_a_checkpoint_is_as_large_as_it_says(backend: str, tmp_path: Path) -> No
     spec = config.recipe_spec("digits_labels")
     ready = prepare(spec, RunOptions(backend=backend, device="cpu"), root=tmp_path)
     write_arrays(tmp_path / "state", ready.trainer.state(), {})
-    expected = estimates.checkpoint(spec, cost.measure(ready.student))
+    expected = estimates.checkpoint(spec, cost.of(ready.student))
     assert expected < (tmp_path / "state").stat().st_size < expected + 20_000
 
 

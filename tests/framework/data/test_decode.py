@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from framework.data.decode import BadImage, decode, measure
+from framework.data.decode import BadImage, decode, size_of
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> dict[str, object]:
@@ -91,7 +91,7 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     exif[0x0112] = orientation
     encoded = saved(stored, kind, exif=exif, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
     image = decode(encoded)
-    assert measure(encoded) == image.shape[:2] == (32, 48)
+    assert size_of(encoded) == image.shape[:2] == (32, 48)
     assert np.abs(image.astype(int) - np.asarray(upright)).max() <= (0 if kind == "PNG" else 40)  # JPEG rings at edges
 
 
@@ -121,12 +121,12 @@ def test_a_plain_jpeg_has_pils_pixels(
         found = decode(source)
         np.testing.assert_array_equal(found, expected)
         assert found.flags.writeable
-        assert measure(source) == found.shape[:2]
+        assert size_of(source) == found.shape[:2]
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all"])
 def test_what_is_no_image_is_refused(content: bytes) -> None:
-    for function in (decode, measure):
+    for function in (decode, size_of):
         with pytest.raises(BadImage, match="not an image"):
             function({"bytes": content, "path": None})
 
@@ -147,7 +147,7 @@ def test_pils_limit_on_pixels_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     assert decode(encoded).shape == (30, 20, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
-    for function in (decode, measure):
+    for function in (decode, size_of):
         with pytest.raises(BadImage, match="limit of 599"):
             function(encoded)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

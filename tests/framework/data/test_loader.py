@@ -88,7 +88,7 @@ def test_small_equal_images_go_to_the_step_as_they_are() -> None:
 def test_steps_that_are_drawn_together_are_those_drawn_alone(batch_size: int, teaching: str) -> None:
     loader = Loader(spec(teaching=teaching, batch_size=batch_size), VARIED, 10**7)
     for step in (0, 1, 600, 511, 512, 292, 293, 1_990_000):
-        (ids, draws), (alone, epochs) = loader.drawn(step), loader.plan.batch(step)
+        (ids, draws), (alone, epochs) = loader.drawn(step), loader.order.batch(step)
         np.testing.assert_array_equal(ids, alone)
         assert draws_hash(draws) == draws_hash(draw(loader.spec, step, alone, epochs, VARIED.sizes(alone)))
 
@@ -100,7 +100,7 @@ def test_others_are_rendered_here_from_the_same_draws(source: Images, teaching: 
     batch = loader.batch(1)
     assert batch.images is None
     assert batch.views is not None
-    ids, epochs = loader.plan.batch(1)
+    ids, epochs = loader.order.batch(1)
     draws = draw(loader.spec, 1, ids, epochs, source.sizes(ids))
     assert batch.mix == draws.mix
     assert (batch.views[0] is batch.views[1]) == (teaching == "funmatch")
@@ -117,7 +117,7 @@ def test_others_are_rendered_here_from_the_same_draws(source: Images, teaching: 
 )
 def test_two_sizes_are_cut_by_one_box(source: Images, teaching: str, size: int, sizes: tuple[int, ...]) -> None:
     loader = Loader(spec(teaching=teaching, views={"size": 8, "teacher_size": size}), source, 6)
-    views, (ids, epochs) = loader.batch(1).views, loader.plan.batch(1)
+    views, (ids, epochs) = loader.batch(1).views, loader.order.batch(1)
     assert views is not None
     draws = draw(loader.spec, 1, ids, epochs, source.sizes(ids))
     assert [view.shape[1] for view in views] == [8, *(sizes or (8,))]
@@ -143,7 +143,7 @@ def test_targets_go_with_their_examples(source: Images) -> None:
     targets = [np.random.default_rng(number).normal(size=(10, 3)).astype(np.float32) for number in range(2)]
     of = spec(teaching="fix/ic_ens", teachers=[{"name": "a:b"}] * 2)
     loader = Loader(of, source, 6, targets)
-    batch, (ids, _) = loader.batch(2), loader.plan.batch(2)
+    batch, (ids, _) = loader.batch(2), loader.order.batch(2)
     assert batch.targets is not None
     for found, expected in zip(batch.targets, targets, strict=True):
         np.testing.assert_array_equal(found, expected[ids])
@@ -161,7 +161,7 @@ def test_encoded_images_of_any_size_are_cut_as_their_pixels_are(tmp_path: Path) 
     images = source.images(np.arange(10))
     assert {image.tobytes() for image in images} == {image.tobytes() for image in VARIED.images(np.arange(10))}
     loader = Loader(spec(teaching="same/rc"), source, 6)
-    batch, (ids, epochs) = loader.batch(1), loader.plan.batch(1)
+    batch, (ids, epochs) = loader.batch(1), loader.order.batch(1)
     draws = draw(loader.spec, 1, ids, epochs, source.sizes(ids)).student
     assert batch.views is not None
     for number, box, flip, view in zip(ids, draws.boxes, draws.flips, batch.views[0], strict=True):
@@ -175,7 +175,7 @@ def test_encoded_images_of_any_size_are_cut_as_their_pixels_are(tmp_path: Path) 
 
 def test_labels_come_only_where_the_loss_needs_them() -> None:
     loader = Loader(spec(loss={"task_weight": 0.5}), SMALL, 6)
-    ids, _ = loader.plan.batch(3)
+    ids, _ = loader.order.batch(3)
     np.testing.assert_array_equal(loader.batch(3).labels, ids)
 
 

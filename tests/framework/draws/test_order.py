@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from framework.draws.order import Plan, permute
+from framework.draws.order import ExampleOrder, permute
 from framework.errors import UserError
 
 SEED = st.integers(0, 2**63 - 1)
 
 
-def in_order(plan: Plan, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    batches = [plan.batch(step) for step in range(steps)]
+def in_order(order: ExampleOrder, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    batches = [order.batch(step) for step in range(steps)]
     return np.concatenate([ids for ids, _ in batches]), np.concatenate([epochs for _, epochs in batches])
 
 
@@ -30,9 +30,9 @@ def test_an_epoch_is_a_permutation(num_examples: int) -> None:
 
 @given(st.integers(1, 60), st.integers(1, 200), SEED)
 def test_batches_run_through_the_epochs(num_examples: int, batch_size: int, seed: int) -> None:
-    plan = Plan(num_examples, batch_size, seed)
+    order = ExampleOrder(num_examples, batch_size, seed)
     steps = -(-3 * num_examples // batch_size)
-    ids, epochs = in_order(plan, steps)
+    ids, epochs = in_order(order, steps)
     assert (np.diff(epochs) >= 0).all()
     for epoch in range(3):
         np.testing.assert_array_equal(np.sort(ids[epochs == epoch][:num_examples]), np.arange(num_examples))
@@ -40,22 +40,22 @@ def test_batches_run_through_the_epochs(num_examples: int, batch_size: int, seed
 
 
 def test_batches_straddle_epochs() -> None:
-    ids, epochs = Plan(5, 4, 0).batch(1)
+    ids, epochs = ExampleOrder(5, 4, 0).batch(1)
     np.testing.assert_array_equal(epochs, [0, 1, 1, 1])
     assert len(set(ids[1:])) == 3
 
 
 @given(st.integers(1, 10**7), st.integers(1, 64), SEED, st.integers(0, 2**30), st.data())
 def test_a_slice_is_a_part_of_the_batch(n: int, batch_size: int, seed: int, step: int, data: st.DataObject) -> None:
-    plan = Plan(n, batch_size, seed)
-    ids, epochs = plan.batch(step)
+    order = ExampleOrder(n, batch_size, seed)
+    ids, epochs = order.batch(step)
     assert ids.shape == epochs.shape == (batch_size,)
     assert ids.min() >= 0
     assert ids.max() < n
     np.testing.assert_array_equal(epochs, (step * batch_size + np.arange(batch_size)) // n)
     stop = data.draw(st.integers(0, batch_size))
     start = data.draw(st.integers(-1, stop))
-    part, part_epochs = Plan(n, batch_size, seed).batch(step, start, stop)
+    part, part_epochs = ExampleOrder(n, batch_size, seed).batch(step, start, stop)
     places = np.arange(start, stop) % batch_size
     np.testing.assert_array_equal(part, ids[places])
     np.testing.assert_array_equal(part_epochs, epochs[places])
@@ -102,4 +102,4 @@ def test_neighbours_are_unrelated() -> None:
 
 def test_a_plan_needs_an_example() -> None:
     with pytest.raises(UserError, match="empty"):
-        Plan(0, 8, 0)
+        ExampleOrder(0, 8, 0)

@@ -43,14 +43,14 @@ def test_teachers_are_asked_once(tiny: Tiny, sizes: Any, monkeypatch: pytest.Mon
     asked, teach = [], trainer.teach
     monkeypatch.setattr(trainer, "teach", lambda batch: asked.append(batch) or teach(batch))
     for _ in range(2):
-        found = measured.measure(["validation"])
+        found = measured.evaluate(["validation"])
         assert found == {
             f"validation.{name}": pytest.approx(value, rel=1e-5, abs=1e-6) for name, value in plain.items()
         }
     assert len(asked) == 3
     seen: list[EvalBatch] = []
     monkeypatch.setattr(trainer, "evaluate", lambda batches: seen.extend(batches) or {})
-    measured.measure(["validation"])
+    measured.evaluate(["validation"])
     assert [len(batch.targets) for batch in seen] == [count] * 3
 
 
@@ -61,5 +61,5 @@ def test_logits_that_do_not_fit_are_not_kept(tiny: Tiny, monkeypatch: pytest.Mon
     measured = evaluator.Evaluator(spec, Splits(Noise(), Noise(), None, tuple("abcd"), "noise", "noise"), trainer)
     seen: list[EvalBatch] = []
     monkeypatch.setattr(trainer, "evaluate", lambda batches: seen.extend(batches) or {})
-    measured.measure(["validation"])
+    measured.evaluate(["validation"])
     assert [batch.targets for batch in seen] == [(), (), ()]

@@ -230,10 +230,10 @@ def test_a_second_ctrl_c_keeps_what_there_was(made: Callable[..., Loop]) -> None
 
 def test_a_signal_during_the_last_evaluation_ends_it_at_once(made: Callable[..., Loop]) -> None:
     class Preempted(Evaluator):
-        def measure(self, names: Any = None) -> dict[str, float]:
+        def evaluate(self, names: Any = None) -> dict[str, float]:
             if names is None:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super().measure(names)
+            return super().evaluate(names)
 
     loop = made()
     loop.evaluator.__class__ = Preempted
@@ -328,7 +328,7 @@ def test_the_best_is_kept_and_a_resume_goes_on_from_its_value(made: Callable[...
     class Scored(Evaluator):
         scores: list[float]
 
-        def measure(self, names: Any = None) -> dict[str, float]:
+        def evaluate(self, names: Any = None) -> dict[str, float]:
             return {"validation.student.kl": self.scores.pop(0)}
 
     def run(scores: list[float], best: Best) -> Any:
@@ -408,7 +408,7 @@ def test_the_message_names_the_first_step_that_was_no_number(made: Callable[...,
 
 def test_a_signal_during_an_evaluation_ends_it_at_once_and_keeps_the_state(made: Callable[..., Loop]) -> None:
     class Preempted(Evaluator):
-        def measure(self, names: Any = None) -> dict[str, float]:
+        def evaluate(self, names: Any = None) -> dict[str, float]:
             os.kill(os.getpid(), signal.SIGTERM)
             raise AssertionError("the evaluation went on")
 

@@ -1,6 +1,6 @@
 """Images decoded once: sizes, bad rows, and the pixels themselves where they fit, memory-mapped from the cache.
 
-Layout of one store, named by the hash of what is in it: `sizes.npy` int32 [N, 2], `origin.npy` int64 [N] (the row whose
+Layout of a folder, named by the hash of what is in it: `sizes.npy` int32 [N, 2], `origin.npy` int64 [N] (the row whose
 image stands at each place: itself, or a good neighbour of a bad one), `pixels.bin` uint8 [total] (image after image),
 `made.json`.
 """
@@ -19,22 +19,22 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from framework.data.decode import BadImage, Encoded, decode, measure
+from framework.data.bar import image_bar
+from framework.data.decode import BadImage, Encoded, decode, size_of
 from framework.data.offline import once
-from framework.data.progress import progress
 from framework.data.rows import Rows
 from framework.errors import UserError
 
 T = TypeVar("T")
 Policy = Literal["error", "skip"]
 
-VERSION = 1  # of the layout and of `decode`: another number makes every store anew
+VERSION = 1  # of the layout and of `decode`: another number makes all of them anew
 MAX_SKIPPED = 1000  # at most one bad image in so many may be skipped; a single one always
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Store:
+class DecodedImages:
     """What is known of the images of some rows.
 
     Attributes:
@@ -55,8 +55,8 @@ class Store:
         return int((self.origin != np.arange(len(self.origin))).sum())
 
 
-def open_store(rows: Rows, cache: Path, policy: Policy, limit: int) -> Store:
-    """Open the store of some rows, making it first where the cache has none.
+def open_decoded(rows: Rows, cache: Path, policy: Policy, limit: int) -> DecodedImages:
+    """Open the decoded images of some rows, making it first where the cache has none.
 
     Args:
         rows: the encoded images.
@@ -73,7 +73,7 @@ def open_store(rows: Rows, cache: Path, policy: Policy, limit: int) -> Store:
         if making is not None:
             _make(rows, making, policy, limit)
     pixels = folder / "pixels.bin"
-    return Store(
+    return DecodedImages(
         np.load(folder / "sizes.npy"),
         np.load(folder / "origin.npy"),
         np.asarray(np.memmap(pixels, np.uint8, "r")) if pixels.exists() else None,
@@ -112,7 +112,7 @@ def _survey(rows: Rows, whole: bool) -> tuple[np.ndarray, dict[int, str]]:
 
     def look(encoded: Encoded) -> tuple[int, int] | str:
         try:
-            return decode(encoded).shape[:2] if whole else measure(encoded)
+            return decode(encoded).shape[:2] if whole else size_of(encoded)
         except BadImage as reason:
             return str(reason)
 
@@ -162,7 +162,7 @@ def _decode_all(rows: Rows, origin: np.ndarray, folder: Path) -> str:
 
 def _each(rows: Rows, numbers: np.ndarray, work: Callable[[Encoded], T], what: str) -> Iterator[tuple[int, T]]:
     """Do `work` for each row in order, on several threads (decoding releases the interpreter), a chunk at a time."""
-    with ThreadPoolExecutor(num_threads()) as pool, progress(len(numbers), what) as bar:
+    with ThreadPoolExecutor(num_threads()) as pool, image_bar(len(numbers), what) as bar:
         for start in range(0, len(numbers), _CHUNK):
             chunk = numbers[start : start + _CHUNK]
             yield from zip(chunk.tolist(), pool.map(work, rows.read(chunk)), strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from framework.data import Splits
-from framework.data.store import replacements
+from framework.data.decoded import replacements
 from framework.errors import UserError
 
 Read = Callable[..., Splits]
@@ -66,8 +66,8 @@ def test_a_changed_image_is_decoded_again(
 
 def test_the_second_load_reads_no_image(two_classes: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read(two_classes).train.images(np.arange(20))
-    monkeypatch.setattr("framework.data.store.decode", None)
-    monkeypatch.setattr("framework.data.store.measure", None)
+    monkeypatch.setattr("framework.data.decoded.decode", None)
+    monkeypatch.setattr("framework.data.decoded.size_of", None)
     np.testing.assert_array_equal(read(two_classes).train.images(np.arange(20)), before)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.quiet import held_back
+from backends.stderr import held_back
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def progress(total: int, what: str) -> Any:
+def image_bar(total: int, what: str) -> Any:
     """A tqdm bar on stderr, silent where stderr is no terminal; use it in a `with` and call its `update`."""
     from tqdm import tqdm
 
