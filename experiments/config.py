@@ -14,8 +14,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import backends
-from experiments.distillation import teachers
 from experiments.distillation.options import RunOptions
 from experiments.recipes import DEFAULT, RECIPES
 from framework.errors import UserError, near
@@ -90,35 +88,6 @@ def split(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions]:
             raise UserError(f"unknown key {key!r}: {near(key, [*known, *_OPTION_NAMES, 'teacher'])}")
     spec = DistillSpec.from_dict({key: config[key] for key in config if key in known})
     return spec, build(RunOptions, {key: config[key] for key in config if key in _OPTION_NAMES})
-
-
-def check_early(spec: DistillSpec, options: RunOptions) -> None:
-    """Refuse at once what can be seen without data: before a run is written down. It loads the backend.
-
-    Raises:
-        UserError: an unknown or missing backend, teacher, student, distance, optimizer, schedule or augmentation.
-    """
-    backends.load(backends.choose(options.backend))
-    for teacher in spec.teachers:
-        teachers.check_name(teacher.name)
-    check_functions(spec)
-
-
-def check_functions(spec: DistillSpec) -> None:
-    """Refuse unknown functions and models; a backend must be loaded. Errors as in `check_early`."""
-    # These import Keras, which needs the backend to be loaded.
-    from framework import losses, optimizers, views
-    from framework.models.catalog import MODELS
-    from framework.spec import schedules
-    from framework.spec.named import find
-
-    losses.bound(spec.loss)
-    optimizers.make(spec.optimizer)
-    find(spec.schedule.name, schedules.SCHEDULES, "schedule.name")
-    for name in spec.views.augmentations:
-        find(name, views.AUGMENTATIONS, "views.augmentations")
-    if spec.student.name not in MODELS and ":" not in spec.student.name and not spec.student.name.endswith(".keras"):
-        raise UserError(f"student.name = {spec.student.name!r}: {near(spec.student.name, MODELS)}")
 
 
 def normalise(changes: Mapping[str, Any], config: Mapping[str, Any]) -> Config:

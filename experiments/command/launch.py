@@ -23,6 +23,7 @@ from experiments import config as configs
 from experiments.command import usage
 from experiments.command.report import report
 from experiments.distillation import lineage, resuming
+from experiments.distillation.checks import check_early
 from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.prepare import prepare
 from experiments.planning.plan import add_command, timed_steps
@@ -127,7 +128,7 @@ class Program:
             if resuming.is_finished(origin, spec):
                 print(f"run {origin.folder.name} is finished: there is nothing to do")
                 return DONE
-        configs.check_early(spec, chosen)
+        check_early(spec, chosen)
         with open_database(uri, journal_alone, root) as destination:
             run = _Run(self, experiment, destination, config, root, origin)
             run.command = scrub_text(shlex.join(["python", "-m", self.module, *argv]))

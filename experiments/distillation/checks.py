@@ -1,17 +1,49 @@
-"""What is refused before a run trains: models that don't fit the data or each other, and weak teachers."""
+"""What is refused before a run trains: unknown names, models that don't fit the data or each other, weak teachers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import backends
+from experiments.distillation import teachers
+from experiments.distillation.options import RunOptions
 from framework import data as data_layer
 from framework.data.source import Splits
-from framework.errors import UserError
+from framework.errors import UserError, near
 from framework.spec import DistillSpec
 
 if TYPE_CHECKING:
     from keras import Model
+
+
+def check_early(spec: DistillSpec, options: RunOptions) -> None:
+    """Refuse at once what can be seen without data: before a run is written down. It loads the backend.
+
+    Raises:
+        UserError: an unknown or missing backend, teacher, student, distance, optimizer, schedule or augmentation.
+    """
+    backends.load(backends.choose(options.backend))
+    for teacher in spec.teachers:
+        teachers.check_name(teacher.name)
+    check_functions(spec)
+
+
+def check_functions(spec: DistillSpec) -> None:
+    """Refuse unknown functions and models; a backend must be loaded. Errors as in `check_early`."""
+    # These import Keras, which needs the backend to be loaded.
+    from framework import losses, optimizers, views
+    from framework.models.catalog import MODELS
+    from framework.spec import schedules
+    from framework.spec.named import find
+
+    losses.bound(spec.loss)
+    optimizers.make(spec.optimizer)
+    find(spec.schedule.name, schedules.SCHEDULES, "schedule.name")
+    for name in spec.views.augmentations:
+        find(name, views.AUGMENTATIONS, "views.augmentations")
+    if spec.student.name not in MODELS and ":" not in spec.student.name and not spec.student.name.endswith(".keras"):
+        raise UserError(f"student.name = {spec.student.name!r}: {near(spec.student.name, MODELS)}")
 
 
 def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = None) -> int:
@@ -27,7 +59,7 @@ def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = No
         raise UserError(f"the {who} doesn't take views [B, {size}, {size}, 3]: {error}") from error
 
 
-def check_outputs(student: Model, teachers: Sequence[Model], splits: Splits, spec: DistillSpec) -> None:
+def check_outputs(student: Model, others: Sequence[Model], splits: Splits, spec: DistillSpec) -> None:
     """Hold student and teachers against the data's classes and each other.
 
     Raises:
@@ -35,7 +67,7 @@ def check_outputs(student: Model, teachers: Sequence[Model], splits: Splits, spe
     """
     own = num_outputs(student, spec, "student")
     data_layer.check_classes(own, splits, "student")
-    for teacher, size in zip(teachers, spec.teacher_sizes, strict=True):
+    for teacher, size in zip(others, spec.teacher_sizes, strict=True):
         count = num_outputs(teacher, spec, "teacher", size)
         data_layer.check_classes(count, splits, "teacher")
         if count != own:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from experiments.config import recipe_spec
 from experiments.tracking.journal import default_root
 from framework.data.classes import order as class_order
 from framework.data.classes import permutation
@@ -80,7 +81,6 @@ def stored_names() -> list[str]:
 
 def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], None]) -> Path:
     """The teacher that a recipe makes: trained once, cached by the recipe's fingerprint, shared by all backends."""
-    from experiments.config import recipe_spec
     from experiments.distillation.distillation import NoRecorder
     from experiments.distillation.prepare import prepare
     from experiments.tracking.locks import FileLock
@@ -108,8 +108,6 @@ def trained(recipe: str, root: Path, options: RunOptions, tell: Callable[[str], 
 
 
 def _trained_folder(recipe: str, root: Path) -> Path:
-    from experiments.config import recipe_spec
-
     return root / "teachers" / f"{recipe}-{recipe_spec(recipe).fingerprint}"
 
 
@@ -130,7 +128,6 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
     """
     check_name(teacher.name)
     if teacher.name in TRAINED:
-        from experiments.config import recipe_spec
         from framework.data.offline import OFFLINE
 
         recipe = recipe_spec(TRAINED[teacher.name])

@@ -15,6 +15,7 @@ from sacred.commandline_options import cli_option
 from backends.base import Backend, Device
 from experiments import config as configs
 from experiments.distillation import teachers
+from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
 from experiments.tracking.journal import default_root
@@ -79,7 +80,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
         UserError: anything that the run itself would refuse before it looks at the data, or data of an unknown size.
     """
     backend, device, lacking = missing.engine(spec, options)
-    configs.check_functions(spec)
+    check_functions(spec)
     counts = count(spec.data, root / "cache")
     student, *others = models = _models(spec, counts)
     costs = student.cost, [teacher.cost for teacher in others]

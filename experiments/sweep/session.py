@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments import config as configs
 from experiments.distillation import resuming
+from experiments.distillation.checks import check_early
 from experiments.distillation.distillation import tell
 from experiments.distillation.prepare import Common, gather, num_logits
 from experiments.planning import estimates
@@ -61,7 +62,7 @@ class Session:
             tell(f"sweep {self.ledger.uid} is finished: there is nothing to do")
             return
         for entry in self.left:
-            configs.check_early(*configs.split(entry.point.config))
+            check_early(*configs.split(entry.point.config))
         with open_database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as destination:
             self.flag = f" {destination.flag}" if destination.flag else ""
             self._where = destination.describe()

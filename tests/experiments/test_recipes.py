@@ -15,6 +15,7 @@ from PIL import Image
 
 from experiments import config
 from experiments.distillation import teachers
+from experiments.distillation.checks import check_early
 from experiments.distillation.options import RunOptions
 from experiments.recipes import DEFAULT, DEFAULT_TEACHER, NOTES, RECIPES, paper
 from framework import data as data_layer
@@ -57,7 +58,7 @@ def test_a_recipe_is_a_spec(name: str) -> None:
 @pytest.mark.backend
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_all_names_of_a_recipe_exist(name: str, backend: str) -> None:
-    config.check_early(config.recipe_spec(name), RunOptions(backend=backend))
+    check_early(config.recipe_spec(name), RunOptions(backend=backend))
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import config
+from experiments.distillation.checks import check_early, check_functions
 from experiments.distillation.options import RunOptions
 from experiments.recipes import RECIPES, paper
 
@@ -29,12 +30,12 @@ def test_a_command_can_be_read(command: str) -> None:
 def test_the_students_of_all_commands_build_at_full_size(backend: str) -> None:
     """Those of 224 and 160 pixels and all kinds of MobileNet, of which only the shapes are made."""
     specs = [config.split(config.read(shlex.split(command)[1:])[0])[0] for command in COMMANDS]
-    config.check_early(specs[0], RunOptions(backend=backend))
+    check_early(specs[0], RunOptions(backend=backend))
     from framework.models import cost
 
     sizes = {}
     for spec in specs:
-        config.check_functions(spec)
+        check_functions(spec)
         key = (spec.student.name, json.dumps(spec.student.options), spec.views.size)
         if key not in sizes:
             sizes[key] = cost.of(cost.outline(spec.student.name, spec.student.options, 1000, spec.views.size))
