@@ -21,6 +21,7 @@ from typing import Any
 from experiments import config
 from experiments.distillation.distillation import Distillation, NoRecorder, tell
 from experiments.distillation.prepare import prepare
+from experiments.distillation.trained import train_missing
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import open_database
@@ -80,7 +81,9 @@ def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = N
         has other work tells the second more exactly.
     """
     spec, options = config.split(config.read(words)[0])
-    ready = prepare(spec, options, root=root or default_root())
+    root = root or default_root()
+    train_missing(spec, options, root)
+    ready = prepare(spec, options, root=root)
     bare = replace(ready, options=replace(options, log_every=ready.total_steps))
     first = ready.trainer.state()
     runs: dict[bool, list[Timed]] = {True: [], False: []}

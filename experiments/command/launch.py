@@ -26,6 +26,7 @@ from experiments.distillation import lineage, resuming
 from experiments.distillation.checks import check_early
 from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.prepare import prepare
+from experiments.distillation.trained import train_missing
 from experiments.planning.plan import add_command, timed_steps
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination, open_database
@@ -213,6 +214,7 @@ class _Run:
         return dict(plain(outcome.result))
 
     def _train(self) -> Outcome:
+        train_missing(self.spec, self.options, self.root, tell)
         self.ready = prepare(self.spec, self.options, root=self.root, tell=tell)
         self.ready.made_by = self.command
         if self.origin is not None:

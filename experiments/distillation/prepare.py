@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import backends
 from backends.base import Backend, Device
-from experiments.distillation import precision
+from experiments.distillation import precision, weights
 from experiments.distillation import teachers as stored_teachers
 from experiments.distillation.checks import check_outputs, num_outputs
 from experiments.distillation.distillation import Distillation
@@ -61,8 +61,7 @@ def gather(
     """Find data and teachers; arguments and errors as in `prepare`."""
     backend = backends.load(backends.choose(options.backend))
     splits = splits or _load(spec, root, tell)
-    # A teacher may have to be trained first, with a precision of its own: the process is configured after that.
-    folders = [None if teacher else stored_teachers.find(each, root, options, tell) for each in spec.teachers]
+    folders = [None if teacher else stored_teachers.find(each.name, root) for each in spec.teachers]
     place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
     device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
     models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
@@ -88,6 +87,8 @@ def prepare(
 ) -> Distillation:
     """Find data and teachers, build the models, compile the trainer.
 
+    What `trained.train_missing` would train is there already.
+
     Args:
         spec: the distillation.
         options: how to run it.
@@ -106,13 +107,13 @@ def prepare(
     spec = replace(spec, teachers=common.teachers)
     num_classes = num_logits(common, spec)
     if student is not None:
-        given = {"model": student.name, "sha256": stored_teachers.digest(student)}
+        given = {"model": student.name, "sha256": weights.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
         student = _built(spec, options, num_classes, root)
     check_outputs(student, models, splits, spec)
-    weights = stored_teachers.weights_hashes(spec, root)
-    spec = stored_teachers.to_be_stored(spec, weights)
+    hashes = weights.hashes(spec, root)
+    spec = weights.to_be_stored(spec, hashes)
     total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
     trainer = backend.compile(
         spec,
@@ -124,7 +125,7 @@ def prepare(
         grad_accum_steps=options.grad_accum_steps,
     )
     arithmetic = {"tf32": options.tf32, "deterministic": options.deterministic}
-    found = {"teachers": common.found, "weights": weights} | arithmetic
+    found = {"teachers": common.found, "weights": hashes} | arithmetic
     environment = _environment(backend, device, splits) | found
     ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
     return Distillation(*ready, root / "cache")
@@ -152,7 +153,7 @@ def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec, root: P
     seed = spec.seed if spec.init_seed is None else spec.init_seed
     built = catalog.build(model.name, model.options, num_classes, spec.views.size, seed)
     if model.weights is not None:
-        stored_teachers.fill(built, stored_teachers.located(model.weights, root), num_classes, model.dont_load)
+        weights.fill(built, weights.located(model.weights, root), num_classes, model.dont_load)
     return built
 
 
@@ -188,7 +189,7 @@ def _identified(
     hashes: list[dict[str, Any]] = []
     for each, folder, model in zip(spec.teachers, folders, models, strict=True):
         card = stored.load_card(folder) if folder else None
-        sha256 = card.sha256 if card else stored_teachers.digest(model)
+        sha256 = card.sha256 if card else weights.digest(model)
         fingerprint = (card.fingerprint if card else "") or sha256[:16]
         normalize = each.normalize or (card.normalize if card else None)
         name = GIVEN if given else each.name

@@ -12,6 +12,8 @@ from experiments.distillation import resuming
 from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import prepare
+from experiments.distillation.trained import train_missing
+from experiments.tracking.journal import default_root
 from framework.data.quiet import quiet as silently
 from framework.loop.stop import Stop
 from framework.protocols import Recorder
@@ -63,6 +65,8 @@ def distill(
             spec = replace(spec, data=replace(spec.data, name=name))
         origin = resuming.load(Path(resume)) if resume is not None else None
         chosen = RunOptions(**options, resume=None if resume is None else str(resume))
+        if teacher is None:
+            train_missing(spec, chosen, default_root())
         ready = prepare(spec, chosen, student=student, teacher=teacher)
         if origin is not None:
             resuming.go_on(ready, origin, chosen.resume_anyway)

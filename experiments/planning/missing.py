@@ -10,6 +10,7 @@ import backends
 from backends.base import Backend, Device
 from experiments.distillation import teachers
 from experiments.distillation.options import RunOptions
+from experiments.distillation.weights import folder as weights_folder
 from framework.data.catalog import CATALOG
 from framework.data.counts import Counts
 from framework.data.origins import is_hub
@@ -82,7 +83,7 @@ def _data(name: str) -> Iterator[str]:
 
 
 def _weights(weights: str, root: Path) -> Iterator[str]:
-    folder = teachers.weights_folder(root)
+    folder = weights_folder(root)
     if download.is_url(weights):
         if not download.is_here(weights, folder):
             yield f"weights {download.public(weights)}: not in {folder}, they are downloaded"

@@ -12,6 +12,7 @@ from experiments.distillation import resuming
 from experiments.distillation.checks import check_early
 from experiments.distillation.distillation import tell
 from experiments.distillation.prepare import Common, gather, num_logits
+from experiments.distillation.trained import train_missing
 from experiments.planning import estimates
 from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
@@ -75,6 +76,7 @@ class Session:
 
     def _group(self, entries: Sequence[Entry], destination: Destination) -> None:
         spec, options = configs.split(entries[0].point.config)
+        train_missing(spec, options, self.ledger.root, tell)
         common = gather(spec, options, self.ledger.root, tell=tell)
         self.has_labels = self.has_labels and common.splits.classes is not None
         memories = self._memories(entries, common)

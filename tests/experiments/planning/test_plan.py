@@ -10,7 +10,7 @@ import pytest
 
 from experiments import config
 from experiments.distillation.options import RunOptions
-from experiments.distillation.teachers import located
+from experiments.distillation.weights import located
 from experiments.planning import estimates, plan
 from framework.errors import UserError
 from framework.files.checkpoints import write_arrays

@@ -1,0 +1,59 @@
+"""Teachers that are trained when they are first asked for: before the run that they teach is prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments.config import recipe_spec
+from experiments.distillation.distillation import NoRecorder
+from experiments.distillation.options import RunOptions
+from experiments.distillation.prepare import prepare
+from experiments.distillation.teachers import TRAINED, trained_folder
+from experiments.tracking.locks import FileLock
+from framework.files import stored
+from framework.spec import DistillSpec
+
+_PATIENCE = 3600.0
+
+
+def train_missing(
+    spec: DistillSpec, options: RunOptions, root: Path, tell: Callable[[str], None] = lambda line: None
+) -> None:
+    """Train the teachers of a spec that are trained here and are not yet: once, for all backends.
+
+    It leaves the process configured for that training: call it before `prepare`, which configures it for the spec.
+
+    Args:
+        spec: the distillation.
+        options: how a missing teacher is trained.
+        root: the folder for caches.
+        tell: takes one-line remarks.
+    """
+    for teacher in spec.teachers:
+        if teacher.name in TRAINED:
+            _train_once(TRAINED[teacher.name], trained_folder(teacher.name, root), options, root, tell)
+
+
+def _train_once(recipe: str, folder: Path, options: RunOptions, root: Path, tell: Callable[[str], None]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    if not lock.acquire():
+        tell(f"waiting for another process that trains the teacher {recipe!r}")
+        if not lock.acquire(timeout=_PATIENCE):
+            raise TimeoutError(f"another process has been training {folder} for {_PATIENCE:.0f} s")
+    try:
+        if not stored.is_stored(folder):
+            tell(f"training the teacher {recipe!r}, once")
+            _train(recipe, folder, options, root)
+    finally:
+        lock.release()
+
+
+def _train(recipe: str, folder: Path, options: RunOptions, root: Path) -> None:
+    ready = prepare(recipe_spec(recipe), options, root=root)
+    ready.made_by = f"python -m experiments.teacher with {recipe}"
+    outcome = ready.run(NoRecorder(), None)
+    if outcome.error is not None:
+        raise outcome.error
+    ready.store_student(folder, outcome)

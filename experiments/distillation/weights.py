@@ -1,0 +1,117 @@
+"""Files of weights: where they are, what identifies them, and the models that are filled with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from experiments.tracking.journal import default_root
+from framework.errors import UserError
+from framework.files import download, stored
+from framework.files.checkpoints import DamagedFile, read_arrays
+from framework.protocols import Array
+from framework.spec import DistillSpec, ModelSpec, TeacherSpec
+
+if TYPE_CHECKING:
+    from keras import Model
+
+Model_ = TypeVar("Model_", ModelSpec, TeacherSpec)
+
+
+def digest(model: Model) -> str:
+    """The SHA-256 of a model's parameters and their names, in hexadecimal digits."""
+    import keras
+
+    from framework.models.initial import parameters
+
+    sha256 = hashlib.sha256()
+    for name, variable in parameters(model).items():
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        sha256.update(f"{name} {array.dtype} {variable.shape}".encode() + array.tobytes())
+    return sha256.hexdigest()
+
+
+def located(weights: str, root: Path | None = None) -> Path:
+    """Where a model's `weights` are: the path itself, or the copy of what a URL names, fetched when first asked for.
+
+    Raises:
+        UserError: it can't be fetched, or is another file than the one expected.
+    """
+    if not download.is_url(weights):
+        return Path(weights).expanduser()
+    return download.fetch(weights, folder(root)).path
+
+
+def folder(root: Path | None) -> Path:
+    """Where downloaded weights are kept."""
+    return (root or default_root()) / "cache" / "weights"
+
+
+def hashes(spec: DistillSpec, root: Path | None = None) -> dict[str, dict[str, str]]:
+    """Each model's `weights` with their SHA-256, by `"student"` and `"teacher0"`; what has none is left out."""
+    models = {"student": spec.student, **{f"teacher{place}": each for place, each in enumerate(spec.teachers)}}
+    found = {}
+    for who, model in models.items():
+        if model.weights is not None:
+            path = located(model.weights, root)
+            source = download.public(model.weights) if download.is_url(model.weights) else model.weights
+            found[who] = {"source": source, "sha256": stored.sha256(_file(path))}
+    return found
+
+
+def to_be_stored(spec: DistillSpec, known: Mapping[str, Mapping[str, str]]) -> DistillSpec:
+    """The spec with addresses of weights that may be written down; `known` as `hashes` gives them."""
+
+    def public(who: str, model: Model_) -> Model_:
+        if model.weights is None or not download.is_url(model.weights):
+            return model
+        return replace(model, weights=download.to_be_stored(model.weights, known[who]["sha256"]))
+
+    teachers = tuple(public(f"teacher{place}", each) for place, each in enumerate(spec.teachers))
+    return spec.replace(student=public("student", spec.student), teachers=teachers)
+
+
+def _file(path: Path) -> Path:
+    return path / stored.WEIGHTS if path.is_dir() else path
+
+
+def fill(model: Model, path: Path, num_classes: int | None, dont_load: Sequence[str] = ()) -> None:
+    """Assign a stored model's weights.
+
+    Args:
+        model: a built Keras model.
+        path: a stored model's folder, or a `.safetensors` or `.npz` file; its head is `head/...`.
+        num_classes: of `model`, whose head keeps its own values where the file's has another number; None takes all
+            or nothing, as for a teacher, who can't teach with a head that was never trained.
+        dont_load: regular expressions of names that keep the values they have.
+
+    Raises:
+        UserError: nothing readable is there, or names and shapes don't fit.
+    """
+    from framework.models.initial import assign
+
+    arrays = stored.load_weights(path, stored.load_card(path)) if stored.is_stored(path) else _arrays(path)
+    head = arrays.get("head/bias")
+    other = head is not None and num_classes is not None and head.shape != (num_classes,)
+    try:
+        assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
+    except UserError as error:
+        raise UserError(f"weights {str(path)!r}: {error}") from error
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise UserError(f"weights: there is no stored model and no file at {path}")
+    if path.suffix == ".npz":
+        from framework.models.weights import read
+
+        return read(path)
+    try:
+        return read_arrays(path)[0]
+    except DamagedFile as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,95 @@
+"""Files of weights: what fits and what is refused, where they come from, and what identifies them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.distillation import teachers, weights
+from framework.data.source import Splits
+from framework.errors import UserError
+from framework.files import stored
+from framework.files.checkpoints import write_arrays
+from framework.spec import DistillSpec
+from tests.experiments.distillation.small import CARD, build, values_of
+
+pytestmark = pytest.mark.backend
+
+
+def test_the_digest_is_of_names_and_values() -> None:
+    assert weights.digest(build()) == weights.digest(build())
+    assert len({weights.digest(each) for each in (build(), build(3), build(seed=1))}) == 3
+
+
+def test_fill_takes_all_but_a_head_of_other_classes(tmp_path: Path) -> None:
+    arrays = values_of(build(seed=1))
+    stored.save(tmp_path / "folder", CARD, arrays)
+    write_arrays(tmp_path / "file.safetensors", arrays, {})
+    for path in (tmp_path / "folder", tmp_path / "file.safetensors"):
+        same, other = build(), build(5)
+        head = values_of(other)["head/kernel"]
+        weights.fill(same, path, 2)
+        weights.fill(other, path, 5)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(values_of(same)[name], array)
+            if not name.startswith("head/"):
+                np.testing.assert_array_equal(values_of(other)[name], array)
+        np.testing.assert_array_equal(values_of(other)["head/kernel"], head)
+
+
+def test_fill_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no stored model and no file at"):
+        weights.fill(build(), tmp_path / "nowhere", 2)
+    (tmp_path / "a.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="damaged"):
+        weights.fill(build(), tmp_path / "a.safetensors", 2)
+    write_arrays(tmp_path / "b.safetensors", {"conv/kernel": np.zeros(3)}, {})
+    with pytest.raises(UserError, match=r"b\.safetensors.*don't fit model"):
+        weights.fill(build(), tmp_path / "b.safetensors", 2)
+    np.savez(tmp_path / "c.npz", x=np.zeros(3))
+    with pytest.raises(UserError, match=r"c\.npz"):
+        weights.fill(build(), tmp_path / "c.npz", 2)
+
+
+def test_a_teacher_takes_no_head_of_other_classes(tmp_path: Path) -> None:
+    """A student's head may start anew, a teacher's would teach nothing."""
+    write_arrays(tmp_path / "a.safetensors", values_of(build(num_classes=3)), {})
+    weights.fill(build(num_classes=2), tmp_path / "a.safetensors", 2)
+    with pytest.raises(UserError, match=r"head/(bias|kernel) is \(.*2.*\), the array is \(.*3.*\)"):
+        weights.fill(build(num_classes=2), tmp_path / "a.safetensors", None)
+
+
+def test_dont_load_keeps_what_the_seed_drew(tmp_path: Path) -> None:
+    arrays = values_of(build(seed=1))
+    write_arrays(tmp_path / "a.safetensors", {name: a for name, a in arrays.items() if "norm" not in name}, {})
+    model, drawn = build(), values_of(build())
+    with pytest.raises(UserError, match=r"2 missing, e\.g\. stage1/norm1/scale.*dont_load=\[regex\] excludes some"):
+        weights.fill(model, tmp_path / "a.safetensors", 2)
+    weights.fill(model, tmp_path / "a.safetensors", 2, [".*/norm1/.*", "head/kernel"])
+    for name, array in values_of(model).items():
+        kept = "norm1" in name or name == "head/kernel"
+        np.testing.assert_array_equal(array, (drawn if kept else arrays)[name])
+
+
+def test_weights_come_from_an_address(tmp_path: Path, address: str) -> None:
+    from experiments.distillation.prepare import build_student
+
+    arrays = values_of(build(seed=3))
+    np.savez(tmp_path / "served" / "w.npz", **arrays)
+    url, sha256 = f"{address}/w.npz", stored.sha256(tmp_path / "served" / "w.npz")
+    own = {"name": "convnet", "options": {"widths": [4]}, "weights": url}
+    given = DistillSpec.from_dict({"teachers": [own], "student": own, "views": {"size": 8}})
+    source: Any = SimpleNamespace()
+    splits = Splits(source, None, None, ("a", "b"), "mine", "0")
+    (teacher,) = teachers.build_all(given, [None], splits, tmp_path)
+    (tmp_path / "served" / "w.npz").unlink()
+    student = build_student(given.student, 2, given, tmp_path)
+    for model in (teacher, student):
+        np.testing.assert_array_equal(values_of(model)["head/kernel"], arrays["head/kernel"])
+    record = {"source": url, "sha256": sha256}
+    assert weights.hashes(given, tmp_path) == {"student": record, "teacher0": record}
+    assert (tmp_path / "cache" / "weights").is_dir()
