@@ -102,7 +102,7 @@ def whole(bench: Bench) -> Run:
             return timed(loader.batches(start, start + steps), waited)
 
         # As many logged losses as a run of the recipe's length has.
-        outcome = Loop(trainer, batches, evaluator, recorder, Cadence(trainer.steps_done + steps, 8)).run()
+        outcome = Loop(trainer, batches, evaluator, recorder, Cadence(trainer.steps_done + steps, log_every=8)).run()
         if outcome.error is not None:
             raise outcome.error
         return {"seconds": outcome.result["seconds"], "waited": sum(waited[1:])}

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import backends
-from experiments.distillation import teachers
 from experiments.distillation.options import RunOptions
+from experiments.distillation.teachers import Teacher, check_name
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError, near
@@ -25,7 +25,7 @@ def check_early(spec: DistillSpec, options: RunOptions) -> None:
     """
     backends.load(backends.choose(options.backend))
     for teacher in spec.teachers:
-        teachers.check_name(teacher.name)
+        check_name(teacher.name)
     check_functions(spec)
 
 
@@ -59,7 +59,7 @@ def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = No
         raise UserError(f"the {who} doesn't take views [B, {size}, {size}, 3]: {error}") from error
 
 
-def check_outputs(student: Model, others: Sequence[Model], splits: Splits, spec: DistillSpec) -> None:
+def check_outputs(student: Model, teachers: Sequence[Teacher], splits: Splits, spec: DistillSpec) -> None:
     """Hold student and teachers against the data's classes and each other.
 
     Raises:
@@ -67,8 +67,8 @@ def check_outputs(student: Model, others: Sequence[Model], splits: Splits, spec:
     """
     own = num_outputs(student, spec, "student")
     data_layer.check_classes(own, splits, "student")
-    for teacher, size in zip(others, spec.teacher_sizes, strict=True):
-        count = num_outputs(teacher, spec, "teacher", size)
+    for teacher in teachers:
+        count = num_outputs(teacher.model, spec, "teacher", teacher.size)
         data_layer.check_classes(count, splits, "teacher")
         if count != own:
             raise UserError(f"the teacher has {count} outputs and the student {own}")

@@ -154,19 +154,19 @@ class Distillation:
     ) -> Loop:
         best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
         return Loop(
-            self.trainer,
-            self.batches or self.loader.batches,
-            self.evaluator,
-            recorder,
-            self._cadence(),
-            self._checkpoints(folder) if folder else None,
-            self._metadata(),
-            progress,
-            stop,
-            Best.by(best, self.origin.metadata.get("best") if self.origin else None),
-            warn,
-            self.explain,
-            self.options.on_nan,
+            trainer=self.trainer,
+            batches=self.batches or self.loader.batches,
+            evaluator=self.evaluator,
+            recorder=recorder,
+            cadence=self._cadence(),
+            checkpoints=self._checkpoints(folder) if folder else None,
+            metadata=self._metadata(),
+            progress=progress,
+            stop=stop,
+            best=Best.by(best, self.origin.metadata.get("best") if self.origin else None),
+            warn=warn,
+            explain=self.explain,
+            on_nan=self.options.on_nan,
         )
 
     @cached_property
@@ -184,11 +184,11 @@ class Distillation:
         steps = [options.checkpoint_steps, max(1, round(epochs * epoch)) if epochs else None]
         return Cadence(
             self.total_steps,
-            options.log_every,
-            self.spec.evaluation.num_times,
-            options.checkpoint_minutes,
-            min(filter(None, steps), default=None),
-            options.keep_every,
+            log_every=options.log_every,
+            num_evaluations=self.spec.evaluation.num_times,
+            checkpoint_minutes=options.checkpoint_minutes,
+            checkpoint_steps=min(filter(None, steps), default=None),
+            keep_every=options.keep_every,
         )
 
     def _checkpoints(self, folder: Path) -> Checkpoints:

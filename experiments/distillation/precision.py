@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.distillation import teachers
+from experiments.distillation.teachers import Teacher, build
 from framework.data.source import Splits
 from framework.spec import DistillSpec
 
@@ -17,42 +17,38 @@ if TYPE_CHECKING:
     from keras import Model
 
 
-def agreements(
-    spec: DistillSpec,
-    models: Sequence[Model],
-    folders: Sequence[Path | None],
-    splits: Splits,
-    root: Path,
-    tell: Callable[[str], None] = lambda line: None,
-) -> list[dict[str, float]]:
-    """For each teacher with a precision of its own, what that changes on the validation split (else on the training's).
+def compared(
+    spec: DistillSpec, found: Sequence[Teacher], splits: Splits, root: Path, tell: Callable[[str], None]
+) -> tuple[Teacher, ...]:
+    """The teachers with their `agreement`: what a precision of their own changes on the validation split.
+
+    Without such a split it is measured on the training's.
 
     Args:
         spec: the distillation.
-        models: its teachers, as they teach.
-        folders: where they are stored.
+        found: its teachers, as they teach.
         splits: the data.
         root: the folder of caches.
         tell: takes a line on each.
 
     Returns:
-        For each teacher `agreement@1` in [0, 1] and the mean `kl` of the two softmaxes at temperature 1; {} for one
+        The same with `agreement@1` in [0, 1] and the mean `kl` of the two softmaxes at temperature 1; {} for one
         that computes as the run does.
     """
-    found: list[dict[str, float]] = []
-    for place, (teacher, model) in enumerate(zip(spec.teachers, models, strict=True)):
-        if teacher.precision in (None, spec.precision):
-            found.append({})
-            continue
-        alone = replace(
-            spec,
-            teachers=(replace(teacher, precision=None),),
-            views=replace(spec.views, teacher_size=spec.teacher_sizes[place]),
-        )
-        [twin] = teachers.build_all(alone, [folders[place]], splits, root)
-        found.append(_compared(model, twin, alone, splits))
-        numbers = f"agreement@1 {found[-1]['agreement@1']:.2%}, KL {found[-1]['kl']:.2g}"
-        tell(f"the teacher {teacher.name!r} in {teacher.precision}, against itself in {spec.precision}: {numbers}")
+    return tuple(replace(each, agreement=_agreement(spec, each, splits, root, tell)) for each in found)
+
+
+def _agreement(
+    spec: DistillSpec, teacher: Teacher, splits: Splits, root: Path, tell: Callable[[str], None]
+) -> dict[str, float]:
+    if teacher.spec.precision in (None, spec.precision):
+        return {}
+    exact = replace(teacher.spec, precision=None)
+    twin = build(exact, teacher.size, teacher.folder, spec.seed, splits, root)
+    views = replace(spec.views, teacher_size=teacher.size)
+    found = _compared(teacher.model, twin, replace(spec, teachers=(exact,), views=views), splits)
+    numbers = f"agreement@1 {found['agreement@1']:.2%}, KL {found['kl']:.2g}"
+    tell(f"the teacher {exact.name!r} in {teacher.spec.precision}, against itself in {spec.precision}: {numbers}")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import backends
 from backends.base import Backend, Device
-from experiments.distillation import precision, weights
-from experiments.distillation import teachers as stored_teachers
+from experiments.distillation import precision, teachers, weights
 from experiments.distillation.checks import check_outputs, num_outputs
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.options import RunOptions
 from experiments.distillation.resuming import GIVEN
+from experiments.distillation.teachers import Teacher
 from experiments.tracking.journal import default_root
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError
-from framework.files import stored
-from framework.spec import DistillSpec, ModelSpec, TeacherSpec
+from framework.spec import DistillSpec, ModelSpec
 from framework.spec.teachings import resolve
 
 if TYPE_CHECKING:
@@ -37,17 +36,13 @@ class Common:
     Attributes:
         backend, device: the engine, configured.
         splits: the data.
-        models: the teachers.
-        teachers: their specs, with what identifies them filled in.
-        found: their fingerprints and SHA-256, and how one of reduced precision agrees with itself.
+        teachers: all of them, in the spec's order.
     """
 
     backend: Backend
     device: Device
     splits: Splits
-    models: list[Model]
-    teachers: tuple[TeacherSpec, ...]
-    found: list[dict[str, Any]]
+    teachers: tuple[Teacher, ...]
 
 
 def gather(
@@ -61,17 +56,12 @@ def gather(
     """Find data and teachers; arguments and errors as in `prepare`."""
     backend = backends.load(backends.choose(options.backend))
     splits = splits or _load(spec, root, tell)
-    folders = [None if teacher else stored_teachers.find(each.name, root) for each in spec.teachers]
     place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
     device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
-    models = [teacher] if teacher else stored_teachers.build_all(spec, folders, splits, root)
-    filled, found = _identified(spec, folders, models, bool(teacher))
-    if any(each.precision for each in spec.teachers):
-        if teacher is not None:
-            raise UserError("teacher.precision: a model that is handed over computes as it was built")
-        agreements = precision.agreements(filled, models, folders, splits, root, tell)
-        found = [each | {"agreement": other} for each, other in zip(found, agreements, strict=True)]
-    return Common(backend, device, splits, models, filled.teachers, found)
+    found = (teachers.handed_over(spec, teacher),) if teacher else teachers.load(spec, splits, root)
+    if any(each.spec.precision for each in found):
+        found = precision.compared(spec, found, splits, root, tell)
+    return Common(backend, device, splits, found)
 
 
 def prepare(
@@ -103,39 +93,46 @@ def prepare(
     """
     root = root or default_root()
     common = common or gather(spec, options, root, teacher, splits, tell)
-    backend, device, splits, models = common.backend, common.device, common.splits, common.models
-    spec = replace(spec, teachers=common.teachers)
+    spec = replace(spec, teachers=tuple(each.spec for each in common.teachers))
     num_classes = num_logits(common, spec)
     if student is not None:
         given = {"model": student.name, "sha256": weights.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
         student = _built(spec, options, num_classes, root)
-    check_outputs(student, models, splits, spec)
+    check_outputs(student, common.teachers, common.splits, spec)
     hashes = weights.hashes(spec, root)
     spec = weights.to_be_stored(spec, hashes)
-    total_steps = spec.duration.steps(splits.train.num_examples, spec.batch_size)
-    trainer = backend.compile(
-        spec,
-        student,
-        models,
+    total_steps = spec.duration.steps(common.splits.train.num_examples, spec.batch_size)
+    return Distillation(
+        spec=spec,
+        options=options,
+        backend=common.backend,
+        device=common.device,
+        splits=common.splits,
+        student=student,
+        num_classes=num_classes,
+        trainer=common.backend.compile(
+            spec,
+            student,
+            [each.model for each in common.teachers],
+            total_steps=total_steps,
+            device=common.device,
+            jit=options.compile,
+            grad_accum_steps=options.grad_accum_steps,
+        ),
         total_steps=total_steps,
-        device=device,
-        jit=options.compile,
-        grad_accum_steps=options.grad_accum_steps,
+        environment=_environment(common, options, hashes),
+        cache=root / "cache",
     )
-    arithmetic = {"tf32": options.tf32, "deterministic": options.deterministic}
-    found = {"teachers": common.found, "weights": hashes} | arithmetic
-    environment = _environment(backend, device, splits) | found
-    ready = (spec, options, backend, device, splits, student, num_classes, trainer, total_steps, environment)
-    return Distillation(*ready, root / "cache")
 
 
 def num_logits(common: Common, spec: DistillSpec) -> int:
     """How many logits a student has: the data's classes, else the teacher's outputs."""
     if common.splits.classes:
         return len(common.splits.classes)
-    return num_outputs(common.models[0], spec, "teacher", spec.teacher_sizes[0])
+    first = common.teachers[0]
+    return num_outputs(first.model, spec, "teacher", first.size)
 
 
 def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path) -> Model:
@@ -179,26 +176,8 @@ def _hints(spec: DistillSpec) -> list[str]:
     return hints
 
 
-def _identified(
-    spec: DistillSpec, folders: Sequence[Path | None], models: Sequence[Model], given: bool
-) -> tuple[DistillSpec, list[dict[str, Any]]]:
-    """The spec with each teacher's fingerprint (of what made it, else of its weights), and their hashes."""
-    if len(models) != len(spec.teachers):
-        raise UserError(f"teaching = {spec.teaching!r}: expected {len(spec.teachers)} teachers, received {len(models)}")
-    filled: list[TeacherSpec] = []
-    hashes: list[dict[str, Any]] = []
-    for each, folder, model in zip(spec.teachers, folders, models, strict=True):
-        card = stored.load_card(folder) if folder else None
-        sha256 = card.sha256 if card else weights.digest(model)
-        fingerprint = (card.fingerprint if card else "") or sha256[:16]
-        normalize = each.normalize or (card.normalize if card else None)
-        name = GIVEN if given else each.name
-        filled.append(replace(each, name=name, fingerprint=fingerprint, normalize=normalize))
-        hashes.append({"sha256": sha256, "fingerprint": fingerprint})
-    return replace(spec, teachers=tuple(filled)), hashes
-
-
-def _environment(backend: Backend, device: Device, splits: Splits) -> dict[str, Any]:
+def _environment(common: Common, options: RunOptions, hashes: Mapping[str, Any]) -> dict[str, Any]:
+    backend, device = common.backend, common.device
     versions = {"python": platform.python_version(), "numpy": metadata.version("numpy"), **backend.versions()}
     return {
         "backend": backend.name,
@@ -206,5 +185,9 @@ def _environment(backend: Backend, device: Device, splits: Splits) -> dict[str, 
         "device": device.description,
         "device_name": device.name,
         "threads": device.threads,
-        "data_fingerprint": splits.fingerprint,
+        "data_fingerprint": common.splits.fingerprint,
+        "teachers": [each.identity() for each in common.teachers],
+        "weights": hashes,
+        "tf32": options.tf32,
+        "deterministic": options.deterministic,
     }

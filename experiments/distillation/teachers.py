@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.config import recipe_spec
 from experiments.distillation import weights
+from experiments.distillation.resuming import GIVEN
+from experiments.tracking.journal import default_root
 from framework.data.classes import order as class_order
 from framework.data.classes import permutation
 from framework.data.source import Splits
@@ -24,6 +27,32 @@ SHIPPED = Path(__file__).parents[1] / "stored"
 TRAINED = {"digits": "digits_teacher"}
 # What `teacher.classes` says where the outputs are the data's classes in the data's order, whatever their names.
 DATA_ORDER = "data"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher that is ready to teach.
+
+    Attributes:
+        spec: with its fingerprint and its input range filled in.
+        size: pixels of its views.
+        folder: where it is stored; None for one that was built or handed over.
+        model: the Keras model.
+        sha256: of its weights.
+        agreement: in reduced precision, how well it agrees with itself in the run's; None where that was not asked.
+    """
+
+    spec: TeacherSpec
+    size: int
+    folder: Path | None
+    model: Model
+    sha256: str
+    agreement: Mapping[str, float] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What a run writes down of it, as plain values."""
+        found: dict[str, Any] = {"sha256": self.sha256, "fingerprint": self.spec.fingerprint}
+        return found if self.agreement is None else found | {"agreement": dict(self.agreement)}
 
 
 def find(name: str, root: Path) -> Path | None:
@@ -103,25 +132,69 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
     return teacher, logits
 
 
-def build_all(
-    spec: DistillSpec, folders: Sequence[Path | None], splits: Splits, root: Path | None = None
-) -> list[Model]:
-    """Build the teachers with their weights; `root` is the folder for caches, by default where runs go.
+def load(spec: DistillSpec, splits: Splits, root: Path | None = None) -> tuple[Teacher, ...]:
+    """Find and build a spec's teachers, each for its own views; `root` is the folder for caches.
 
     Raises:
-        UserError: a teacher without weights, or one whose classes are not the data's.
+        UserError: a name that can be no teacher, a teacher without weights, or one whose classes are not the data's.
     """
-    models = []
-    for teacher, folder, size in zip(spec.teachers, folders, spec.teacher_sizes, strict=True):
-        with arithmetic(teacher.precision):
-            models.append(
-                _stored(folder, teacher, splits, size) if folder else _built(teacher, spec, splits, size, root)
-            )
-    return models
+    return tuple(
+        _loaded(teacher, size, spec.seed, splits, root or default_root())
+        for teacher, size in zip(spec.teachers, spec.teacher_sizes, strict=True)
+    )
+
+
+def handed_over(spec: DistillSpec, model: Model) -> Teacher:
+    """A built model as the only teacher of a spec.
+
+    Raises:
+        UserError: the spec has none or several, or wants it in a precision of its own.
+    """
+    if len(spec.teachers) != 1:
+        raise UserError(f"teaching = {spec.teaching!r}: expected {len(spec.teachers)} teachers, received 1")
+    if spec.teachers[0].precision:
+        raise UserError("teacher.precision: a model that is handed over computes as it was built")
+    return _identified(replace(spec.teachers[0], name=GIVEN), spec.teacher_sizes[0], None, model)
+
+
+def _loaded(teacher: TeacherSpec, size: int, seed: int, splits: Splits, root: Path) -> Teacher:
+    folder = find(teacher.name, root)
+    return _identified(teacher, size, folder, build(teacher, size, folder, seed, splits, root))
+
+
+def _identified(teacher: TeacherSpec, size: int, folder: Path | None, model: Model) -> Teacher:
+    """The fingerprint is that of what made it, where its card knows, else of its weights."""
+    card = stored.load_card(folder) if folder else None
+    sha256 = card.sha256 if card else weights.digest(model)
+    fingerprint = (card.fingerprint if card else "") or sha256[:16]
+    normalize = teacher.normalize or (card.normalize if card else None)
+    return Teacher(replace(teacher, fingerprint=fingerprint, normalize=normalize), size, folder, model, sha256)
+
+
+def build(
+    teacher: TeacherSpec, size: int, folder: Path | None, seed: int, splits: Splits, root: Path | None = None
+) -> Model:
+    """Build a teacher with its weights.
+
+    Args:
+        teacher: its spec.
+        size: pixels of its views.
+        folder: where it is stored; None builds the model of that name.
+        seed: of the parameters that no file gives.
+        splits: the data, in whose order it gives its classes.
+        root: the folder for caches, by default where runs go.
+
+    Raises:
+        UserError: as in `load`.
+    """
+    with _arithmetic(teacher.precision):
+        if folder:
+            return _stored(teacher, size, folder, splits)
+        return _built(teacher, size, seed, splits, root)
 
 
 @contextmanager
-def arithmetic(precision: str | None) -> Iterator[None]:
+def _arithmetic(precision: str | None) -> Iterator[None]:
     """Models that are built within it compute in `precision`; None leaves it as it is."""
     import keras
 
@@ -148,7 +221,7 @@ def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[s
     return [(name,) for name in names] if names else None
 
 
-def _stored(folder: Path, teacher: TeacherSpec, splits: Splits, size: int) -> Model:
+def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Splits) -> Model:
     from framework.models import catalog
     from framework.models.initial import assign
 
@@ -177,7 +250,7 @@ def _reordered(model: Model, order: list[int] | None, image_size: int) -> Model:
     return reordered
 
 
-def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int, root: Path | None) -> Model:
+def _built(teacher: TeacherSpec, size: int, seed: int, splits: Splits, root: Path | None) -> Model:
     from framework.models import catalog
 
     if teacher.weights is None and catalog.is_untrained(teacher.name, teacher.options):
@@ -191,7 +264,7 @@ def _built(teacher: TeacherSpec, spec: DistillSpec, splits: Splits, size: int, r
         raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
     order = _order(names, splits)
     filled = teacher.weights is not None and not teacher.dont_load
-    model = catalog.build(teacher.name, teacher.options, len(classes), size, None if filled else spec.seed)
+    model = catalog.build(teacher.name, teacher.options, len(classes), size, None if filled else seed)
     if teacher.weights is not None:
         weights.fill(model, weights.located(teacher.weights, root), None, teacher.dont_load)
     return _reordered(model, order, size)

@@ -92,7 +92,7 @@ class Session:
         # It imports Keras, which needs the backend to be loaded.
         from framework.models import cost
 
-        teachers = [cost.of(model) for model in common.models]
+        teachers = [cost.of(teacher.model) for teacher in common.teachers]
         memories = []
         for spec in (entry.point.spec for entry in entries):
             model = cost.outline(spec.student.name, spec.student.options, num_logits(common, spec), spec.views.size)

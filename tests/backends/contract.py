@@ -52,7 +52,7 @@ def teaches_when_stored(tiny: Tiny, spec: DistillSpec, weights: Mapping[str, Arr
     stored.save(folder, card, weights)
     again = spec.replace(teachers=(TeacherSpec(name=str(folder)),))
     known: Any = Splits(None, None, None, NAMES, "mine", "0")  # type: ignore[arg-type]
-    (teacher,) = teachers.build_all(again, [folder], known)
+    teacher = teachers.load(again, known)[0].model
     trainer = tiny.backend.compile(
         again, tiny.model(spec.student, seed=5), [teacher], total_steps=10, device=tiny.device
     )

@@ -85,7 +85,7 @@ def distil(path: Path, name: str) -> dict[str, Any]:
     spec = DistillSpec.from_dict({"student": student, "teachers": [r152x2], "views": views, "batch_size": BATCH})
     marks = [("start", time.perf_counter())]
     classes: Any = type("Splits", (), {"classes": tuple(map(str, range(CLASSES))), "name": "random"})
-    models = teachers.build_all(spec, [None], classes)
+    models = [teacher.model for teacher in teachers.load(spec, classes)]
     marks.append(("teacher", time.perf_counter()))
     built = build_student(spec.student, CLASSES, spec)
     trainer = backend.compile(spec, built, models, total_steps=STEPS, device=device)

@@ -65,11 +65,15 @@ def spec(**teacher: Any) -> DistillSpec:
     return DistillSpec.from_dict({"teachers": [teacher], "views": {"size": 8}})
 
 
+def models(of: DistillSpec, known: Splits) -> list[Any]:
+    return [teacher.model for teacher in teachers.load(of, known)]
+
+
 def test_a_stored_teacher_comes_with_its_weights_of(tmp_path: Path) -> None:
     arrays = values_of(build(seed=3))
     stored.save(tmp_path / "own", CARD, arrays)
     for known in (splits("a", "b"), splits()):
-        (model,) = teachers.build_all(spec(name="own"), [tmp_path / "own"], known)
+        (model,) = models(spec(name="own"), known)
         for name, array in values_of(model).items():
             np.testing.assert_array_equal(array, arrays[name])
 
@@ -84,7 +88,7 @@ def test_a_stored_teacher_comes_with_its_weights_of(tmp_path: Path) -> None:
 def test_a_stored_teacher_of_other_classes_is_refused(tmp_path: Path, classes: tuple[str, ...], told: str) -> None:
     stored.save(tmp_path / "own", CARD, values_of(build()))
     with pytest.raises(UserError, match=told):
-        teachers.build_all(spec(name="own"), [tmp_path / "own"], splits(*classes))
+        models(spec(name="own"), splits(*classes))
 
 
 def test_a_teacher_answers_in_the_data_s_order(tmp_path: Path) -> None:
@@ -97,38 +101,35 @@ def test_a_teacher_answers_in_the_data_s_order(tmp_path: Path) -> None:
     stored.save(tmp_path / "own", dataclasses.replace(CARD, classes=("a", "b", "c"), num_classes=3), arrays)
     given = {"name": "convnet", "options": {"widths": [4]}, "weights": str(tmp_path / "a.safetensors")}
     original = np.asarray(ops.convert_to_numpy(build(3, seed=3)(views)))
-    for folder, values in (
-        (tmp_path / "own", {"name": "own"}),
-        (None, given | {"classes": str(tmp_path / "theirs.txt")}),
-    ):
-        (model,) = teachers.build_all(spec(**values), [folder], splits("C", "a", "b"))
+    for values in ({"name": "own"}, given | {"classes": str(tmp_path / "theirs.txt")}):
+        (model,) = models(spec(**values), splits("C", "a", "b"))
         np.testing.assert_array_equal(ops.convert_to_numpy(model(views)), original[:, [2, 0, 1]])
         assert tuple(model.compute_output_shape((None, 8, 8, 3))) == (None, 3)
-        (model,) = teachers.build_all(spec(**values), [folder], splits("a", "b", "c"))
+        (model,) = models(spec(**values), splits("a", "b", "c"))
         np.testing.assert_array_equal(ops.convert_to_numpy(model(views)), original)
-        (model,) = teachers.build_all(spec(**values | {"classes": "data"}), [folder], splits("C", "a", "b"))
+        (model,) = models(spec(**values | {"classes": "data"}), splits("C", "a", "b"))
         np.testing.assert_array_equal(ops.convert_to_numpy(model(views)), original)
 
 
 def test_a_built_teacher_without_labels_says_its_classes(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.safetensors", values_of(build(37)), {})
     given = {"name": "convnet", "options": {"widths": [4]}, "weights": str(tmp_path / "a.safetensors")}
-    (model,) = teachers.build_all(spec(**given, classes="pet"), [None], splits())
+    (model,) = models(spec(**given, classes="pet"), splits())
     assert tuple(model.compute_output_shape((None, 8, 8, 3))) == (None, 37)
 
 
 def test_a_built_teacher_needs_weights_and_classes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'convnet' has no weights: give teacher\.weights, or a stored one: digits"):
-        teachers.build_all(spec(name="convnet"), [None], splits("a", "b"))
+        models(spec(name="convnet"), splits("a", "b"))
     with pytest.raises(UserError, match=r"'keras.applications:MobileNetV2' has no weights: give teacher\.weights"):
-        teachers.build_all(spec(name="keras.applications:MobileNetV2"), [None], splits("a", "b"))
+        models(spec(name="keras.applications:MobileNetV2"), splits("a", "b"))
     arrays = values_of(build(seed=3))
     write_arrays(tmp_path / "a.safetensors", arrays, {})
     given = {"name": "convnet", "options": {"widths": [4]}, "weights": str(tmp_path / "a.safetensors")}
-    (model,) = teachers.build_all(spec(**given), [None], splits("a", "b"))
+    (model,) = models(spec(**given), splits("a", "b"))
     np.testing.assert_array_equal(values_of(model)["head/kernel"], arrays["head/kernel"])
     with pytest.raises(UserError, match="data without labels"):
-        teachers.build_all(spec(**given), [None], splits())
+        models(spec(**given), splits())
 
 
 def test_each_teacher_is_built_for_its_own_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +150,6 @@ def test_each_teacher_is_built_for_its_own_views(tmp_path: Path, monkeypatch: py
     stored.save(tmp_path / "own", CARD, values_of(build()))
     two = [{"name": "own_teachers:build"}, {"name": "own_teachers:build"}, {"name": "own"}]
     of = DistillSpec.from_dict({"teachers": two, "views": {"size": 8, "teacher_size": [12, 8, 16]}})
-    *_, built = teachers.build_all(of, [None, None, tmp_path / "own"], splits("a", "b"))
+    *_, built = models(of, splits("a", "b"))
     assert sizes == [12, 8]
     assert built.compute_output_shape((None, 16, 16, 3)) == (None, 2)
