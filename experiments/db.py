@@ -20,8 +20,7 @@ from experiments.tracking.embedded import EmbeddedServer, find_mongod
 from experiments.tracking.journal import JOURNAL, default_root, is_alive, run_folders
 from experiments.tracking.mongod import DEFAULT_NAME, VARIABLE, DatabaseError, open_database
 from experiments.tracking.publisher import replay
-from experiments.tracking.recorder import reason
-from experiments.tracking.scrub import scrub_text
+from experiments.tracking.scrub import reason, scrub_text
 from framework.errors import UserError
 
 

@@ -23,7 +23,7 @@ from framework.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.tracking.publisher import Mongo
+    from experiments.tracking.values import Mongo
 
 _LISTED = (
     "id",

@@ -1,12 +1,14 @@
-"""The import rules that import-linter misses: what an import brings along, what runs without what, names compared."""
+"""The import rules that import-linter misses: circles, what an import brings along, what runs without what, names."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -31,11 +33,45 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 """
 
 
+def files(*folders: str) -> dict[str, Path]:
+    """The files below these folders of the project, by the full names of their modules."""
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
 def modules(*folders: str) -> list[str]:
     """The full names of the modules below these folders of the project, but those that `python -m` alone runs."""
-    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if path.stem != "__main__"]
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
-    return sorted(names)
+    return sorted(name for name, path in files(*folders).items() if path.stem != "__main__")
+
+
+def imports(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """For each module those that it imports, anywhere in its text: in a function and for type checkers too.
+
+    What comes from a package is that very module where it is one, and else the package.
+    """
+    found: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module is not None, module
+                assert not node.level, module
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    names.add(full if full in sources else node.module)
+        found[module] = names & sources.keys()
+    return found
+
+
+def circle(sources: Mapping[str, str]) -> list[str]:
+    """Modules of which each is imported by the next, the last of them the first again; [] where there are none."""
+    try:
+        graphlib.TopologicalSorter(imports(sources)).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def pure_modules() -> list[str]:
@@ -81,6 +117,32 @@ def test_blocked_library_is_not_found() -> None:
     python(BLOCK.format(blocked=["numpy"]) + "assert importlib.util.find_spec('numpy') is None")
     with pytest.raises(AssertionError, match="No module named 'numpy'"):
         python(BLOCK.format(blocked=["numpy"]) + "import framework.draws.order")
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    found = {
+        name: path.read_text(encoding="utf-8") for name, path in files("framework", "backends", "experiments").items()
+    }
+    assert len(found) > 100
+    names = circle(found)
+    assert names == [], " -> ".join(names)
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import a.one",
+        "from a import one",
+        "from a.one import f",
+        "def f() -> None:\n    from a import one",
+        "if TYPE_CHECKING:\n    from a.one import F",
+    ],
+)
+def test_a_circle_is_seen(back: str) -> None:
+    sources = {"a": "from a.one import f", "a.one": "from a import two", "a.two": "import b", "b": back}
+    assert set(circle(sources)) == {"a.one", "a.two", "b"}
+    assert circle(sources | {"b": "import os"}) == []
+    assert set(circle(sources | {"b": "from a import f"})) == {"a", "a.one", "a.two", "b"}
 
 
 def test_load_comes_before_keras() -> None:

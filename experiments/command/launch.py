@@ -30,9 +30,10 @@ from experiments.distillation.trained import train_missing
 from experiments.planning.plan import add_command, timed_steps
 from experiments.tracking.journal import default_root, new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination, open_database
+from experiments.tracking.observer import SacredObserver
 from experiments.tracking.publisher import replay
-from experiments.tracking.recorder import PACE, Tracker, reason
-from experiments.tracking.scrub import scrub_text
+from experiments.tracking.recorder import PACE, Tracker
+from experiments.tracking.scrub import reason, scrub_text
 from framework.errors import UserError
 from framework.loop.stop import Stop
 from framework.protocols import Outcome
@@ -158,7 +159,7 @@ class _Run:
         destination: Destination,
         config: configs.Config,
         root: Path,
-        origin: resuming.Origin | None = None,
+        origin: lineage.Origin | None = None,
     ) -> None:
         self.program, self.experiment, self.destination, self.root = program, experiment, destination, root
         self.origin = origin
@@ -172,7 +173,7 @@ class _Run:
 
     def go(self, options: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
         """Run and report; returns the exit code."""
-        self.experiment.observers.append(self.tracker.observer)
+        self.experiment.observers.append(SacredObserver(self.tracker))
         others = None
         if self.origin is not None:
             self.tracker.annotate(**self.origin.fields())
@@ -225,7 +226,7 @@ class _Run:
         tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
         return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
 
-    def _go_on(self, ready: Distillation, origin: resuming.Origin) -> None:
+    def _go_on(self, ready: Distillation, origin: lineage.Origin) -> None:
         changes = resuming.go_on(ready, origin, self.options.resume_anyway)
         self.experiment.current_run.info.update({**origin.fields(), "resumed_anyway": changes})
         if changes:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend, Device
 from experiments.distillation.checks import refuse_weak_teacher
-from experiments.distillation.lineage import CHECKPOINTS
+from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin
 from experiments.distillation.options import RunOptions
-from experiments.distillation.resuming import GIVEN, Origin
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.data.targets import make

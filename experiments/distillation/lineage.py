@@ -2,18 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.distillation.options import RunOptions
 from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, last_records, run_folders
 from framework.errors import UserError
 from framework.files.checkpoints import Checkpoints
+from framework.protocols import Array
+from framework.spec import DistillSpec
+from framework.spec.validation import plain
 
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
+# The name, in a spec, of a model that was handed over as an object.
+GIVEN = "given"
 # A number of the database has fewer digits than the day that a uid begins with.
 _DAY_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run that is gone on with.
+
+    Attributes:
+        folder: its folder; the name is its uid.
+        lineage: this folder and those of the runs that it went on from itself, the latest first.
+        state: a trainer's state.
+        metadata: what the checkpoint says about itself.
+        notes: lines for the user: on checkpoints that could not be taken.
+        passed_over: the segments that went on from one of these and left no checkpoint that can be taken.
+    """
+
+    folder: Path
+    lineage: tuple[Path, ...]
+    state: Mapping[str, Array]
+    metadata: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+    passed_over: tuple[Path, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self.state["step"])
+
+    @property
+    def spec(self) -> DistillSpec:
+        """As it was run."""
+        return DistillSpec.from_dict(self.metadata["spec"])
+
+    @property
+    def root_run(self) -> str:
+        """The uid of the first of its segments."""
+        return str(beginning(self.folder).get("root_run", self.folder.name))
+
+    @property
+    def superseded(self) -> list[Path]:
+        """The checkpoints of segments that were cut short, which the next segment makes superfluous.
+
+        A folder without a journal is not a segment's, but somebody's own.
+        """
+        runs = [folder for folder in self.segments if (folder / JOURNAL).is_file()]
+        return [folder / CHECKPOINTS for folder in runs if last_status(folder) != "COMPLETED"]
+
+    @property
+    def segments(self) -> tuple[Path, ...]:
+        """The folders of all segments so far, the latest first."""
+        return (*self.passed_over, *self.lineage)
+
+    def config(self) -> dict[str, Any]:
+        """Spec and options as they were, as the config of the run that goes on."""
+        known = plain(RunOptions())
+        kept = {key: value for key, value in self.metadata.get("options", {}).items() if key in known}
+        fixed = {"backend": self.metadata["backend"], "resume": self.folder.name, "resume_anyway": False}
+        return self.spec.to_dict() | known | kept | fixed
+
+    def fields(self) -> dict[str, Any]:
+        """What the run that goes on writes down about this one."""
+        return {
+            "resumed_from": self.folder.name,
+            "root_run": self.root_run,
+            "resumed_at": self.step,
+            "resumed_folder": str(self.folder),
+            "passed_over": [str(folder) for folder in self.passed_over],
+        }
 
 
 def find(name: str, root: Path, uri: str | None = None, journal_only: bool = False) -> Path:

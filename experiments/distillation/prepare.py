@@ -15,8 +15,8 @@ from backends.base import Backend, Device
 from experiments.distillation import precision, teachers, weights
 from experiments.distillation.checks import check_outputs, num_outputs
 from experiments.distillation.distillation import Distillation
+from experiments.distillation.lineage import GIVEN
 from experiments.distillation.options import RunOptions
-from experiments.distillation.resuming import GIVEN
 from experiments.distillation.teachers import Teacher
 from experiments.tracking.journal import default_root
 from framework import data as data_layer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import recipe_spec
 from experiments.distillation import weights
-from experiments.distillation.resuming import GIVEN
+from experiments.distillation.lineage import GIVEN
 from experiments.tracking.journal import default_root
 from framework.data.classes import order as class_order
 from framework.data.classes import permutation

@@ -13,10 +13,12 @@ from experiments.command.launch import Ended, Failed
 from experiments.config import split
 from experiments.distillation import resuming
 from experiments.distillation.distillation import Distillation, tell
+from experiments.distillation.lineage import Origin
 from experiments.distillation.prepare import Common, prepare
 from experiments.sweep.ledger import DIVERGED, Entry
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import Destination
+from experiments.tracking.observer import SacredObserver
 from experiments.tracking.recorder import Tracker
 from framework.loop.fit import Turns
 from framework.loop.progress import Progress
@@ -39,7 +41,7 @@ class Student:
         outcome: how it ended, once it has.
     """
 
-    def __init__(self, entry: Entry, root: Path, destination: Destination, origin: resuming.Origin | None) -> None:
+    def __init__(self, entry: Entry, root: Path, destination: Destination, origin: Origin | None) -> None:
         self.entry, self.root, self.origin = entry, root, origin
         self.spec, self.options = split(entry.point.config)
         self.folder = new_run_folder(root)
@@ -68,7 +70,7 @@ class Student:
         experiment = Experiment("sweep", save_git_info=True)
         experiment.logger = usage.quiet_logger("experiments.sweep")
         experiment.add_config(self.entry.point.config)
-        experiment.observers.append(self.tracker.observer)
+        experiment.observers.append(SacredObserver(self.tracker))
         origin = self.origin.fields() if self.origin is not None else {}
         self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
 

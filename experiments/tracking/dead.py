@@ -10,7 +10,8 @@ from typing import Any
 
 from experiments.tracking.journal import is_alive
 from experiments.tracking.parts import JOURNAL
-from experiments.tracking.publisher import BEAT_S, Mongo, replay
+from experiments.tracking.publisher import BEAT_S, replay
+from experiments.tracking.values import Mongo
 
 # A heart that has not beaten for so many seconds.
 SILENT_S = 12 * BEAT_S

@@ -8,14 +8,11 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gridfs
 
-from experiments.tracking.values import bson_safe
-
-if TYPE_CHECKING:
-    from experiments.tracking.publisher import Mongo
+from experiments.tracking.values import Mongo, bson_safe
 
 MAX_STORED = 16 * 2**20
 MAX_SOURCE = 2**20

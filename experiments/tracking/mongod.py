@@ -9,19 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import unquote_plus, urlsplit
 
 import pymongo
-from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from experiments.tracking.embedded import EmbeddedError, EmbeddedServer
 from experiments.tracking.publisher import create_indexes
-from experiments.tracking.recorder import reason
-from experiments.tracking.scrub import remember_secret, scrub_text
+from experiments.tracking.scrub import reason, remember_secret, scrub_text
+from experiments.tracking.values import Mongo
 from framework.errors import UserError
+
+T = TypeVar("T")
 
 DatabaseError = PyMongoError
 VARIABLE = "EXPERIMENTS_MONGO_URI"
@@ -47,7 +48,7 @@ class Destination:
     """
 
     root: Path
-    database: Database[dict[str, Any]] | None = None
+    database: Mongo | None = None
     note: str | None = None
     flag: str = ""
     _where: str = ""
@@ -173,13 +174,13 @@ def _named(text: str, source: str, root: Path) -> Destination:
     shown = scrub_text(text)
     uri, name = parse_address(_from_file(text[1:]) if text.startswith("@") else text, source)
     options: dict[str, Any] = {"serverSelectionTimeoutMS": int(REACH_S * 1000), "connectTimeoutMS": 3500}
-    failure = _within(GIVE_UP_S, lambda: _try(uri, name, options))
+    failure = within(GIVE_UP_S, lambda: _try(uri, name, options), "not reached within 5 s: no answer")
     if isinstance(failure, str):
         raise UserError(f"{source} {shown}: {failure}")
     return Destination(root, failure, flag=f"-m {shown}" if source == "-m" else "", _where=f"MongoDB at {shown}")
 
 
-def _try(uri: str, name: str, options: dict[str, Any]) -> Database[dict[str, Any]] | str:
+def _try(uri: str, name: str, options: dict[str, Any]) -> Mongo | str:
     """Reach a server and make the indexes, which shows that it may be written to; or the reason why not."""
     try:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri, **options)
@@ -199,12 +200,12 @@ def _try(uri: str, name: str, options: dict[str, Any]) -> Database[dict[str, Any
     return database
 
 
-def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """Call in a thread, so that a resolver that hangs costs no more than `seconds`."""
-    results: list[Any] = ["not reached within 5 s: no answer"]
+def within(seconds: float, call: Callable[[], T], otherwise: T) -> T:
+    """Call in a thread, so that what hangs (a resolver, say) costs no more than `seconds`; then it is `otherwise`."""
+    results = [otherwise]
     thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(max(0.0, seconds))
     return results[-1]
 
 

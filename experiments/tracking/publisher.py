@@ -6,19 +6,18 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pymongo
 from pymongo import ReplaceOne
 from pymongo.collection import Collection
-from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from experiments.tracking import files
 from experiments.tracking.documents import RunDocument, Series, moment
 from experiments.tracking.journal import JournalReader, is_alive
+from experiments.tracking.values import Mongo
 
-Mongo: TypeAlias = "Database[dict[str, Any]]"
 BATCH_BYTES = 2 * 2**20
 BEAT_S = 10.0
 

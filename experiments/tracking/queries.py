@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.tracking.fields import conditions, flatten, resolve
-from experiments.tracking.publisher import Mongo
+from experiments.tracking.values import Mongo
 from framework.errors import UserError, near
 
 Where = Iterable[str] | Mapping[str, Any] | None

@@ -5,24 +5,21 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pymongo
 from pymongo.errors import PyMongoError
 
 from experiments.tracking import files
 from experiments.tracking.journal import Journal
+from experiments.tracking.mongod import Destination, within
 from experiments.tracking.publisher import BEAT_S, Publisher
-from experiments.tracking.scrub import scrub, scrub_text
+from experiments.tracking.scrub import reason, scrub, scrub_text
 from experiments.tracking.values import number, plain
-
-if TYPE_CHECKING:
-    from experiments.tracking.mongod import Destination
-    from experiments.tracking.observer import SacredObserver
 
 
 @dataclass(frozen=True)
@@ -161,13 +158,6 @@ class Tracker(JournalRecorder):
         """Sacred's number of the run, as soon as the database gave one."""
         return self._publisher.number if self._publisher is not None else None
 
-    @property
-    def observer(self) -> SacredObserver:
-        """An observer for a Sacred experiment: `experiment.observers.append(tracker.observer)`."""
-        from experiments.tracking.observer import SacredObserver
-
-        return SacredObserver(self)
-
     def ended(
         self,
         status: str,
@@ -205,7 +195,7 @@ class Tracker(JournalRecorder):
             deadline = time.monotonic() + seconds
             done = self._finish(deadline - seconds + min(0.4 * seconds, TRY_S))
             if not done:
-                within(deadline - time.monotonic(), self._destination.revive)
+                within(deadline - time.monotonic(), self._destination.revive, False)
                 done = self._finish(deadline)
             self.note = None if done else self._lacking()
             self._thread.join(timeout=1.0)
@@ -266,20 +256,3 @@ class Tracker(JournalRecorder):
             size, beat = (-1 if self._failure else grown), now
             longer = min(self._pace.backoff, max(self._pace.interval, 2 * pause))
             pause = longer if self._failure else 0.0
-
-
-def within(seconds: float, call: Callable[[], bool]) -> bool:
-    """Call in a thread; False where it has not come back after so many seconds, whatever it says later."""
-    results: list[bool] = []
-    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
-    thread.start()
-    thread.join(max(0.0, seconds))
-    return bool(results and results[0])
-
-
-def reason(error: BaseException) -> str:
-    """The first, telling part of an error of pymongo (whose messages run over many lines), without credentials."""
-    text = str(error).split("\n")[0]
-    for tail in (" (configured timeouts", ", Timeout:", ", full error:"):
-        text = text.split(tail)[0]
-    return scrub_text(text[:200]) or type(error).__name__

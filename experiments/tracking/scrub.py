@@ -48,6 +48,14 @@ def scrub_text(text: str) -> str:
     return text
 
 
+def reason(error: BaseException) -> str:
+    """The first, telling part of an error of pymongo (whose messages run over many lines), without credentials."""
+    text = str(error).split("\n")[0]
+    for tail in (" (configured timeouts", ", Timeout:", ", full error:"):
+        text = text.split(tail)[0]
+    return scrub_text(text[:200]) or type(error).__name__
+
+
 def scrub(value: Any) -> Any:
     """Replace credentials in plain nested values.
 

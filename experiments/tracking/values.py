@@ -7,8 +7,12 @@ import datetime
 import enum
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+Mongo: TypeAlias = "Database[dict[str, Any]]"
 INT64 = 2**63
 
 

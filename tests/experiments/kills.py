@@ -29,7 +29,8 @@ from experiments.tracking import queries
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import Journal, read_journal, run_folders
 from experiments.tracking.mongod import VARIABLE, open_database
-from experiments.tracking.publisher import Mongo, replay
+from experiments.tracking.publisher import replay
+from experiments.tracking.values import Mongo
 from framework.files.checkpoints import Checkpoints
 
 PHASES = ("starting", "evaluating", "saving", "logging")

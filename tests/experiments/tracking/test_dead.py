@@ -17,7 +17,8 @@ from experiments.runs import main
 from experiments.tracking.dead import SILENT_S, mark_dead
 from experiments.tracking.journal import Journal, new_run_folder, read_journal
 from experiments.tracking.mongod import Destination, open_database
-from experiments.tracking.publisher import Mongo, Publisher
+from experiments.tracking.publisher import Publisher
+from experiments.tracking.values import Mongo
 
 PROJECT = Path(__file__).parents[3]
 STEPS = 1500

@@ -12,6 +12,7 @@ import pytest
 from experiments.tracking.files import OUTPUT
 from experiments.tracking.journal import JOURNAL
 from experiments.tracking.mongod import Destination
+from experiments.tracking.observer import SacredObserver
 from experiments.tracking.recorder import Tracker
 
 sacred = pytest.importorskip("sacred")
@@ -26,7 +27,7 @@ class Preempted(SacredInterrupt):  # type: ignore[misc]
 def run(tracker: Tracker, main: Callable[..., Any], destination: Destination, **config: Any) -> dict[str, Any]:
     experiment = sacred.Experiment("distill", base_dir=str(Path(__file__).parent), save_git_info=False)
     experiment.add_config({"seed": 0, **config})
-    experiment.observers.append(tracker.observer)
+    experiment.observers.append(SacredObserver(tracker))
     experiment.main(main)
     with contextlib.suppress(SacredInterrupt, KeyboardInterrupt, RuntimeError):
         experiment.run()
@@ -68,7 +69,7 @@ def test_credentials_of_remotes_options_and_addresses_are_nowhere(tracker: Track
     info = {"name": "run", "base_dir": "", "sources": [], "dependencies": [], "repositories": [git, git]}
     meta = {"options": {"--mongo_db": f"mongodb://ann:{secret}@db/x", "--comment": f"token={secret}"}}
     config = {"teachers": [{"weights": f"https://bucket.example/w.npz?X-Amz-Signature={secret}"}], "api_key": secret}
-    tracker.observer.started_event(info, "main", {}, datetime(2026, 1, 1), config, meta, None)
+    SacredObserver(tracker).started_event(info, "main", {}, datetime(2026, 1, 1), config, meta, None)
     tracker.record("warning", text=f"https://bucket.example/w.npz?sig={secret} answers 403")
     assert tracker.close() is None
     assert destination.database is not None
@@ -128,7 +129,7 @@ def test_all_of_the_output_is_in_a_file_and_its_tail_in_the_database(
 
 
 def test_output_that_a_filter_shortened_is_written_afresh(tracker: Tracker) -> None:
-    observer = tracker.observer
+    observer = SacredObserver(tracker)
     for text in ("10 %\n", "10 %\n20 %\n", "done\n"):
         observer.heartbeat_event({}, text, None, None)  # type: ignore[arg-type]
     assert (tracker.folder / OUTPUT).read_text() == "done\n"

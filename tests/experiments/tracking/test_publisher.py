@@ -5,8 +5,9 @@ from pathlib import Path
 
 from experiments.tracking.journal import JOURNAL, new_run_folder
 from experiments.tracking.mongod import Destination
-from experiments.tracking.publisher import Mongo, Publisher, replay
+from experiments.tracking.publisher import Publisher, replay
 from experiments.tracking.recorder import JournalRecorder
+from experiments.tracking.values import Mongo
 
 
 def journaled(root: Path, ended: bool = True, points: int = 4_100) -> Path:

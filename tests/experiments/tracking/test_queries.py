@@ -11,8 +11,9 @@ from experiments.tracking import queries
 from experiments.tracking.fields import flatten, literal, parse_condition, resolve
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import Destination
-from experiments.tracking.publisher import Mongo, replay
+from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import JournalRecorder
+from experiments.tracking.values import Mongo
 from framework.errors import UserError
 
 RUNS = (("jax", 0, 0.70, 0.30), ("jax", 1, 0.74, 0.20), ("torch", 0, 0.72, 0.25), ("torch", 0, None, None))

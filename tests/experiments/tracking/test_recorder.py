@@ -15,8 +15,9 @@ from experiments.tracking.documents import CHUNK, PREVIEW
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import Destination, open_database
-from experiments.tracking.publisher import Mongo, replay
+from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import Pace, Tracker
+from experiments.tracking.values import Mongo
 from framework.protocols import Recorder
 
 
