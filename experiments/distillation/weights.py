@@ -13,7 +13,8 @@ import numpy as np
 from experiments.tracking.journal import default_root
 from framework.errors import UserError
 from framework.files import download, stored
-from framework.files.checkpoints import DamagedFile, read_arrays
+from framework.files.arrays import DamagedFile, read_arrays
+from framework.files.arrays import digest as file_digest
 from framework.protocols import Array
 from framework.spec import DistillSpec, ModelSpec, TeacherSpec
 
@@ -60,7 +61,7 @@ def hashes(spec: DistillSpec, root: Path | None = None) -> dict[str, dict[str, s
         if model.weights is not None:
             path = located(model.weights, root)
             source = download.public(model.weights) if download.is_url(model.weights) else model.weights
-            found[who] = {"source": source, "sha256": stored.sha256(_file(path))}
+            found[who] = {"source": source, "sha256": file_digest(_file(path))}
     return found
 
 

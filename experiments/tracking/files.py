@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 import re
 import shutil
@@ -13,18 +12,13 @@ from typing import Any
 import gridfs
 
 from experiments.tracking.values import Mongo, bson_safe
+from framework.files.arrays import digest
 
 MAX_STORED = 16 * 2**20
 MAX_SOURCE = 2**20
 OUTPUT = "output.txt"
 OUTPUT_TAIL = 64 * 1024
 _UNUSUAL = re.compile(r"[^\w.-]", re.ASCII)
-
-
-def digest(path: Path, algorithm: str = "sha256") -> str:
-    """A file's hash in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def keep(path: Path, folder: Path, name: str) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from typing import Any
 
 from sacred.observers import RunObserver
 
-from experiments.tracking.files import OUTPUT, digest
+from experiments.tracking.files import OUTPUT
 from experiments.tracking.recorder import Tracker
 from experiments.tracking.scrub import scrub_text
 from experiments.tracking.values import plain
 from framework.errors import UserError
+from framework.files.arrays import digest
 
 INFO_LIMIT = 2**20
 

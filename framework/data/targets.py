@@ -18,7 +18,7 @@ import numpy as np
 from framework.data.bar import image_bar
 from framework.data.loader import Loader
 from framework.draws.views import TARGET_STREAM, view_draws
-from framework.files.checkpoints import DamagedFile, read_arrays, write_arrays
+from framework.files.arrays import DamagedFile, read_arrays, write_arrays
 from framework.protocols import Array, Batch, Draws, Trainer
 from framework.spec import DistillSpec
 from framework.spec.validation import plain

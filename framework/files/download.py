@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urldefrag, urlsplit, urlunsplit
 
 from framework.errors import UserError
-from framework.files.checkpoints import write_text
+from framework.files.arrays import digest, write_text
 
 SCHEMES = ("http", "https", "gs")
 _ATTEMPTS = 5
@@ -132,7 +132,7 @@ def _kept(path: Path) -> str | None:
     """The SHA-256 of a file that is there whole, else None."""
     try:
         recorded = json.loads(_record(path).read_text(encoding="utf-8"))["sha256"]
-        return str(recorded) if _digest(path) == recorded else None
+        return str(recorded) if digest(path) == recorded else None
     except (OSError, ValueError, KeyError):
         return None
 
@@ -141,16 +141,11 @@ def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _download(address: str, path: Path, expected: str) -> str:
     part = path.with_name(f"{path.name}.part")
     _complete(address, part)
     part.with_name(f"{part.name}.tag").unlink(missing_ok=True)
-    found = _digest(part)
+    found = digest(part)
     if expected and found != expected:
         part.unlink()
         raise UserError(

@@ -5,7 +5,6 @@ A finished run leaves its student in this form, and a teacher is any such folder
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from framework.errors import UserError
-from framework.files.checkpoints import DamagedFile, read_arrays, write_arrays, write_text
+from framework.files.arrays import DamagedFile, digest, read_arrays, write_arrays, write_text
 from framework.spec.validation import build, plain
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
@@ -54,7 +53,7 @@ def save(folder: Path, card: ModelCard, weights: Mapping[str, np.ndarray]) -> Mo
     """Write a model's folder; returns the card with the weights' SHA-256 in it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / WEIGHTS, weights, {"name": card.name})
-    values = plain(card) | {"sha256": sha256(folder / WEIGHTS)}
+    values = plain(card) | {"sha256": digest(folder / WEIGHTS)}
     write_text(folder / CARD, json.dumps(values, indent=1) + "\n")
     return build(ModelCard, values)
 
@@ -88,7 +87,7 @@ def load_weights(folder: Path, card: ModelCard) -> dict[str, np.ndarray]:
     """
     path = folder / WEIGHTS
     try:
-        found = sha256(path)
+        found = digest(path)
         arrays, _ = read_arrays(path)
     except (OSError, DamagedFile) as error:
         raise UserError(f"the weights in {folder} can't be read: {error}") from error
@@ -96,9 +95,3 @@ def load_weights(folder: Path, card: ModelCard) -> dict[str, np.ndarray]:
         raise UserError(f"{path} has the SHA-256 {found[:16]}..., its card says {card.sha256[:16]}...")
     # numpy calls bfloat16, which it doesn't know, a kind "V".
     return {name: a.astype(np.float32) if a.dtype.kind in "fV" else a for name, a in arrays.items()}
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,7 @@ import pytest
 from experiments.teacher import PROGRAM
 from experiments.tracking.journal import read_journal
 from framework.files import stored
+from framework.files.arrays import digest
 
 
 def test_a_config_with_a_teacher_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,7 +35,7 @@ def test_what_is_stored_says_what_it_is(teacher: str) -> None:
     card = stored.load_card(folder / "student")
     assert (card.name, card.num_classes, card.image_size) == ("convnet", 10, 8)
     assert card.classes == tuple("0123456789")
-    assert card.sha256 == stored.sha256(folder / "student" / stored.WEIGHTS)
+    assert card.sha256 == digest(folder / "student" / stored.WEIGHTS)
     assert card.result["test"]["student"]["accuracy"] > 0.3
     assert card.made_by.startswith("python -m experiments.teacher -J with digits_teacher duration.total_steps=120")
     records: list[dict[str, Any]] = read_journal(folder)

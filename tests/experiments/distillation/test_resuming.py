@@ -21,7 +21,8 @@ from experiments.run import PROGRAM
 from experiments.tracking import queries
 from experiments.tracking.journal import Journal, new_run_folder, read_journal, run_folders
 from framework.errors import UserError
-from framework.files.checkpoints import Checkpoints, read_arrays
+from framework.files.arrays import read_arrays
+from framework.files.checkpoints import Checkpoints
 from framework.spec import DistillSpec
 
 pytestmark = pytest.mark.backend

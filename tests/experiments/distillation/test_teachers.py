@@ -14,7 +14,7 @@ from experiments.distillation import teachers
 from framework.data.source import Splits
 from framework.errors import UserError
 from framework.files import stored
-from framework.files.checkpoints import write_arrays
+from framework.files.arrays import write_arrays
 from framework.spec import DistillSpec
 from tests.experiments.distillation.small import CARD, build, values_of
 

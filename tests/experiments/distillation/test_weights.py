@@ -13,7 +13,7 @@ from experiments.distillation import teachers, weights
 from framework.data.source import Splits
 from framework.errors import UserError
 from framework.files import stored
-from framework.files.checkpoints import write_arrays
+from framework.files.arrays import digest, write_arrays
 from framework.spec import DistillSpec
 from tests.experiments.distillation.small import CARD, build, values_of
 
@@ -80,7 +80,7 @@ def test_weights_come_from_an_address(tmp_path: Path, address: str) -> None:
 
     arrays = values_of(build(seed=3))
     np.savez(tmp_path / "served" / "w.npz", **arrays)
-    url, sha256 = f"{address}/w.npz", stored.sha256(tmp_path / "served" / "w.npz")
+    url, sha256 = f"{address}/w.npz", digest(tmp_path / "served" / "w.npz")
     own = {"name": "convnet", "options": {"widths": [4]}, "weights": url}
     given = DistillSpec.from_dict({"teachers": [own], "student": own, "views": {"size": 8}})
     source: Any = SimpleNamespace()

@@ -13,7 +13,7 @@ from experiments.distillation.options import RunOptions
 from experiments.distillation.weights import located
 from experiments.planning import estimates, plan
 from framework.errors import UserError
-from framework.files.checkpoints import write_arrays
+from framework.files.arrays import write_arrays
 from framework.models import cost
 
 PETS = ("pet_fast", "teacher.weights=nowhere.npz")

@@ -18,6 +18,7 @@ from experiments.tracking.mongod import Destination, open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import Pace, Tracker
 from experiments.tracking.values import Mongo
+from framework.files.arrays import digest
 from framework.protocols import Recorder
 
 
@@ -182,7 +183,7 @@ def test_artifacts(
         ("weights.bin", 101, False),
         ("nothing", None, None),
     ]
-    assert described[1]["sha256"] == files.digest(large)
+    assert described[1]["sha256"] == digest(large)
 
 
 @pytest.mark.parametrize("name", ["../../outside", "..", "/etc/hosts", "a\0b", "é/ü\n", "long" * 200, "C:\\x", "."])

@@ -18,7 +18,8 @@ import pytest
 import backends
 from framework.data.loader import Loader
 from framework.data.source import Splits
-from framework.files.checkpoints import BEST, BEST_STUDENT, Checkpoints, read_arrays
+from framework.files.arrays import read_arrays
+from framework.files.checkpoints import BEST, BEST_STUDENT, Checkpoints
 from framework.loop.evaluator import Evaluator, nested
 from framework.loop.fit import Cadence, Loop
 from framework.loop.progress import Silent
