@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from experiments.config import recipe_spec
 from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import prepare
 from experiments.distillation.teachers import TRAINED, trained_folder
-from experiments.tracking.locks import FileLock
 from framework.files import stored
 from framework.spec import DistillSpec
 
@@ -37,15 +39,25 @@ def train_missing(
 
 def _train_once(recipe: str, folder: Path, options: RunOptions, root: Path, tell: Callable[[str], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"))
-    if not lock.acquire():
-        tell(f"waiting for another process that trains the teacher {recipe!r}")
-        if not lock.acquire(timeout=_PATIENCE):
-            raise TimeoutError(f"another process has been training {folder} for {_PATIENCE:.0f} s")
-    try:
+    with _lock(folder, recipe, tell):
         if not stored.is_stored(folder):
             tell(f"training the teacher {recipe!r}, once")
             _train(recipe, folder, options, root)
+
+
+@contextmanager
+def _lock(folder: Path, recipe: str, tell: Callable[[str], None]) -> Iterator[None]:
+    lock = FileLock(folder.with_suffix(".lock"), mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell(f"waiting for another process that trains the teacher {recipe!r}")
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            raise TimeoutError(f"another process has been training {folder} for {_PATIENCE:.0f} s") from None
+    try:
+        yield
     finally:
         lock.release()
 

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from experiments.tracking.locks import AVAILABLE, FileLock, is_locked
+from filelock import FileLock, Timeout
+
+from experiments.tracking.locks import AVAILABLE, is_locked, opened
 
 START_S = 30.0
 MAX_SOCKET_BYTES = 100
@@ -101,7 +103,7 @@ class EmbeddedServer:
         self._root = root.absolute()
         self.folder = self._root / "mongod"
         self.socket = self._socket_path()
-        self._clients: FileLock | None = None
+        self._clients: int | None = None
 
     @property
     def uri(self) -> str:
@@ -126,32 +128,28 @@ class EmbeddedServer:
         _private(self.folder)
         if not self._is_needed():
             raise EmbeddedError("it is being stopped")
-        starting = FileLock(self.folder / "start.lock")
         try:
-            if not starting.acquire(timeout=START_S):
-                raise EmbeddedError("another run is starting it, and doesn't come to an end")
-            if not self._has_supervisor():
-                self._start()
-            self._wait()
+            with FileLock(self.folder / "start.lock", timeout=START_S, mode=0o600):
+                if not self._has_supervisor():
+                    self._start()
+                self._wait()
+        except Timeout:
+            self.leave()
+            raise EmbeddedError("another run is starting it, and doesn't come to an end") from None
         except EmbeddedError:
             self.leave()
             raise
-        finally:
-            starting.release()
 
     def _is_needed(self) -> bool:
         """Take the clients' lock, which the supervisor keeps to itself while it stops the server."""
         if self._clients is None:
-            lock = FileLock(self.folder / "clients.lock")
-            if not lock.acquire(shared=True, timeout=START_S):
-                return False
-            self._clients = lock
-        return True
+            self._clients = opened(self.folder / "clients.lock", shared=True, timeout=START_S)
+        return self._clients is not None
 
     def leave(self) -> None:
         """Be a client no more; the server stops after its last one."""
         if self._clients is not None:
-            self._clients.release()
+            os.close(self._clients)
             self._clients = None
 
     def stop(self, timeout: float = START_S) -> bool:

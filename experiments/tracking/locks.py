@@ -1,4 +1,7 @@
-"""Advisory file locks that vanish with their process, however it ends (flock)."""
+"""Advisory file locks that vanish with their process, however it ends (flock).
+
+`filelock` does where a lock is only taken. These can be shared as well, be asked for, and be on a file that is written.
+"""
 
 from __future__ import annotations
 
@@ -36,39 +39,24 @@ def wait_lock(descriptor: int, shared: bool, timeout: float) -> bool:
     return True
 
 
-class FileLock:
-    """A lock file, private to its user."""
+def opened(path: Path, shared: bool = False, timeout: float = 0.0) -> int | None:
+    """Open a lock file, private to its user, and take its lock within `timeout` seconds.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._descriptor is not None
-
-    def acquire(self, shared: bool = False, timeout: float = 0.0) -> bool:
-        """Take the lock, waiting at most `timeout` seconds; False when others keep it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        if not wait_lock(descriptor, shared, timeout):
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        """Give the lock back; nothing happens when it isn't held."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+    Returns:
+        The descriptor, which holds the lock until it is closed; None where others keep it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if wait_lock(descriptor, shared, timeout):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def is_locked(path: Path, against_shared: bool = False) -> bool:
     """Whether another holds the lock file (`against_shared`: whether anybody holds it in any way)."""
     if not path.exists() or not AVAILABLE:
         return False
-    lock = FileLock(path)
-    free = lock.acquire(shared=not against_shared)
-    lock.release()
-    return not free
+    descriptor = opened(path, shared=not against_shared)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None

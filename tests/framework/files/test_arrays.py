@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from pathlib import Path
 
 import ml_dtypes
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from framework.files.arrays import DamagedFile, read_arrays, write_arrays, write_text
+from framework.files.arrays import DamagedFile, digest, read_arrays, write_arrays, write_text
 
 ROOT = Path(__file__).parents[3]
 KINDS = ["f8", "f4", "f2", ml_dtypes.bfloat16, "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "?"]
@@ -133,3 +134,9 @@ def test_write_text_replaces(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "zwölf")
     assert (tmp_path / "a").read_text(encoding="utf-8") == "zwölf"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_digest_is_that_of_the_file_s_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"zw\xc3\xb6lf")
+    assert digest(tmp_path / "a") == hashlib.sha256("zwölf".encode()).hexdigest()
+    assert digest(tmp_path / "a", "md5") == hashlib.md5("zwölf".encode()).hexdigest()
