@@ -44,7 +44,7 @@ class Splits:
 
 
 class ImageSource:
-    """A `Source` over a decoded: pixels from memory-mapped files, or decoded on demand."""
+    """A `Source` over decoded images: pixels from memory-mapped files, or decoded on demand."""
 
     def __init__(
         self, rows: Rows, decoded: DecodedImages, labels: Array | None, classes: tuple[str, ...] | None
