@@ -1,4 +1,4 @@
-"""Distances between student and teacher, from logits (REFERENCE: the authors' `dist`), one value for each example.
+"""Distances between student and teacher, from logits (the authors' `dist`), one value for each example.
 
 All go through log-softmax, never through clipped probabilities, so that neither value nor gradient vanishes where the
 two disagree most. Shapes: B batch, C classes.

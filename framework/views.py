@@ -87,7 +87,7 @@ def _interpolation(
 
 
 def mix(values: Tensor, factor: Tensor, bounded: bool = False) -> Tensor:
-    """Mix each example with the previous one of the batch, the first with the last (REFERENCE: the authors' `mixup`).
+    """Mix each example with the previous one of the batch, the first with the last (the authors' `mixup`).
 
     Args:
         values: float [B, ...].

@@ -83,7 +83,7 @@ def whole(sizes: np.ndarray) -> np.ndarray:
 def central(sizes: np.ndarray, views: ViewsSpec) -> np.ndarray:
     """The middle of the image resized to a square, in pixels of the image: float64 [B, 4] from int [B, 2].
 
-    The authors' `resize(160)|central_crop(128)`, whose offset is rounded down (REFERENCE: teaching set-ups).
+    The authors' `resize(160)|central_crop(128)`, whose offset is rounded down (their fixed teaching).
     """
     return _window(sizes, views, np.full(sizes.shape, (views.square - views.size) // 2))
 
@@ -106,7 +106,7 @@ def _window(sizes: np.ndarray, views: ViewsSpec, offsets: np.ndarray) -> np.ndar
 def mix_factors(seed: int, steps: np.ndarray, p: float) -> np.ndarray:
     """The share in [0.5, 1] of the example itself: max(a, 1 - a) with a ~ Beta(p, p); 1 where p is 0.
 
-    One factor for the whole batch of a step (REFERENCE: the authors' `mixup`): float32 [K] from int [K] steps.
+    One factor for the whole batch of a step (as in the authors' `mixup`): float32 [K] from int [K] steps.
     """
     if p == 0:
         return np.ones(len(steps), np.float32)

@@ -272,7 +272,7 @@ class DurationSpec:
         check(0 < value <= 1e15, f"duration.{key}", value, "more than 0, and at most 1e15")
 
     def steps(self, num_examples: int, batch_size: int) -> int:
-        """Number of updates, rounded half to even and at least 1, as the authors' code counts (REFERENCE: schedule)."""
+        """Number of updates, rounded half to even and at least 1, as the authors' code counts."""
         if self.total_steps is not None:
             return self.total_steps
         examples = self.total_examples if self.total_examples is not None else (self.total_epochs or 0) * num_examples
