@@ -14,26 +14,19 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from experiments.command.exit import DONE, FAULT, Parser, add_debug, guarded, say
 from experiments.tracking.embedded import EmbeddedServer, find_mongod
 from experiments.tracking.journal import JOURNAL, default_root, is_alive, run_folders
-from experiments.tracking.mongod import DEFAULT_NAME, VARIABLE, DatabaseError, open_database
+from experiments.tracking.mongod import DEFAULT_NAME, VARIABLE, open_database
 from experiments.tracking.publisher import replay
-from experiments.tracking.scrub import reason, scrub_text
 from framework.errors import UserError
 
-
-class Parser(argparse.ArgumentParser):
-    """Mistakes on the command line are one line, without the usage above it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and end with 2."""
-        self.exit(2, f"error: {scrub_text(message)} (see {self.prog} --help)\n")
+NAME = "experiments.db"
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the database is."""
+    """Add the options that say where the database is, and how much is said about faults."""
     parser.add_argument(
         "-m",
         "--mongo_db",
@@ -49,20 +42,7 @@ def add_address(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the folder of journals and of the embedded server (default: EXPERIMENTS_DIR, or .experiments here)",
     )
-
-
-def guarded(call: Callable[[], int]) -> int:
-    """Run a command; faults become one line on stderr and an exit code: 1 a fault, 2 the user's mistake, 130 Ctrl-C."""
-    try:
-        return call()
-    except UserError as error:
-        print(f"error: {scrub_text(str(error))}", file=sys.stderr)
-        return 2
-    except (DatabaseError, OSError) as error:
-        print(f"error: {reason(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    add_debug(parser)
 
 
 def serve(root: Path) -> int:
@@ -76,9 +56,9 @@ def serve(root: Path) -> int:
         print(f"serving {destination.describe()}\n{server.uri}/{DEFAULT_NAME}\nCtrl-C ends it", flush=True)
         while not stopped.wait(1.0):
             if not server.state()["running"] and not destination.revive():
-                print("error: the server has ended", file=sys.stderr)
-                return 1
-    return 0
+                say(NAME, "the server has ended")
+                return FAULT
+    return DONE
 
 
 def status(root: Path) -> int:
@@ -95,7 +75,7 @@ def status(root: Path) -> int:
     )
     alive = sum(map(is_alive, folders))
     print(f"{root}: {len(folders)} journaled runs, {alive} running; database {size / 1e6:.0f} MB")
-    return 0
+    return DONE
 
 
 def stop(root: Path, now: bool) -> int:
@@ -104,16 +84,16 @@ def stop(root: Path, now: bool) -> int:
     state = server.state()
     if not state["running"]:
         print("not running")
-        return 0
+        return DONE
     if state["used"] and not now:
         raise UserError(
             "it is in use and stops by itself after its last run; --now stops it at once (no run loses anything)"
         )
     if not server.stop():
-        print("error: it doesn't stop", file=sys.stderr)
-        return 1
+        say(NAME, "it doesn't stop")
+        return FAULT
     print("stopped")
-    return 0
+    return DONE
 
 
 def replay_all(root: Path, uri: str | None, uids: Sequence[str], force: bool) -> int:
@@ -131,17 +111,17 @@ def replay_all(root: Path, uri: str | None, uids: Sequence[str], force: bool) ->
                 counts[replay(folder, destination.database, force)] += 1
             except OSError as error:
                 counts["failed"] += 1
-                print(f"error: {folder / JOURNAL}: {error.strerror}", file=sys.stderr)
+                say(NAME, f"{folder / JOURNAL}: {error.strerror}")
         print(
             f"{counts['written']} written, {counts['present']} already there, {counts['running']} still running, "
             f"{counts['failed']} failed, in {destination.describe()}"
         )
-    return 1 if counts["failed"] else 0
+    return FAULT if counts["failed"] else DONE
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(prog="python -m experiments.db", description=(__doc__ or "").split("\n", 2)[2].strip())
+    parser = Parser(prog=f"python -m {NAME}", description=(__doc__ or "").split("\n", 2)[2].strip())
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve|status|stop|replay")
     for name, text in (
         ("serve", "keep the embedded server up until Ctrl-C"),
@@ -160,7 +140,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code: 0 done, 1 a fault, 2 the user's mistake."""
+    """Run a command; returns the exit code."""
     found = parse(arguments)
     root = (found.dir or default_root()).absolute()
     commands: dict[str, Callable[[], int]] = {
@@ -169,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "stop": lambda: stop(root, found.now),
         "replay": lambda: replay_all(root, found.uri, found.uids, found.force),
     }
-    return guarded(commands[found.command])
+    return guarded(NAME, commands[found.command], found.debug)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.db import Parser, add_address, guarded
+from experiments.command.exit import DONE, Parser, guarded
+from experiments.db import add_address
 from experiments.tracking.journal import default_root
 from framework.errors import UserError
 
@@ -243,7 +244,7 @@ def run(found: argparse.Namespace) -> int:
         assert destination.database is not None
         _mark_dead(destination.database)
         answer(destination.database, found)
-    return 0
+    return DONE
 
 
 def _mark_dead(database: Mongo) -> None:
@@ -258,10 +259,10 @@ def _mark_dead(database: Mongo) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer one question; the exit code: 0 done, 1 a fault, 2 the user's mistake."""
+    """Answer one question; returns the exit code."""
     found = parse(arguments)
     try:
-        return guarded(lambda: run(found))
+        return guarded("experiments.runs", lambda: run(found), found.debug)
     finally:
         _end_of_pipe()
 

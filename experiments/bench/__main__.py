@@ -29,8 +29,8 @@ import backends
 from experiments.bench import loaders, processes, report
 from experiments.bench.sizes import SIZES
 from experiments.bench.variants import VARIANTS
+from experiments.command.exit import DONE, Parser, add_debug, guarded
 from experiments.parity.__main__ import chosen
-from experiments.parity.processes import WorkerFault
 from framework.errors import UserError
 
 PARTS = ("steps", "start", "loaders")
@@ -39,8 +39,8 @@ PARTS = ("steps", "start", "loaders")
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="experiments.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="python -m experiments.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     sizes = "; ".join(f"{name}: {size.title}" for name, size in SIZES.items())
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
@@ -62,6 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the steps' images per second")
     parser.add_argument("--against", type=Path, metavar="FILE", help="compare with an earlier run's --json")
+    add_debug(parser)
     return parser.parse_args(arguments)
 
 
@@ -155,24 +156,23 @@ def _tell(place: str, line: str) -> None:
     print(f"{place}: {line}", file=sys.stderr, flush=True)
 
 
+def run(options: argparse.Namespace) -> int:
+    """Measure what the options ask for, and tell it; returns the exit code."""
+    checked(options)
+    found = {"command": sys.argv[1:], "machine": report.machine(), "clock": options.clock, "peak": options.peak}
+    found["jobs"] = gather(options)
+    print(report.tables(found, options.against))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    if options.plot:
+        report.plot(found, options.plot)
+    return DONE
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; mistakes and faults are short messages on stderr."""
-    try:
-        options = checked(parse(arguments))
-        found = {"command": sys.argv[1:], "machine": report.machine(), "clock": options.clock, "peak": options.peak}
-        found["jobs"] = gather(options)
-        print(report.tables(found, options.against))
-        if options.json:
-            options.json.write_text(json.dumps(found, indent=1))
-        if options.plot:
-            report.plot(found, options.plot)
-    except (UserError, WorkerFault, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    """Run the command line; returns the exit code."""
+    options = parse(arguments)
+    return guarded("experiments.bench", lambda: run(options), options.debug)
 
 
 if __name__ == "__main__":

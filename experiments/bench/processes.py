@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from experiments.parity.processes import ROOT, WorkerFault, end
-from framework.errors import UserError
+from experiments.bench.worker import WORKER
+from experiments.parity.processes import ROOT, end, failure
 
 
 def run(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -34,11 +34,8 @@ def run(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
             end([process])
         words.seek(0)
         lines = [line for line in words.read().splitlines() if line.strip()]
-    if code == 2 and lines:
-        raise UserError(lines[-1])
     if code or result is None:
-        last = "\n".join(lines[-12:])
-        raise WorkerFault(f"{job['kind']} ({job.get('backend') or job.get('peer')}) ended with {code}:\n{last}")
+        raise failure(WORKER, f"{job['kind']} ({job.get('backend') or job.get('peer')})", code, lines)
     return result
 
 
@@ -48,7 +45,7 @@ def start(job: dict[str, Any], words: Any) -> subprocess.Popen[bytes]:
     own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if threads else {}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, **own, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "experiments.bench.worker", json.dumps(job)]
+    command = [sys.executable, "-m", WORKER, json.dumps(job)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words)
 
 

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from framework.errors import UserError
+from experiments.command.exit import DONE, guarded
 
-KINDS = ("steps", "start", "loaders")
+WORKER = "experiments.bench.worker"
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
@@ -29,17 +29,11 @@ def say(value: dict[str, Any]) -> None:
     print(json.dumps(value), flush=True)
 
 
-def main() -> int:
-    """Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C."""
-    try:
-        say({"result": work(json.loads(sys.argv[1]))})
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+def run(job: str) -> int:
+    """Do a job, and say its result."""
+    say({"result": work(json.loads(job))})
+    return DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(WORKER, lambda: run(sys.argv[1]), debug=True))

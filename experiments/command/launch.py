@@ -1,14 +1,10 @@
-"""From a command line to a Sacred run: reads the words, finds the database, runs, reports, and returns an exit code.
-
-Exit codes: 0 done, 1 a fault (a file that could not be written is one), 2 the user's mistake, 75 preempted, 130 Ctrl-C.
-"""
+"""From a command line to a Sacred run: reads the words, finds the database, runs, reports, and returns an exit code."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +17,7 @@ from sacred.utils import SacredInterrupt
 
 from experiments import config as configs
 from experiments.command import usage
+from experiments.command.exit import DONE, FAULT, ended, guarded, say
 from experiments.command.report import report
 from experiments.distillation import lineage, resuming
 from experiments.distillation.checks import check_early
@@ -39,8 +36,6 @@ from framework.loop.stop import Stop
 from framework.protocols import Outcome
 from framework.spec.validation import plain
 
-DONE, FAULT, MISTAKE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
-
 # Sacred's default replaces the file descriptors, and nothing would be a terminal any more.
 SETTINGS["CAPTURE_MODE"] = "sys"
 SETTINGS["CONFIG"]["READ_ONLY_CONFIG"] = False
@@ -51,9 +46,9 @@ SETTINGS["DISCOVER_SOURCES"] = "imported"
 class Ended(SacredInterrupt):
     """A run that was asked to end: Sacred writes its STATUS down."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.status)
-        self.STATUS = outcome.status
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.STATUS = status
 
 
 class Failed(Exception):
@@ -87,16 +82,8 @@ class Program:
 
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command line; returns the exit code."""
-        try:
-            return self._main(list(sys.argv[1:] if argv is None else argv))
-        except UserError as error:
-            return self._say(MISTAKE, str(error))
-        except KeyboardInterrupt:
-            return self._say(INTERRUPTED, "interrupted")
-        except Exception as error:
-            if {"-d", "--debug"} & set(sys.argv if argv is None else argv):
-                raise
-            return self._say(FAULT, f"{type(error).__name__}: {error}; -d shows the traceback")
+        words = list(sys.argv[1:] if argv is None else argv)
+        return guarded(self.module, lambda: self._main(words), debug=bool({"-d", "--debug"} & set(words)))
 
     def _main(self, argv: list[str]) -> int:
         if argv[:1] == ["help"] or {"-h", "--help"} & set(argv):
@@ -142,11 +129,6 @@ class Program:
             return dict(docopt(internal, argv, default_help=False))
         except DocoptExit as error:
             raise UserError(usage.explain(argv, experiment)) from error
-
-    def _say(self, code: int, message: str) -> int:
-        lines = scrub_text(message).strip().splitlines() or [""]
-        print(f"{self.module}: {' '.join(line.strip() for line in lines)[:1500]}", file=sys.stderr)
-        return code
 
 
 class _Run:
@@ -211,7 +193,7 @@ class _Run:
         if outcome.status == "FAILED":
             raise Failed from outcome.error
         if outcome.status != "COMPLETED":
-            raise Ended(outcome)
+            raise Ended(outcome.status)
         return dict(plain(outcome.result))
 
     def _train(self) -> Outcome:
@@ -274,21 +256,13 @@ class _Run:
             print(report(self.ready, self.outcome, self._places(), extra))
             if problems:
                 more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
-                return self.program._say(FAULT, f"COMPLETED, but not all could be written: {problems[-1]}{more}")
-            return DONE
+                say(self.program.module, f"COMPLETED, but not all could be written: {problems[-1]}{more}")
+            return FAULT if problems else DONE
         if isinstance(error, Failed) and error.__cause__ is not None:
             error = error.__cause__
-        if debug and not isinstance(error, SacredInterrupt):
-            traceback.print_exception(error)
-        if isinstance(error, UserError):
-            return self.program._say(MISTAKE, str(error))
-        if isinstance(error, (KeyboardInterrupt, SacredInterrupt)):
-            status = getattr(error, "STATUS", "INTERRUPTED")
-            code = PREEMPTED if status == "PREEMPTED" else INTERRUPTED
-            return self.program._say(code, f"{status}: {self._kept()}")
         # The same steps would end in the same way: nobody is told to go on from a loss that is no number.
         kept = self._kept(hint=not isinstance(error, FloatingPointError))
-        return self.program._say(FAULT, f"{type(error).__name__}: {error}; {kept}; -d shows the traceback")
+        return ended(self.program.module, error, debug, kept)
 
     def _kept(self, hint: bool = True) -> str:
         if self.outcome is None:

@@ -23,8 +23,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 import backends
+from experiments.command.exit import DONE, FAULT, Parser, add_debug, guarded
 from experiments.parity.measure import load_examples
-from experiments.parity.processes import Job, WorkerFault, run
+from experiments.parity.processes import Job, run
 from experiments.parity.report import Results, all_checks, document, table
 from experiments.parity.settings import ALWAYS, SMALL, spec_of
 from framework.errors import UserError, near
@@ -38,8 +39,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     usage = "python -m experiments.parity [with key=value ...] [options]"
     assert __doc__ is not None
     description, _, codes = __doc__.partition("\n\nExit codes")
-    parser = argparse.ArgumentParser(
-        prog="experiments.parity",
+    parser = Parser(
+        prog="python -m experiments.parity",
         usage=usage,
         description=description,
         epilog="The spec unless told otherwise:\n  " + "\n  ".join((*SMALL, *ALWAYS)) + f"\n\nExit codes{codes}",
@@ -54,6 +55,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write everything to FILE as well ('-': stdout alone)"
     )
+    add_debug(parser)
     return parser.parse_intermixed_args(arguments)
 
 
@@ -145,7 +147,7 @@ def show(comparison: Comparison, path: Path | None) -> int:
     results, names = comparison.results, comparison.backends
     checks = all_checks(results, comparison.spec, names, comparison.precisions)
     whole = document(results, checks, comparison.spec)
-    code = 0 if whole["ok"] else 1
+    code = DONE if whole["ok"] else FAULT
     if path == Path("-"):
         print(json.dumps(whole, indent=1))
         return code
@@ -182,16 +184,9 @@ class Progress:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; mistakes and faults are short messages on stderr."""
-    try:
-        options = parse(arguments)
-        return show(gather(options), options.json)
-    except (UserError, WorkerFault, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    """Run the command line; returns the exit code."""
+    options = parse(arguments)
+    return guarded("experiments.parity", lambda: show(gather(options), options.json), options.debug)
 
 
 if __name__ == "__main__":

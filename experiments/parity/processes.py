@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.command.exit import MISTAKE
 from experiments.parity.measure import Result
+from experiments.parity.worker import WORKER
+from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +26,23 @@ GRACE_S = 5.0
 
 
 class WorkerFault(RuntimeError):
-    """A worker ended by a fault of the program; the message has its last words."""
+    """A worker ended by a fault of the program; the message has its last word."""
+
+
+def failure(worker: str, who: str, code: int, lines: Sequence[str]) -> UserError | WorkerFault:
+    """What is to be raised for a worker that did not end well; of a fault its last lines are shown.
+
+    Args:
+        worker: the name in which it says mistakes.
+        who: what it did, for the user.
+        code: its exit code.
+        lines: what it said.
+    """
+    last = scrub_text(lines[-1]).removeprefix(f"{worker}: ") if lines else "it said nothing"
+    if code == MISTAKE and lines:
+        return UserError(last)
+    print(scrub_text("\n".join(lines[-12:])), file=sys.stderr)
+    return WorkerFault(f"{who} ended with {code}: {last}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,7 @@ class Job:
         path = self.folder / "job.json"
         path.write_text(json.dumps(job))
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": _path(), "KERAS_BACKEND": self.backend}
-        command = [sys.executable, "-m", "experiments.parity.worker", str(path)]
+        command = [sys.executable, "-m", WORKER, str(path)]
         with (self.folder / "words").open("wb") as words:
             return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
 
@@ -69,11 +88,8 @@ class Job:
             WorkerFault: it ended otherwise.
         """
         lines = (self.folder / "words").read_text(errors="replace").strip().splitlines()
-        if code == 2 and lines:
-            raise UserError(lines[-1])
         if code:
-            last = "\n".join(lines[-12:])
-            raise WorkerFault(f"{self.backend} in {self.precision} ended with {code}:\n{last}")
+            raise failure(WORKER, f"{self.backend} in {self.precision}", code, lines)
         with np.load(self.folder / "result.npz") as arrays:
             return dict(arrays)
 

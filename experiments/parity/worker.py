@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 import backends
+from experiments.command.exit import DONE, guarded
 from experiments.parity.measure import load_examples, measure
-from framework.errors import UserError
 from framework.spec import DistillSpec
 
+WORKER = "experiments.parity.worker"
 
-def work(job: dict[str, Any]) -> None:
+
+def work(path: Path) -> int:
     """Do a job and write its result."""
+    job: dict[str, Any] = json.loads(path.read_text())
     progress = Path(job["progress"])
     spec = DistillSpec.from_dict(job["spec"])
     backend = backends.load(job["backend"])
@@ -32,19 +35,8 @@ def work(job: dict[str, Any]) -> None:
     result = measure(backend, device, spec, examples, job["steps"], progress=report)
     about = json.dumps({"device": str(device), "versions": backend.versions()})
     np.savez(job["result"], about=np.array(about), **result)  # type: ignore[arg-type]  # numpy's stub: no keywords
-
-
-def main() -> int:
-    """Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C."""
-    try:
-        work(json.loads(Path(sys.argv[1]).read_text()))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(WORKER, lambda: work(Path(sys.argv[1])), debug=True))

@@ -18,12 +18,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command.launch import DONE, FAULT, INTERRUPTED, MISTAKE, PREEMPTED
+from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser, add_debug, guarded, say
+from experiments.command.launch import Ended
 from experiments.distillation.distillation import tell
 from experiments.recipes import DEFAULT
 from experiments.sweep import grid, groups, ledger, table
@@ -33,6 +33,7 @@ from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError, near
 from framework.loop.stop import Stop
 
+NAME = "experiments.sweep"
 _WORDS = ("over", "with")
 
 
@@ -40,8 +41,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; what follows `over` and `with` is left as words."""
     assert __doc__ is not None
     title, _, text = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.sweep",
+    parser = Parser(
+        prog=f"python -m {NAME}",
         usage="python -m experiments.sweep over KEY=VALUE,VALUE... [with RECIPE... KEY=VALUE...] [options]",
         description=title,
         epilog=f"{text}\nKeys and recipes: python -m experiments.run --help",
@@ -57,7 +58,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("-m", "--mongo_db", metavar="ADDRESS", help="where to log, as in experiments.run")
     add("-J", "--journal-only", action="store_true", help="log to the runs' folders alone")
     add("-c", "--comment", metavar="TEXT", help="a comment, stored with each run")
-    add("-d", "--debug", action="store_true", help="show the traceback of a fault")
+    add_debug(parser)
     return parser.parse_intermixed_args(arguments)
 
 
@@ -121,7 +122,7 @@ def _code(session: Session, stop: Stop) -> int:
         return PREEMPTED if stop.status == "PREEMPTED" else INTERRUPTED
     faults = [entry for entry in session.ledger.entries if entry.status not in ("COMPLETED", ledger.DIVERGED)]
     if faults or session.problems or "COMPLETED" not in statuses:
-        tell(f"experiments.sweep: {session.fault(faults)}")
+        say(NAME, session.fault(faults))
         return FAULT
     return DONE
 
@@ -130,25 +131,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words: list[Any] = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(words)
-    command = scrub_text(shlex.join(["python", "-m", "experiments.sweep", *words]))
+    command = scrub_text(shlex.join(["python", "-m", NAME, *words]))
     with Stop().listening() as stop:
-        try:
-            return run(options, command, stop)
-        except UserError as error:
-            return _say(MISTAKE, str(error))
-        except KeyboardInterrupt:
-            status = stop.status or "INTERRUPTED"
-            return _say(PREEMPTED if status == "PREEMPTED" else INTERRUPTED, status)
-        except Exception as error:  # noqa: BLE001 - a line and an exit code
-            if options.debug:
-                traceback.print_exception(error)
-            return _say(FAULT, f"{type(error).__name__}: {error}; -d shows the traceback")
 
+        def call() -> int:
+            try:
+                return run(options, command, stop)
+            except KeyboardInterrupt as error:
+                raise Ended(stop.status or "INTERRUPTED") from error
 
-def _say(code: int, message: str) -> int:
-    lines = scrub_text(message).strip().splitlines() or [""]
-    tell(f"experiments.sweep: {' '.join(line.strip() for line in lines)[:1500]}")
-    return code
+        return guarded(NAME, call, options.debug)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Student:
         if self.outcome.status == "FAILED":
             raise Failed from self.outcome.error
         if self.outcome.status != "COMPLETED":
-            raise Ended(self.outcome)
+            raise Ended(self.outcome.status)
         return dict(plain(self.outcome.result))
 
     def _prepare(self, common: Common) -> None:

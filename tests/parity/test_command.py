@@ -67,7 +67,7 @@ def test_json_alone_is_json(comparison: Comparison, capsys: pytest.CaptureFixtur
 )
 def test_mistakes_are_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("experiments.parity: ")]
     assert len(errors) == 1
     assert said in errors[0]
 
@@ -96,7 +96,7 @@ def test_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
             workers = children(process.pid)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=200)
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert (process.returncode, errors) == (130, "experiments.parity: interrupted\n")
     assert len(workers) == 2
     assert [worker for worker in workers if alive(worker)] == []
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,83 @@
+"""How a command ends: one line on stderr, without secrets, and an exit code.
+
+Exit codes: 0 done, 1 a fault (a file that could not be written is one), 2 the user's mistake, 75 preempted, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from experiments.tracking.scrub import scrub_text
+from framework.errors import UserError
+
+DONE, FAULT, MISTAKE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
+_MAX_CHARS = 1500
+
+
+def guarded(name: str, call: Callable[[], int], debug: bool = False) -> int:
+    """Run a command; whatever it raises is said in a line.
+
+    Args:
+        name: of the command, `"experiments.run"`.
+        call: does it, and returns the exit code.
+        debug: show the traceback as well.
+    """
+    try:
+        return call()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every end becomes an exit code and a line
+        return ended(name, error, debug)
+
+
+def ended(name: str, error: BaseException, debug: bool = False, kept: str = "") -> int:
+    """Say why a command ended, and return its exit code.
+
+    Args:
+        name, debug: as in `guarded`.
+        error: what it ended by; one with a `STATUS`, as Sacred's interrupts have it, was asked for.
+        kept: what is left of its work; no mistake has any.
+    """
+    if isinstance(error, KeyboardInterrupt) or hasattr(error, "STATUS"):
+        status = getattr(error, "STATUS", "INTERRUPTED")
+        say(name, f"{status}: {kept}" if kept else status.lower())
+        return PREEMPTED if status == "PREEMPTED" else INTERRUPTED
+    if debug:
+        print(scrub_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    if isinstance(error, UserError):
+        say(name, str(error))
+        return MISTAKE
+    told = f"{type(error).__name__}: {_reason(error)}"
+    say(name, "; ".join(filter(None, (told, kept, "" if debug else "-d shows the traceback"))))
+    return FAULT
+
+
+def say(name: str, message: str) -> None:
+    """Say something on stderr in a command's name, in one line."""
+    lines = (line.strip() for line in scrub_text(message).strip().splitlines())
+    print(f"{name}: {' '.join(lines)[:_MAX_CHARS]}", file=sys.stderr, flush=True)
+
+
+def _reason(error: BaseException) -> str:
+    # The database's driver takes a while to import, and a command that ends well may not need it.
+    from experiments.tracking.mongod import DatabaseError
+    from experiments.tracking.recorder import reason
+
+    return reason(error) if isinstance(error, DatabaseError) else str(error)
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes on the command line are one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
+        name = self.prog.removeprefix("python -m ").split()[0]
+        say(name, f"{message} (see {self.prog} --help)")
+        raise SystemExit(MISTAKE)
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add the option that shows tracebacks."""
+    parser.add_argument("-d", "--debug", action="store_true", help="show the traceback of a fault")
