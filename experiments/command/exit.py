@@ -63,7 +63,7 @@ def say(name: str, message: str) -> None:
 def _reason(error: BaseException) -> str:
     # The database's driver takes a while to import, and a command that ends well may not need it.
     from experiments.tracking.mongod import DatabaseError
-    from experiments.tracking.recorder import reason
+    from experiments.tracking.scrub import reason
 
     return reason(error) if isinstance(error, DatabaseError) else str(error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -96,10 +95,3 @@ def explain(argv: list[str], experiment: Experiment) -> str:
         )
         return f"{' '.join(argv)!r} can't be read: {hint}; --help shows the options"
     return f"{' '.join(argv)!r} can't be read; --help shows the options"
-
-
-def quiet_logger(name: str) -> logging.Logger:
-    """Sacred's logger silenced: the commands say themselves what there is to say."""
-    logger = logging.getLogger(f"sacred.{name}")
-    logger.setLevel(logging.CRITICAL)
-    return logger

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser, add_debug, guarded, say
-from experiments.command.launch import Ended
+from experiments.command.sacred_run import Ended
 from experiments.distillation.distillation import tell
 from experiments.recipes import DEFAULT
 from experiments.sweep import grid, groups, ledger, table

@@ -114,8 +114,8 @@ class Session:
         self.ledger.write()
         for student in students:
             self.problems += student.outcome.problems if student.outcome is not None else ()
-            if student.note:
-                tell(student.note)
+            if student.tracker.note:
+                tell(student.tracker.note)
 
     def closing(self, best: Entry) -> str:
         """Where the runs are."""

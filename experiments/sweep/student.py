@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sacred import Experiment
-
-from experiments.command import usage
-from experiments.command.launch import Ended, Failed
+from experiments.command import sacred_run
+from experiments.command.sacred_run import Ended, Failed
 from experiments.config import split
 from experiments.distillation import resuming
 from experiments.distillation.distillation import Distillation, tell
@@ -18,7 +16,6 @@ from experiments.distillation.prepare import Common, prepare
 from experiments.sweep.ledger import DIVERGED, Entry
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import Destination
-from experiments.tracking.observer import SacredObserver
 from experiments.tracking.recorder import Tracker
 from framework.loop.fit import Turns
 from framework.loop.progress import Progress
@@ -48,7 +45,6 @@ class Student:
         self.tracker = Tracker(self.folder, destination)
         self.ready: Distillation | None = None
         self.outcome: Outcome | None = None
-        self.note: str | None = None
 
     def run(
         self,
@@ -67,28 +63,18 @@ class Student:
             flags: Sacred's own options.
             rest: called once within the run, whatever becomes of this student.
         """
-        experiment = Experiment("sweep", save_git_info=True)
-        experiment.logger = usage.quiet_logger("experiments.sweep")
+        experiment = sacred_run.make("experiments.sweep")
         experiment.add_config(self.entry.point.config)
-        experiment.observers.append(SacredObserver(self.tracker))
         origin = self.origin.fields() if self.origin is not None else {}
         self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
-
-        # Sacred marks the function that it calls, which a bound method does not let it, and stores its name.
-        def main() -> dict[str, Any]:
-            return self._body(common, stop, rest)
-
-        experiment.main(main)
         meta = {"named_configs": list(self.entry.point.recipes), "config_updates": {}}
-        try:
-            experiment.run(options=dict(flags), meta_info=meta)
-        except (Ended, Failed):
-            pass  # told by the outcome
-        finally:
-            self.note = self.tracker.close()
-            self.entry.number = self.tracker.number
+        error = sacred_run.run(experiment, self.tracker, lambda: self._train(common, stop, rest), flags, meta)
+        self.entry.number = self.tracker.number
+        # The outcome tells the others.
+        if error is not None and not isinstance(error, Ended | Failed):
+            raise error
 
-    def _body(self, common: Common, stop: Stop, rest: Callable[[], None]) -> dict[str, Any]:
+    def _train(self, common: Common, stop: Stop, rest: Callable[[], None]) -> Outcome:
         try:
             if stop.status is None:
                 self._prepare(common)
@@ -100,11 +86,7 @@ class Student:
             self.ended(Outcome("FAILED", 0, error=error))
         rest()
         assert self.outcome is not None
-        if self.outcome.status == "FAILED":
-            raise Failed from self.outcome.error
-        if self.outcome.status != "COMPLETED":
-            raise Ended(self.outcome.status)
-        return dict(plain(self.outcome.result))
+        return self.outcome
 
     def _prepare(self, common: Common) -> None:
         ready = prepare(self.spec, self.options, root=self.root, tell=self._note, common=common)

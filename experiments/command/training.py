@@ -1,0 +1,188 @@
+"""One training run of a command: prepared, run within a Sacred run, and told."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sacred import Experiment
+
+from experiments import config as configs
+from experiments.command import sacred_run
+from experiments.command.exit import DONE, FAULT, ended, say
+from experiments.command.report import report
+from experiments.command.sacred_run import Failed
+from experiments.distillation import resuming
+from experiments.distillation.distillation import Distillation, tell
+from experiments.distillation.lineage import Origin
+from experiments.distillation.prepare import prepare
+from experiments.distillation.trained import train_missing
+from experiments.tracking.journal import new_run_folder
+from experiments.tracking.mongod import DatabaseError, Destination
+from experiments.tracking.publisher import replay
+from experiments.tracking.recorder import PACE, Tracker
+from experiments.tracking.scrub import reason
+from framework.loop.stop import Stop
+from framework.protocols import Outcome
+
+# Takes a completed run and its folder; returns lines to print.
+Finish = Callable[[Distillation, Outcome, Path], Sequence[str]]
+
+
+class Training:
+    """The run of a command that trains, within a Sacred run.
+
+    Args:
+        module: the command's, `"experiments.run"`.
+        command: the command line, stored with the student.
+        experiment: Sacred's.
+        destination: where the run goes.
+        config: the spec and the options.
+        root: the folder of runs.
+        origin: the run to go on with, if any.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        command: str,
+        experiment: Experiment,
+        destination: Destination,
+        config: configs.Config,
+        root: Path,
+        origin: Origin | None,
+    ) -> None:
+        self.module, self.command, self.experiment = module, command, experiment
+        self.destination, self.root, self.origin = destination, root, origin
+        self.spec, self.options = configs.split(config)
+        self.folder = new_run_folder(root)
+        self.tracker = Tracker(self.folder, destination)
+        self.outcome: Outcome | None = None
+        self.ready: Distillation | None = None
+        self.stop = Stop()
+
+    def go(self, flags: Mapping[str, Any], meta: Mapping[str, Any], finish: Finish) -> int:
+        """Run and report.
+
+        Args:
+            flags: Sacred's own options.
+            meta: the recipes and changes that made the config.
+            finish: what is done with a completed run beside the report.
+
+        Returns:
+            The exit code.
+        """
+        others = None
+        if self.origin is not None:
+            self.tracker.annotate(**self.origin.fields())
+            others = threading.Thread(target=self._bring_along, args=(self.origin.segments,), daemon=True)
+            others.start()
+        error = sacred_run.run(self.experiment, self.tracker, self._body, flags, meta)
+        if others is not None:
+            # Nobody waits for that after a signal or while the database is away: the next segment does it again.
+            others.join(timeout=PACE.close if error is None and self.tracker.note is None else 1.0)
+        code = self._failed(error, bool(flags.get("--debug"))) if error is not None else self._completed(finish)
+        for line in (self.tracker.note, self.destination.note):
+            if line:
+                print(line, file=sys.stderr)
+        return code
+
+    def _body(self) -> Outcome:
+        with self.stop.listening():
+            try:
+                self.outcome = self._train()
+            except KeyboardInterrupt as error:
+                return Outcome(self.stop.status or "INTERRUPTED", 0, error=error)
+        return self.outcome
+
+    def _train(self) -> Outcome:
+        train_missing(self.spec, self.options, self.root, tell)
+        self.ready = prepare(self.spec, self.options, root=self.root, tell=tell)
+        self.ready.made_by = self.command
+        if self.origin is not None:
+            self._go_on(self.ready, self.origin)
+        self.spec = self.ready.spec
+        self.tracker.started(self.spec.to_dict(), self._environment())
+        rounded = ", TensorFloat-32" if self.options.tf32 else ""
+        tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
+        return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
+
+    def _go_on(self, ready: Distillation, origin: Origin) -> None:
+        changes = resuming.go_on(ready, origin, self.options.resume_anyway)
+        self.experiment.current_run.info.update({**origin.fields(), "resumed_anyway": changes})
+        if changes:
+            self.tracker.annotate(resumed_anyway=changes)
+        self.origin = ready.origin
+        # "resume=latest" makes nothing again.
+        ready.made_by = origin.metadata.get("made_by") or ready.made_by
+        notes = "".join(f"; {line}" for line in (*origin.notes, *changes))
+        tell(f"going on with run {origin.folder.name} after step {origin.step}{notes}")
+
+    def _bring_along(self, folders: Sequence[Path]) -> None:
+        """Bring into the database what runs that were killed had still to write."""
+        if self.destination.database is None:
+            return
+        try:
+            for folder in folders:
+                replay(folder, self.destination.database)
+        except (DatabaseError, OSError) as error:
+            tell(
+                f"not all of the runs before is in the database ({reason(error)}): {self.destination.replay_command()}"
+            )
+
+    def _warn(self, line: str) -> None:
+        """Say it, and write it down."""
+        tell(line)
+        self.tracker.record("warning", text=line)
+
+    def _environment(self) -> dict[str, Any]:
+        assert self.ready is not None
+        prints = {"fingerprint": self.spec.fingerprint, "fingerprint_no_seed": self.spec.fingerprint_no_seed}
+        return {**self.ready.environment, **prints}
+
+    def _title(self) -> str:
+        assert self.ready is not None
+        epochs = self.ready.total_steps * self.spec.batch_size / self.ready.splits.train.num_examples
+        teaching = self.spec.teaching if self.spec.teachers else "training on labels"
+        return f"{teaching}: {self.ready.total_steps} steps ({epochs:.0f} epochs) of {self.spec.data.name}"
+
+    def _completed(self, finish: Finish) -> int:
+        assert self.ready is not None
+        assert self.outcome is not None
+        problems = self.outcome.problems
+        extra = () if problems else finish(self.ready, self.outcome, self.folder)
+        print(report(self.ready, self.outcome, self._places(), extra))
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+            say(self.module, f"COMPLETED, but not all could be written: {problems[-1]}{more}")
+        return FAULT if problems else DONE
+
+    def _failed(self, error: BaseException, debug: bool) -> int:
+        if isinstance(error, Failed) and error.__cause__ is not None:
+            error = error.__cause__
+        # The same steps would end in the same way: nobody is told to go on from a loss that is no number.
+        return ended(self.module, error, debug, self._kept(hint=not isinstance(error, FloatingPointError)))
+
+    def _kept(self, hint: bool = True) -> str:
+        if self.outcome is None:
+            return f"before the first step, nothing was trained; run {self._name()}"
+        kept = f"kept: {self.outcome.kept}" if self.outcome.kept else "no checkpoint yet"
+        told = f"ended after step {self.outcome.steps}, {kept}; run {self._name()}"
+        # A run that wrote none itself leads to the one that it went on from.
+        if not hint or (self.outcome.kept is None and self.origin is None):
+            return told
+        return f"{told}: python -m {self.module}{self._flag()} with resume={self._name()} goes on"
+
+    def _name(self) -> str:
+        return str(self.tracker.number or self.tracker.uid)
+
+    def _flag(self) -> str:
+        return f" {self.destination.flag}" if self.destination.flag else ""
+
+    def _places(self) -> list[str]:
+        show = f"python -m experiments.runs show {self._name()}{self._flag()}"
+        shown = show if self.destination.database is not None else self.destination.replay_command()
+        return [f"logged in {self.destination.describe()} as run {self._name()}: {shown}", f"files in {self.folder}"]
