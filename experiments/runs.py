@@ -14,34 +14,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.command.exit import DONE, Parser, guarded
 from experiments.db import add_address
 from experiments.tracking.journal import default_root
-from framework.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.tracking.values import Mongo
-
-_LISTED = (
-    "id",
-    "start_time",
-    "status",
-    "duration_s",
-    "config.backend",
-    "config.data.name",
-    "config.teaching",
-    "config.seed",
-    "result.steps",
-    "result.test.student.accuracy",
-    "result.test.student.agreement@1",
-    "result.test.student.kl",
-    "result.test.teacher.accuracy",
-)
-_SHORT = (("result.test.", "test "), ("result.", ""), ("config.", ""))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -118,7 +100,7 @@ def answer(database: Mongo, found: argparse.Namespace) -> None:
     elif found.command == "best":
         frame = queries.best(database, found.by or queries.ACCURACY, found.where, found.count)
         sorted_by = fields.resolve((found.by or queries.ACCURACY).lstrip("+-"), frame.columns) if len(frame) else "id"
-        tables.show_frame(_usual(frame, found.form, sorted_by), found.form)
+        tables.show_frame(tables.usual(frame, found.form, sorted_by), found.form)
     elif found.command == "show":
         _show(database, found)
     elif found.command == "compare":
@@ -136,7 +118,7 @@ def _list(database: Mongo, found: argparse.Namespace) -> None:
     if found.columns and len(frame):
         shown = frame[[fields.resolve(name.strip(), frame.columns) for name in found.columns.split(",")]]
     else:
-        shown = _usual(frame, found.form)
+        shown = tables.usual(frame, found.form)
     if found.form == "table" and not len(frame):
         print("no runs meet the conditions" if found.where else "there are no runs yet")
         return
@@ -147,7 +129,7 @@ def _list(database: Mongo, found: argparse.Namespace) -> None:
         same = same[same["ids"].map(lambda ids: bool(set(ids) & set(frame["id"])))]
         if len(same):
             print("\nthe same spec, over seeds and backends:")
-            tables.show_frame(_renamed(same), found.form)
+            tables.show_frame(tables.renamed(same), found.form)
 
 
 def _show(database: Mongo, found: argparse.Namespace) -> None:
@@ -160,80 +142,17 @@ def _show(database: Mongo, found: argparse.Namespace) -> None:
 
 
 def _curves(frame: pd.DataFrame, found: argparse.Namespace) -> None:
-    from experiments.tracking import tables
+    from experiments.tracking import plots, tables
 
     if found.plot is not None:
-        plot(frame, found.plot)
+        plots.plot(frame, found.plot)
         print(found.plot)
     elif found.form != "table":
         tables.show_frame(frame, found.form)
     elif len(frame):
-        one = frame["run"].nunique() == 1
-        wide = frame.pivot(index="step", columns=["metric"] if one else ["metric", "run"], values="value")
-        if not one:
-            wide.columns = [f"{metric} [{run}]" for metric, run in wide.columns]
-        tables.show_frame(wide, found.form, index=True)
+        tables.show_frame(plots.wide(frame), found.form, index=True)
     else:
         print("these runs have no metrics")
-
-
-def plot(frame: pd.DataFrame, path: Path) -> None:
-    """Draw curves, one panel a metric, one line a run.
-
-    Args:
-        frame: what `queries.curves` returned.
-        path: the picture; its suffix says in which format.
-
-    Raises:
-        UserError: matplotlib isn't installed, or can't write this format.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError('--plot needs matplotlib: python -m pip install -e ".[plots]"') from None
-    if not len(frame):
-        raise UserError("these runs have no metrics to draw")
-    names = list(frame["metric"].unique())
-    figure = Figure(figsize=(7, 2.6 * len(names)), layout="constrained")
-    panels = figure.subplots(len(names), squeeze=False, sharex=True)[:, 0]
-    for panel, name in zip(panels, names, strict=True):
-        for run, points in frame[frame["metric"] == name].groupby("run"):
-            panel.plot(points["step"], points["value"], label=str(run), linewidth=1)
-        panel.set_ylabel(name)
-        panel.grid(alpha=0.3)
-    panels[0].legend(title="run")
-    panels[-1].set_xlabel("step")
-    try:
-        figure.savefig(path, dpi=150)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _usual(frame: pd.DataFrame, form: str, *wanted: str) -> pd.DataFrame:
-    """A table shows a few columns under short names; JSON and CSV have all of them under their own."""
-    if form != "table":
-        return frame
-    if len(frame):
-        frame = frame.assign(
-            status=[_liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)]
-        )
-    return _renamed(frame[[name for name in dict.fromkeys((*_LISTED, *wanted)) if name in frame]])
-
-
-def _liveness(status: str, heartbeat: Any) -> str:
-    """A run of another machine that says RUNNING and hasn't been heard of for a while: nobody here knows more."""
-    from experiments.tracking.dead import SILENT_S, silence
-
-    silent = silence(heartbeat)
-    return f"RUNNING? (silent for {silent / 60:.0f} min)" if status == "RUNNING" and silent > SILENT_S else status
-
-
-def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
-    names: dict[Any, str] = {}
-    for name in frame.columns:
-        prefix, short = next(((prefix, short) for prefix, short in _SHORT if name.startswith(prefix)), ("", ""))
-        names[name] = short + name[len(prefix) :]
-    return frame.rename(columns=names)
 
 
 def run(found: argparse.Namespace) -> int:

@@ -10,7 +10,25 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.tracking.dead import SILENT_S, silence
+
 MAX_CELL = 120
+_LISTED = (
+    "id",
+    "start_time",
+    "status",
+    "duration_s",
+    "config.backend",
+    "config.data.name",
+    "config.teaching",
+    "config.seed",
+    "result.steps",
+    "result.test.student.accuracy",
+    "result.test.student.agreement@1",
+    "result.test.student.kl",
+    "result.test.teacher.accuracy",
+)
+_SHORT = (("result.test.", "test "), ("result.", ""), ("config.", ""))
 
 
 def show_frame(frame: pd.DataFrame, form: str = "table", index: bool = False) -> None:
@@ -31,6 +49,32 @@ def show_frame(frame: pd.DataFrame, form: str = "table", index: bool = False) ->
         _rich(frame)
     else:
         _aligned(_texts(frame), [kind.kind in "if" for kind in frame.dtypes])
+
+
+def usual(frame: pd.DataFrame, form: str, *wanted: str) -> pd.DataFrame:
+    """A table shows a few columns under short names; JSON and CSV have all of them under their own."""
+    if form != "table":
+        return frame
+    if len(frame):
+        frame = frame.assign(
+            status=[_liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)]
+        )
+    return renamed(frame[[name for name in dict.fromkeys((*_LISTED, *wanted)) if name in frame]])
+
+
+def _liveness(status: str, heartbeat: Any) -> str:
+    """A run of another machine that says RUNNING and hasn't been heard of for a while: nobody here knows more."""
+    silent = silence(heartbeat)
+    return f"RUNNING? (silent for {silent / 60:.0f} min)" if status == "RUNNING" and silent > SILENT_S else status
+
+
+def renamed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns under shorter names."""
+    names: dict[Any, str] = {}
+    for name in frame.columns:
+        prefix, short = next(((prefix, short) for prefix, short in _SHORT if name.startswith(prefix)), ("", ""))
+        names[name] = short + name[len(prefix) :]
+    return frame.rename(columns=names)
 
 
 def _aligned(frame: pd.DataFrame, is_number: list[bool]) -> None:
