@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend, Device
 from experiments.distillation.checks import refuse_weak_teacher
+from experiments.distillation.inputs import Inputs
 from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin
 from experiments.distillation.options import RunOptions
 from framework.data.loader import Loader
 from framework.data.source import Splits
-from framework.data.targets import make
 from framework.draws.views import draws_hash
 from framework.files import stored
 from framework.files.checkpoints import Checkpoints
@@ -27,11 +27,12 @@ from framework.loop.saving import Best
 from framework.loop.stop import Stop
 from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
 from framework.spec import DistillSpec, schedules
-from framework.spec.teachings import resolve
 from framework.spec.validation import plain
 
 if TYPE_CHECKING:
     from keras import Model
+
+Batches = Callable[[int], Iterator[Batch | Seen]]
 
 # The file of a student that was handed over, which no name builds again.
 GIVEN_FILE = "student.keras"
@@ -74,9 +75,9 @@ class Distillation:
         total_steps: where it ends.
         environment: versions, device, threads and hashes, as plain values.
         cache: the folder for what is made once.
+        inputs: its batches, which others may share.
         made_by: the command line, stored with the student.
         origin: the run that this one goes on with; its state is the trainer's already.
-        batches: what to learn from, from a step on, where others learn from the same; None has a loader of its own.
     """
 
     spec: DistillSpec
@@ -90,9 +91,9 @@ class Distillation:
     total_steps: int
     environment: dict[str, Any]
     cache: Path
+    inputs: Inputs
     made_by: str = ""
     origin: Origin | None = None
-    batches: Callable[[int], Iterator[Batch | Seen]] | None = None
 
     def run(
         self,
@@ -119,15 +120,22 @@ class Distillation:
         return finish(self.turns(recorder, folder, stop or Stop(), progress, warn))
 
     def turns(
-        self, recorder: Recorder, folder: Path | None, stop: Stop, progress: Progress, warn: Callable[[str], None]
+        self,
+        recorder: Recorder,
+        folder: Path | None,
+        stop: Stop,
+        progress: Progress,
+        warn: Callable[[str], None],
+        batches: Batches | None = None,
     ) -> Turns:
-        """As `run`, a step at a time."""
+        """As `run`, a step at a time; `batches` takes the loader's place where others see the same."""
         if self.origin is None:
             with stop.heeding(False):
                 before = self.evaluator.evaluate(["validation", "test"])
             recorder.metrics(0, before)
             refuse_weak_teacher(self.spec, before)
-        outcome = yield from self._loop(recorder, folder, stop, progress, warn).turns()
+        loop = self._loop(recorder, folder, stop, progress, warn, batches or self.loader.batches)
+        outcome = yield from loop.turns()
         if folder and outcome.status == "COMPLETED":
             outcome = self._kept(recorder, folder, outcome, warn)
         return outcome
@@ -135,7 +143,7 @@ class Distillation:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Measures the student and the teachers."""
-        return Evaluator(self.spec, self.splits, self.trainer)
+        return self.inputs.evaluator(self.spec, self.splits, self.trainer)
 
     def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Callable[[str], None]) -> Outcome:
         """Store the student; a disk that doesn't take it ends no run that has a result to write down."""
@@ -149,12 +157,18 @@ class Distillation:
         return outcome
 
     def _loop(
-        self, recorder: Recorder, folder: Path | None, stop: Stop, progress: Progress, warn: Callable[[str], None]
+        self,
+        recorder: Recorder,
+        folder: Path | None,
+        stop: Stop,
+        progress: Progress,
+        warn: Callable[[str], None],
+        batches: Batches,
     ) -> Loop:
         best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
         return Loop(
             trainer=self.trainer,
-            batches=self.batches or self.loader.batches,
+            batches=batches,
             evaluator=self.evaluator,
             recorder=recorder,
             cadence=self._cadence(),
@@ -168,14 +182,11 @@ class Distillation:
             on_nan=self.options.on_nan,
         )
 
-    @cached_property
+    @property
     def loader(self) -> Loader:
-        """The training batches, with the teachers' targets where the teaching makes them before."""
-        loader = Loader(self.spec, self.splits.train, self.total_steps)
-        if not resolve(self.spec.teaching, self.spec.views.mixup).averaged:
-            return loader
+        """The training batches."""
         hashes = [each["sha256"] for each in self.environment["teachers"]]
-        return Loader(self.spec, self.splits.train, self.total_steps, make(loader, self.trainer, hashes, self.cache))
+        return self.inputs.loader(self.spec, self.splits, self.trainer, hashes, self.cache)
 
     def _cadence(self) -> Cadence:
         options, epochs = self.options, self.options.checkpoint_epochs

@@ -20,6 +20,7 @@ from experiments.tracking.recorder import Tracker
 from framework.loop.fit import Turns
 from framework.loop.progress import Progress
 from framework.loop.stop import Stop
+from framework.loop.together import Shared
 from framework.protocols import Outcome
 from framework.spec.validation import plain
 
@@ -97,10 +98,11 @@ class Student:
         self.tracker.started(ready.spec.to_dict(), {**ready.environment, **prints})
         self.ready = ready
 
-    def turns(self, stop: Stop, progress: Progress) -> Turns:
+    def turns(self, stop: Stop, progress: Progress, shared: Shared) -> Turns:
         """Its training, a step at a time."""
         assert self.ready is not None
-        return self.ready.turns(self.tracker, self.folder, stop, progress, self._warn)
+        batches = shared.upto(self.ready.total_steps)
+        return self.ready.turns(self.tracker, self.folder, stop, progress, self._warn, batches)
 
     def ended(self, outcome: Outcome) -> None:
         """Write down at once how it ended; its Sacred run ends later, with those within it."""

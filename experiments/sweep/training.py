@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from experiments.distillation.distillation import tell
+from experiments.distillation.inputs import Inputs
 from experiments.distillation.prepare import Common
 from experiments.sweep.student import Student
 from framework.loop import progress as shown
@@ -31,6 +33,8 @@ def train(
         stop: ends all of them when asked.
         ended: told whenever one has come to an end.
     """
+    steps = [each.spec.duration.steps(common.splits.train.num_examples, each.spec.batch_size) for each in students]
+    common = replace(common, inputs=Inputs(max(steps)))
     begun: list[Student] = []
 
     def begin() -> None:
@@ -51,14 +55,12 @@ def _lockstep(students: Sequence[Student], common: Common, stop: Stop, ended: Ca
     if not students or stop.status is not None:
         return
     ready = [student.ready for student in students if student.ready is not None]
-    # Labels are in a batch only where they count.
-    leader = max(ready, key=lambda each: (each.spec.loss.task_weight, each.total_steps))
+    # The first that asks makes the batches for all, and labels are in them only where they count. What can't be made is
+    # told here: it would be no fault of one student.
+    leader = max(ready, key=lambda each: each.spec.loss.task_weight)
+    loader, _ = leader.loader, leader.evaluator
+    shared = Shared(loader, leader.trainer)
     longest = max(each.total_steps for each in ready)
-    leader.loader.total_steps = longest
-    shared = Shared(leader.loader, leader.trainer)
-    for each in ready:
-        each.loader, each.batches = leader.loader, shared.upto(each.total_steps)
-        each.evaluator.batches = leader.evaluator.batches
     first = min(each.trainer.steps_done for each in ready)
     sizes = (longest, leader.spec.batch_size, common.splits.train.num_examples)
     progress = CommonProgress(shown.make(*sizes, done=first), len(ready))
@@ -69,7 +71,8 @@ def _lockstep(students: Sequence[Student], common: Common, stop: Stop, ended: Ca
         ended()
 
     loops = {
-        student: (each.trainer, student.turns(stop, progress)) for student, each in zip(students, ready, strict=True)
+        student: (each.trainer, student.turns(stop, progress, shared))
+        for student, each in zip(students, ready, strict=True)
     }
     together(loops, stop, told)
 

@@ -1,0 +1,52 @@
+"""What a distillation learns from and is measured on: its own, or shared with others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from framework.data.loader import EvalBatches, Loader
+from framework.data.source import Splits
+from framework.data.targets import make
+from framework.loop.evaluator import Evaluator
+from framework.protocols import Trainer
+from framework.spec import DistillSpec
+from framework.spec.teachings import resolve
+
+
+class Inputs:
+    """Batches for distillations of the same data, views and teachers. The first one that asks makes them for all.
+
+    Args:
+        total_steps: where the longest training ends.
+    """
+
+    def __init__(self, total_steps: int) -> None:
+        self.total_steps = total_steps
+        self._loader: Loader | None = None
+        self._measured: dict[str, EvalBatches] = {}
+
+    def loader(
+        self, spec: DistillSpec, splits: Splits, trainer: Trainer, teachers: Sequence[str], cache: Path
+    ) -> Loader:
+        """The training batches, with the teachers' targets where the teaching makes them before.
+
+        Args:
+            spec: the distillation; labels are in a batch only where its loss counts them.
+            splits: the data.
+            trainer: has the teachers.
+            teachers: the SHA-256 of each.
+            cache: the cache folder.
+        """
+        if self._loader is None:
+            loader = Loader(spec, splits.train, self.total_steps)
+            if resolve(spec.teaching, spec.views.mixup).averaged:
+                loader = Loader(spec, splits.train, self.total_steps, make(loader, trainer, teachers, cache))
+            self._loader = loader
+        return self._loader
+
+    def evaluator(self, spec: DistillSpec, splits: Splits, trainer: Trainer) -> Evaluator:
+        """What measures a student and its teachers: each has its own, on the same views."""
+        made = Evaluator(spec, splits, trainer)
+        self._measured = made.batches = self._measured or made.batches
+        return made
