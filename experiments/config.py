@@ -41,7 +41,7 @@ def recipe_spec(name: str) -> DistillSpec:
     """
     if name not in RECIPES:
         raise UserError(f"no recipe {name!r}: {near(name, RECIPES)}")
-    return split(defaults(name))[0]
+    return spec_and_options(defaults(name))[0]
 
 
 def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = None) -> tuple[Config, list[str], Config]:
@@ -72,11 +72,11 @@ def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = No
         if "=" in word:
             _put(changes, *_pair(word))
     config = apply(config, changes)
-    split(config)
+    spec_and_options(config)
     return config, named, changes
 
 
-def split(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions]:
+def spec_and_options(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions]:
     """The checked spec and run options of a complete config.
 
     Raises:

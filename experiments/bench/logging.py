@@ -80,7 +80,7 @@ def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = N
         is the training loop's time, `cpu` the time of all threads of the process over the whole run: a machine that
         has other work tells the second more exactly.
     """
-    spec, options = config.split(config.read(words)[0])
+    spec, options = config.spec_and_options(config.read(words)[0])
     root = root or default_root()
     train_missing(spec, options, root)
     ready = prepare(spec, options, root=root)

@@ -57,7 +57,7 @@ class Program:
 
     def _main(self, argv: list[str]) -> int:
         if argv[:1] == ["help"] or {"-h", "--help"} & set(argv):
-            print(usage.text(self.module, self.summary, self.recipe, self.examples))
+            print(usage.text(self.module, self.summary, self.recipe, self.examples, argv))
             return DONE
         return self._run(argv)
 
@@ -68,7 +68,7 @@ class Program:
         options = self._options(experiment, argv)
         root = default_root()
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
-        resumed, words = resuming.split(options.pop("UPDATE"))
+        resumed, words = resuming.take_resume(options.pop("UPDATE"))
         origin = resuming.load(lineage.find(resumed, root, uri, journal_alone)) if resumed else None
         config, recipes, changes = configs.read(words, self.recipe, origin.config() if origin else None)
         self.check(config)
@@ -79,7 +79,7 @@ class Program:
         if command:
             experiment.run(command, options={**options, "--mongo_db": None, "--unobserved": True})
             return DONE
-        spec, chosen = configs.split(config)
+        spec, chosen = configs.spec_and_options(config)
         if origin is not None:
             resuming.check_words(origin, spec, chosen.resume_anyway)
             if resuming.is_finished(origin, spec):

@@ -57,7 +57,7 @@ class Training:
     ) -> None:
         self.module, self.command, self.experiment = module, command, experiment
         self.destination, self.root, self.origin = destination, root, origin
-        self.spec, self.options = configs.split(config)
+        self.spec, self.options = configs.spec_and_options(config)
         self.folder = new_run_folder(root)
         self.tracker = Tracker(self.folder, destination)
         self.outcome: Outcome | None = None

@@ -45,7 +45,7 @@ options:
   -p, --print-config        print the config first
   -u, --unobserved          no Sacred observer (the journal is written all the same)
   -d, --debug               show the traceback of a fault
-  -h, --help                this text
+  -h, --help [KEY...]       this text, or the meaning of these keys alone (--help optimizer)
 
 exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM, SIGUSR1), 130 Ctrl-C;
 a run that could not write a checkpoint ends with 1 at the end; resuming a finished run does nothing and ends with 0"""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends.base import Backend, Device
 from experiments.distillation.checks import refuse_weak_teacher
-from experiments.distillation.inputs import Inputs
+from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin
 from experiments.distillation.options import RunOptions
 from framework.data.loader import Loader
@@ -75,7 +75,7 @@ class Distillation:
         total_steps: where it ends.
         environment: versions, device, threads and hashes, as plain values.
         cache: the folder for what is made once.
-        inputs: its batches, which others may share.
+        feed: its batches, which others may share.
         made_by: the command line, stored with the student.
         origin: the run that this one goes on with; its state is the trainer's already.
     """
@@ -91,7 +91,7 @@ class Distillation:
     total_steps: int
     environment: dict[str, Any]
     cache: Path
-    inputs: Inputs
+    feed: Feed
     made_by: str = ""
     origin: Origin | None = None
 
@@ -143,7 +143,7 @@ class Distillation:
     @cached_property
     def evaluator(self) -> Evaluator:
         """Measures the student and the teachers."""
-        return self.inputs.evaluator(self.spec, self.splits, self.trainer)
+        return self.feed.evaluator(self.spec, self.splits, self.trainer)
 
     def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Callable[[str], None]) -> Outcome:
         """Store the student; a disk that doesn't take it ends no run that has a result to write down."""
@@ -186,7 +186,7 @@ class Distillation:
     def loader(self) -> Loader:
         """The training batches."""
         hashes = [each["sha256"] for each in self.environment["teachers"]]
-        return self.inputs.loader(self.spec, self.splits, self.trainer, hashes, self.cache)
+        return self.feed.loader(self.spec, self.splits, self.trainer, hashes, self.cache)
 
     def _cadence(self) -> Cadence:
         options, epochs = self.options, self.options.checkpoint_epochs

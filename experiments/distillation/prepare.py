@@ -15,7 +15,7 @@ from backends.base import Backend, Device
 from experiments.distillation import precision, teachers, weights
 from experiments.distillation.checks import check_outputs, num_outputs
 from experiments.distillation.distillation import Distillation
-from experiments.distillation.inputs import Inputs
+from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import GIVEN
 from experiments.distillation.options import RunOptions
 from experiments.distillation.teachers import Teacher
@@ -38,14 +38,14 @@ class Common:
         backend, device: the engine, configured.
         splits: the data.
         teachers: all of them, in the spec's order.
-        inputs: batches, where several are trained at once; None for each its own.
+        feed: batches, where several are trained at once; None for each its own.
     """
 
     backend: Backend
     device: Device
     splits: Splits
     teachers: tuple[Teacher, ...]
-    inputs: Inputs | None = None
+    feed: Feed | None = None
 
 
 def gather(
@@ -127,7 +127,7 @@ def prepare(
         total_steps=total_steps,
         environment=_environment(common, options, hashes),
         cache=root / "cache",
-        inputs=common.inputs or Inputs(total_steps),
+        feed=common.feed or Feed(total_steps),
     )
 
 

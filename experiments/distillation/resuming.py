@@ -20,7 +20,7 @@ _GENERATOR = "seed_generator"
 _ANYWAY = "resume_anyway=True goes on all the same, and writes it down"
 
 
-def split(words: Sequence[str]) -> tuple[str | None, list[str]]:
+def take_resume(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The name after `resume=`, and the other words of a command line."""
     names = [word.partition("=")[2] for word in words if word.startswith("resume=")]
     rest = [word for word in words if not word.startswith("resume=")]

@@ -49,4 +49,4 @@ def spec_of(updates: Sequence[str]) -> DistillSpec:
     for key in changes:
         if key not in (*fields, "teacher"):
             raise UserError(f"{key!r} is no part of a spec ({near(key, fields)}); --help lists parity's own options")
-    return config.split(config.apply(base, changes))[0]
+    return config.spec_and_options(config.apply(base, changes))[0]

@@ -46,7 +46,7 @@ def add_command(experiment: Experiment) -> None:
     @experiment.command(unobserved=True)
     def plan(_config: Mapping[str, Any], _run: Any) -> None:
         """Say what the run would do, and what is missing here."""
-        spec, options = configs.split(_config)
+        spec, options = configs.spec_and_options(_config)
         print("\n".join(lines(spec, options, default_root(), _run.info.get(_FLAG, DEFAULT_STEPS))))
 
 

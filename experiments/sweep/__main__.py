@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def split(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
+def sort_words(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
     """What follows `over`, what follows `with`, and the sweep that `resume=` names.
 
     Raises:
@@ -84,7 +84,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
 
 
 def _ledger(options: argparse.Namespace, command: str, root: Path) -> ledger.Ledger:
-    over, words, resumed = split(options.words)
+    over, words, resumed = sort_words(options.words)
     if resumed is None:
         made = [ledger.Entry(point) for point in grid.points(over, words, DEFAULT)]
         return ledger.Ledger(root, made, command, options.select)

@@ -33,7 +33,7 @@ class Point:
     @property
     def spec(self) -> DistillSpec:
         """The distillation."""
-        return configs.split(self.config)[0]
+        return configs.spec_and_options(self.config)[0]
 
     @property
     def label(self) -> str:

@@ -63,7 +63,7 @@ class Session:
             tell(f"sweep {self.ledger.uid} is finished: there is nothing to do")
             return
         for entry in self.left:
-            check_early(*configs.split(entry.point.config))
+            check_early(*configs.spec_and_options(entry.point.config))
         with open_database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as destination:
             self.flag = f" {destination.flag}" if destination.flag else ""
             self._where = destination.describe()
@@ -75,7 +75,7 @@ class Session:
                 tell(destination.note)
 
     def _group(self, entries: Sequence[Entry], destination: Destination) -> None:
-        spec, options = configs.split(entries[0].point.config)
+        spec, options = configs.spec_and_options(entries[0].point.config)
         train_missing(spec, options, self.ledger.root, tell)
         common = gather(spec, options, self.ledger.root, tell=tell)
         self.has_labels = self.has_labels and common.splits.classes is not None

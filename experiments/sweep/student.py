@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.command import sacred_run
 from experiments.command.sacred_run import Ended, Failed
-from experiments.config import split
+from experiments.config import spec_and_options
 from experiments.distillation import resuming
 from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.lineage import Origin
@@ -41,7 +41,7 @@ class Student:
 
     def __init__(self, entry: Entry, root: Path, destination: Destination, origin: Origin | None) -> None:
         self.entry, self.root, self.origin = entry, root, origin
-        self.spec, self.options = split(entry.point.config)
+        self.spec, self.options = spec_and_options(entry.point.config)
         self.folder = new_run_folder(root)
         self.tracker = Tracker(self.folder, destination)
         self.ready: Distillation | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.distillation.distillation import tell
-from experiments.distillation.inputs import Inputs
+from experiments.distillation.feed import Feed
 from experiments.distillation.prepare import Common
 from experiments.sweep.student import Student
 from framework.loop import progress as shown
@@ -34,7 +34,7 @@ def train(
         ended: told whenever one has come to an end.
     """
     steps = [each.spec.duration.steps(common.splits.train.num_examples, each.spec.batch_size) for each in students]
-    common = replace(common, inputs=Inputs(max(steps)))
+    common = replace(common, feed=Feed(max(steps)))
     begun: list[Student] = []
 
     def begin() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tracking.journal import is_alive
-from experiments.tracking.parts import JOURNAL
+from experiments.tracking.pieces import JOURNAL
 from experiments.tracking.publisher import BEAT_S, replay
 from experiments.tracking.values import Mongo
 

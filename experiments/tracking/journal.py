@@ -3,7 +3,7 @@
 One record a line, each with a `type`, a `time` (seconds since 1970, UTC) and the CRC32 of the rest of its line: a line
 that was damaged is left out, and never read as something else. NaN and infinities are written as Python's json module
 writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time. A long journal goes on
-in further files: see `experiments.tracking.parts`.
+in further files: see `experiments.tracking.pieces`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking import locks, parts
-from experiments.tracking.parts import JOURNAL
+from experiments.tracking import locks, pieces
+from experiments.tracking.pieces import JOURNAL
 from framework.errors import UserError
 
 RUNS = "runs"
@@ -80,12 +80,12 @@ class Journal:
 
     Args:
         folder: the run's.
-        part_bytes: a file of about this size is closed and compressed, and another one begun.
+        piece_bytes: a file of about this size is closed and compressed, and another one begun.
     """
 
-    def __init__(self, folder: Path, part_bytes: int = parts.PART_BYTES) -> None:
+    def __init__(self, folder: Path, piece_bytes: int = pieces.PIECE_BYTES) -> None:
         self.path = folder / JOURNAL
-        self._part_bytes = part_bytes
+        self._piece_bytes = piece_bytes
         self._packing: threading.Thread | None = None
         self._mutex = threading.RLock()
         self._pending: list[bytes] = []
@@ -95,8 +95,8 @@ class Journal:
         if not locks.wait_lock(self._lock, shared=False, timeout=2.0):
             os.close(self._lock)
             raise UserError(f"{self.path} is being written by another process")
-        self._part = parts.found(folder)[-1]
-        self._descriptor: int | None = _opened(self._part.path)
+        self._piece = pieces.found(folder)[-1]
+        self._descriptor: int | None = _opened(self._piece.path)
         self._mend()
         identity = {"format": FORMAT, "uid": folder.name, "pid": os.getpid(), "host": platform.node()}
         self.append("journal", identity, sync=True)
@@ -121,19 +121,19 @@ class Journal:
         with self._mutex:
             self._pending.append(_line(record))
             self._write()
-            if self.size() - self._part.start >= self._part_bytes and not self._pending:
+            if self.size() - self._piece.start >= self._piece_bytes and not self._pending:
                 self._go_on()
             if sync or time.monotonic() - self._synced > SYNC_EVERY_S:
                 self._sync()
 
     def size(self) -> int:
         """How many bytes were written in all; 0 once it is closed."""
-        return 0 if self._descriptor is None else self._part.start + os.fstat(self._descriptor).st_size
+        return 0 if self._descriptor is None else self._piece.start + os.fstat(self._descriptor).st_size
 
     def _go_on(self) -> None:
         """Begin another file; a thread compresses the one before, unless that is the first, which has the lock."""
         assert self._descriptor is not None
-        following = parts.at(self.path.parent, self.size())
+        following = pieces.at(self.path.parent, self.size())
         try:
             descriptor = _opened(following.path)
         except OSError as error:
@@ -141,10 +141,10 @@ class Journal:
             return
         self._sync()
         os.close(self._descriptor)
-        self._descriptor, done, self._part = descriptor, self._part, following
+        self._descriptor, done, self._piece = descriptor, self._piece, following
         if done.start:
             self._wait_for_packing()
-            self._packing = threading.Thread(target=parts.pack, args=(done,), daemon=True, name="journal")
+            self._packing = threading.Thread(target=pieces.pack, args=(done,), daemon=True, name="journal")
             self._packing.start()
 
     def _wait_for_packing(self) -> None:
@@ -210,8 +210,8 @@ class JournalReader:
     def read(self, max_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
         """The next records, about `max_bytes` of them. At the end, `offset` stays where it is; a torn line waits."""
         while True:
-            part, end = parts.containing(self.folder, self.offset)
-            data = parts.lines(part, self.offset - part.start, max_bytes)
+            piece, end = pieces.containing(self.folder, self.offset)
+            data = pieces.lines(piece, self.offset - piece.start, max_bytes)
             if data or end is None:
                 break
             # A file that ends before the next one begins has lost something.
@@ -257,8 +257,8 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
 
 def last_records(folder: Path, num_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
     """The records in about the last `num_bytes` of a journal."""
-    part = parts.found(folder)[-1]
-    end = part.start + part.path.stat().st_size
+    piece = pieces.found(folder)[-1]
+    end = piece.start + piece.path.stat().st_size
     return JournalReader(folder, max(0, end - num_bytes)).rest()
 
 

@@ -179,7 +179,7 @@ def test_mistakes(words: list[str], told: str) -> None:
 
 
 def test_split_gives_both_halves() -> None:
-    spec, options = config.split(read("digits", "backend=torch", "seed=4"))
+    spec, options = config.spec_and_options(read("digits", "backend=torch", "seed=4"))
     assert spec == DistillSpec.from_dict(spec.to_dict())
     assert (spec.seed, options) == (4, RunOptions(backend="torch"))
 
@@ -217,5 +217,5 @@ def test_any_words_are_a_config_or_a_mistake(words: list[str]) -> None:
         return
     assert set(found) == set(config.defaults())
     json.dumps([found, changes], allow_nan=False)
-    spec, options = config.split(found)
-    assert config.split(spec.to_dict() | plain(options)) == (spec, options)
+    spec, options = config.spec_and_options(found)
+    assert config.spec_and_options(spec.to_dict() | plain(options)) == (spec, options)

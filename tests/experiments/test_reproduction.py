@@ -22,14 +22,14 @@ WORDS = sorted(set(re.findall(r"`([\w.]+=[^`]+)`", PAGE)))
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_can_be_read(command: str) -> None:
-    spec, _ = config.split(config.read(shlex.split(command)[1:])[0])
+    spec, _ = config.spec_and_options(config.read(shlex.split(command)[1:])[0])
     assert spec.batch_size == paper.DATA[shlex.split(command)[1].partition("_")[0]].batch_size
 
 
 @pytest.mark.backend
 def test_the_students_of_all_commands_build_at_full_size(backend: str) -> None:
     """Those of 224 and 160 pixels and all kinds of MobileNet, of which only the shapes are made."""
-    specs = [config.split(config.read(shlex.split(command)[1:])[0])[0] for command in COMMANDS]
+    specs = [config.spec_and_options(config.read(shlex.split(command)[1:])[0])[0] for command in COMMANDS]
     check_early(specs[0], RunOptions(backend=backend))
     from framework.models import cost
 
@@ -58,7 +58,7 @@ def test_words_that_are_added_can_be_read(words: str) -> None:
 
 
 def test_two_teachers_are_two() -> None:
-    spec, _ = config.split(config.read(shlex.split(TWO_TEACHERS)[1:])[0])
+    spec, _ = config.spec_and_options(config.read(shlex.split(TWO_TEACHERS)[1:])[0])
     assert spec.teacher_sizes == (384, 224)
     assert len({teacher.weights for teacher in spec.teachers}) == 2
 

@@ -49,7 +49,7 @@ def run(command: str, backend: str, folder: Path | None = None) -> dict[str, Any
     """What a command gives at the size of a test; the number of pixels is the command's, if it says one."""
     words = [word for word in shlex.split(command) if not word.startswith(WIDTHS)]
     small = [f"{key}={value}" for key, value in SMALL.items() if f" {key}=" not in " ".join(words)]
-    spec, _ = config.split(config.read([*words, *small])[0])
+    spec, _ = config.spec_and_options(config.read([*words, *small])[0])
     _, result = distill(spec, folder=folder, quiet=True, backend=backend, device="cpu", compile=False)
     return result
 

@@ -24,7 +24,7 @@ def planned(backend: str, tmp_path: Path) -> Any:
     """`planned(*words)`: the plan's lines by name, in a folder of its own."""
 
     def make(*words: str, steps: int = 0) -> Mapping[str, str]:
-        spec, options = config.split(config.read([*words, f"backend={backend}"])[0])
+        spec, options = config.spec_and_options(config.read([*words, f"backend={backend}"])[0])
         lines = plan.lines(spec, options, tmp_path / "e", steps)
         named = {line[:14].strip(): line[14:] for line in lines}
         first = next(number for number, line in enumerate(lines) if line.startswith("missing here"))

@@ -9,7 +9,7 @@ import pytest
 from backends.base import Device
 from experiments.planning.estimates import Memory
 from experiments.sweep import groups
-from experiments.sweep.__main__ import main, split
+from experiments.sweep.__main__ import main, sort_words
 from experiments.sweep.grid import Point, points
 from framework.errors import UserError
 
@@ -54,9 +54,9 @@ def test_mistakes(over: tuple[str, ...], told: str) -> None:
 
 def test_words_are_told_apart() -> None:
     words = ["over", "a=1,2", "with", "digits", "resume=x", "over", "b=3"]
-    assert split(words) == (["a=1,2", "b=3"], ["digits"], "x")
+    assert sort_words(words) == (["a=1,2", "b=3"], ["digits"], "x")
     with pytest.raises(UserError, match="unexpected 'ovr' \\(did you mean 'over'"):
-        split(["ovr", "a=1"])
+        sort_words(["ovr", "a=1"])
 
 
 def test_what_leaves_the_views_alone_is_shared() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tracking import parts
+from experiments.tracking import pieces
 from experiments.tracking.journal import (
     JOURNAL,
     Journal,
@@ -142,7 +142,7 @@ def test_no_flipped_bit_and_no_cut_is_read_as_something_else(tmp_path: Path) -> 
 
 def written_in_parts(root: Path, count: int) -> Path:
     folder = new_run_folder(root)
-    journal = Journal(folder, part_bytes=2000)
+    journal = Journal(folder, piece_bytes=2000)
     for step in range(count):
         journal.append("metrics", {"step": step, "values": {"train.loss": 1.0 / (step + 1)}})
     journal.close()
@@ -151,7 +151,7 @@ def written_in_parts(root: Path, count: int) -> Path:
 
 def test_a_long_journal_goes_on_in_further_files_which_are_compressed(tmp_path: Path) -> None:
     folder = written_in_parts(tmp_path, 200)
-    suffixes = [part.path.suffix for part in parts.found(folder)]
+    suffixes = [part.path.suffix for part in pieces.found(folder)]
     assert len(suffixes) > 5
     # The first has the lock, the last is being written.
     assert suffixes == [".jsonl", *[".gz"] * (len(suffixes) - 2), ".jsonl"]
@@ -163,7 +163,7 @@ def test_a_long_journal_goes_on_in_further_files_which_are_compressed(tmp_path: 
     assert seen == list(range(200))
     # Going on from an offset is the same as reading on, and a journal that is opened again goes on in its last file.
     assert JournalReader(folder, reader.offset).read() == []
-    again = Journal(folder, part_bytes=2000)
+    again = Journal(folder, piece_bytes=2000)
     assert again.size() > reader.offset
     again.append("metrics", {"step": 200, "values": {}})
     again.close()
@@ -173,7 +173,7 @@ def test_a_long_journal_goes_on_in_further_files_which_are_compressed(tmp_path: 
 def test_a_run_that_is_killed_while_a_file_is_compressed_loses_nothing(tmp_path: Path) -> None:
     folder = written_in_parts(tmp_path, 200)
     before = metrics(folder)
-    packed = parts.found(folder)[2]
+    packed = pieces.found(folder)[2]
     plain = packed.path.with_suffix("")
     with packed.open() as file:
         plain.write_bytes(file.read())
@@ -186,7 +186,7 @@ def test_a_run_that_is_killed_while_a_file_is_compressed_loses_nothing(tmp_path:
 def test_no_damage_of_a_compressed_file_is_read_as_something_else(tmp_path: Path) -> None:
     folder, rng = written_in_parts(tmp_path, 100), random.Random(0)
     written = [repr(record) for record in read_journal(folder)]
-    packed = parts.found(folder)[1].path
+    packed = pieces.found(folder)[1].path
     whole = packed.read_bytes()
     for number in range(200):
         damaged = bytearray(whole)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.tracking import parts
+from experiments.tracking import pieces
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Pace, Tracker
@@ -48,7 +48,7 @@ def volume(root: Path, steps: int, num_metrics: int, log_every: int | None = Non
         points = sum(len(chunk["steps"]) for chunk in database.metric_chunks.find({}, {"steps": 1}))
         assert points == logged * num_metrics
         sizes = [database.command("collStats", name) for name in COLLECTIONS]
-        journal = sum(part.path.stat().st_size for part in parts.found(tracker.folder))
+        journal = sum(part.path.stat().st_size for part in pieces.found(tracker.folder))
         return {
             "steps": steps,
             "logged steps": logged,

@@ -14,7 +14,7 @@ from framework.spec import DistillSpec
 from framework.spec.teachings import resolve
 
 
-class Inputs:
+class Feed:
     """Batches for distillations of the same data, views and teachers. The first one that asks makes them for all.
 
     Args:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import IO
 
 JOURNAL = "journal.jsonl"
-PART_BYTES = 16 * 2**20
+PIECE_BYTES = 16 * 2**20
 _NAME = re.compile(r"journal\.(\d{12})\.jsonl(\.gz)?")
 
 
 @dataclass(frozen=True, order=True)
-class Part:
+class Piece:
     """One file.
 
     Attributes:
@@ -38,53 +38,53 @@ class Part:
         return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")  # type: ignore[return-value]
 
 
-def at(folder: Path, start: int) -> Part:
+def at(folder: Path, start: int) -> Piece:
     """The file that begins at a byte, before it is compressed."""
-    return Part(start, folder / f"journal.{start:012d}.jsonl")
+    return Piece(start, folder / f"journal.{start:012d}.jsonl")
 
 
-def found(folder: Path) -> list[Part]:
+def found(folder: Path) -> list[Piece]:
     """The files that are there, in their order; one that is being compressed once."""
     later = {int(match[1]): path for path in sorted(folder.iterdir()) if (match := _NAME.fullmatch(path.name))}
-    return [Part(0, folder / JOURNAL), *(Part(start, later[start]) for start in sorted(later))]
+    return [Piece(0, folder / JOURNAL), *(Piece(start, later[start]) for start in sorted(later))]
 
 
-def containing(folder: Path, offset: int) -> tuple[Part, int | None]:
+def containing(folder: Path, offset: int) -> tuple[Piece, int | None]:
     """The file with a byte, and where the next file begins; None for the last."""
     files = found(folder)
-    place = max((place for place, part in enumerate(files) if part.start <= offset), default=0)
+    place = max((place for place, piece in enumerate(files) if piece.start <= offset), default=0)
     return files[place], files[place + 1].start if place + 1 < len(files) else None
 
 
-def lines(part: Part, offset: int, max_bytes: int) -> bytes:
+def lines(piece: Piece, offset: int, max_bytes: int) -> bytes:
     """Whole lines of a file from a byte of it on, about `max_bytes` of them; none from where a file is damaged."""
     try:
-        with part.open() as file:
+        with piece.open() as file:
             file.seek(offset)
             data = file.read(max_bytes)
             data += file.readline()
     except FileNotFoundError:
-        packed = Part(part.start, part.path.with_name(f"{part.path.name}.gz"))
-        if part.path.suffix == ".gz" or not packed.path.exists():
+        packed = Piece(piece.start, piece.path.with_name(f"{piece.path.name}.gz"))
+        if piece.path.suffix == ".gz" or not packed.path.exists():
             raise
         return lines(packed, offset, max_bytes)
     except (zlib.error, EOFError, gzip.BadGzipFile):
         # Nothing behind the damage can be read. What is before it can, in smaller bites.
-        return lines(part, offset, max_bytes // 2) if max_bytes > 1 else b""
+        return lines(piece, offset, max_bytes // 2) if max_bytes > 1 else b""
     return data[: data.rfind(b"\n") + 1]
 
 
-def pack(part: Part) -> None:
+def pack(piece: Piece) -> None:
     """Compress a file that nobody writes any more; where there is no room for it, it stays as it is."""
-    packed = part.path.with_name(f"{part.path.name}.gz")
+    packed = piece.path.with_name(f"{piece.path.name}.gz")
     temporary = packed.with_name(f".{packed.name}.tmp")
     try:
-        with part.path.open("rb") as source, temporary.open("wb") as file:
+        with piece.path.open("rb") as source, temporary.open("wb") as file:
             with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as target:
                 shutil.copyfileobj(source, target, 2**20)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(packed)
-        part.path.unlink()
+        piece.path.unlink()
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Whoever shares inputs sees the same batches, made once; whoever does not has its own."""
+"""Whoever shares a feed sees the same batches, made once; whoever does not has its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.distillation import inputs
-from experiments.distillation.inputs import Inputs
+from experiments.distillation import feed
+from experiments.distillation.feed import Feed
 from framework import data
 from framework.data.source import Splits
 from framework.spec import DistillSpec
@@ -25,7 +25,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 
 
 def test_the_first_that_asks_makes_the_batches(splits: Splits, tmp_path: Path) -> None:
-    shared, own = Inputs(5), Inputs(3)
+    shared, own = Feed(5), Feed(3)
     with_labels = replace(SPEC, loss=replace(SPEC.loss, task_weight=0.5))
     first = shared.loader(with_labels, splits, TEACHER, [], tmp_path)
     assert first.batch(0).labels is not None
@@ -35,12 +35,12 @@ def test_the_first_that_asks_makes_the_batches(splits: Splits, tmp_path: Path) -
 
 
 def test_evaluators_share_views_and_nothing_else(splits: Splits) -> None:
-    shared, trainers = Inputs(5), ("one", "other")
+    shared, trainers = Feed(5), ("one", "other")
     one, other = (shared.evaluator(SPEC, splits, trainer) for trainer in trainers)  # type: ignore[arg-type]
     assert (one.trainer, other.trainer) == trainers
     assert one.batches is other.batches
     assert set(one.batches) == {"train", "validation", "test"}
-    assert Inputs(5).evaluator(SPEC, splits, TEACHER).batches is not one.batches
+    assert Feed(5).evaluator(SPEC, splits, TEACHER).batches is not one.batches
 
 
 def test_targets_are_made_once(splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +50,8 @@ def test_targets_are_made_once(splits: Splits, tmp_path: Path, monkeypatch: pyte
         made.append(asked[2:])
         return [np.zeros((splits.train.num_examples, 10), np.float32)]
 
-    monkeypatch.setattr(inputs, "make", make)
-    spec, shared = replace(SPEC, teaching="fix/ic_ens"), Inputs(5)
+    monkeypatch.setattr(feed, "make", make)
+    spec, shared = replace(SPEC, teaching="fix/ic_ens"), Feed(5)
     for _ in range(2):
         loader = shared.loader(spec, splits, TEACHER, ["hash"], tmp_path)
     assert made == [(["hash"], tmp_path)]
