@@ -35,7 +35,7 @@ def test_a_worker_without_its_job_ends_with_a_traceback_and_a_line(tmp_path: Pat
     assert done.stderr.splitlines()[-1].startswith(f"{WORKER}: FileNotFoundError")
 
 
-def test_the_bench_tells_a_worker_s_fault() -> None:
-    job = {"kind": "loaders", "peer": "nosuch", "mode": "jpeg", "threads": 1, "quick": True, "folder": "/nonexistent"}
+def test_the_bench_tells_a_worker_s_fault(tmp_path: Path) -> None:
+    job = {"kind": "loaders", "peer": "nosuch", "mode": "jpeg", "threads": 1, "quick": True, "folder": str(tmp_path)}
     with pytest.raises(WorkerFault, match="loaders \\(nosuch\\) ended with 1: KeyError: "):
         bench.run(job, lambda line: None)
