@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,22 @@ class StateNames:
             named[f"logits.teacher{index}"] = np.concatenate(each)
         means = map(_mean, zip(*grads, strict=True))
         return named | {f"gradient/{name}": grad for name, grad in zip(self.params, means, strict=True)}
+
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same lists and dictionaries with a function of each leaf; Keras's own walk is 5 % of PyTorch's small step."""
+    if isinstance(tree, Mapping):
+        return {name: mapped(function, each) for name, each in tree.items()}
+    return [mapped(function, each) for each in tree] if isinstance(tree, (list, tuple)) else function(tree)
+
+
+def replaced(carry: Carry, new: Carry) -> Iterator[tuple[Any, Any]]:
+    """Each tensor of a carry whose place another one takes, with that one."""
+    lists = [(carry[name], new[name]) for name in ("params", "buffers")]
+    lists += [(tensors, new["moments"][name]) for name, tensors in carry["moments"].items()]
+    for tensors, values in lists:
+        if values is not tensors:
+            yield from (pair for pair in zip(tensors, values, strict=True) if pair[0] is not pair[1])
 
 
 def _mean(arrays: Sequence[Array]) -> Array:

@@ -8,7 +8,6 @@ view.teacher0+2, target1, teacher0        what belongs to teachers, by their pla
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,8 +40,10 @@ def of_teachers(kind: str, arrays: Sequence[Tensor], known: Tensor = None) -> di
 
 def teachers_of(kind: str, inputs: Inputs) -> dict[int, Tensor]:
     """What `of_teachers` sent, by the teachers' places in their order."""
-    names = {name: re.fullmatch(rf"{re.escape(kind)}(\d+(?:\+\d+)*)", name) for name in inputs}
-    found = {int(place): inputs[name] for name, match in names.items() if match for place in match[1].split("+")}
+    found: dict[int, Tensor] = {}
+    for name, array in inputs.items():
+        places = name.removeprefix(kind).split("+") if name.startswith(kind) else []
+        found |= {int(place): array for place in places if place.isdecimal()}
     return dict(sorted(found.items()))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from backends.base import Device
-from backends.state import Carry
+from backends.state import Carry, mapped, replaced
 from backends.trainer import EngineTrainer, Gradients, Tensors, Tree
 
 
@@ -44,18 +43,17 @@ class TensorFlowTrainer(EngineTrainer):
 
     def put(self, tree: Tree) -> Tree:
         with tf.device(self.device):
-            return keras.tree.map_structure(tf.convert_to_tensor, tree)
+            return mapped(tf.convert_to_tensor, tree)
 
     def host(self, tree: Tree) -> Tree:
-        return keras.tree.map_structure(lambda tensor: np.array(tensor.numpy()), tree)
+        return mapped(lambda tensor: np.array(tensor.numpy()), tree)
 
     def stored(self, carry: Tree, new: Tree) -> None:
-        for variable, value in zip(keras.tree.flatten(carry), keras.tree.flatten(new), strict=True):
-            if value is not variable:
-                variable.assign(value)
+        for variable, value in replaced(carry, new):
+            variable.assign(value)
 
     def values(self, carry: Tree) -> Tree:
-        return keras.tree.map_structure(tf.convert_to_tensor, carry)
+        return mapped(tf.convert_to_tensor, carry)
 
     def frozen_values(self, teacher: Any) -> Tree:
         # Outside of the function that asks for them first.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import keras
 import ml_dtypes
 import numpy as np
 import torch
 
 from backends.base import Device
-from backends.state import Carry
+from backends.state import Carry, mapped, replaced
 from backends.torch.kernels import channels_last
 from backends.trainer import EngineTrainer, Gradients, Tensors, Tree
 from framework.models.layers import call_directly, is_direct
@@ -56,17 +55,16 @@ class TorchTrainer(EngineTrainer):
             return loss.detach(), logits, carry["buffers"], torch.autograd.grad(loss, carry["params"])
 
     def put(self, tree: Tree) -> Tree:
-        return keras.tree.map_structure(self._tensor, tree)
+        return mapped(self._tensor, tree)
 
     def host(self, tree: Tree) -> Tree:
-        return keras.tree.map_structure(_array, tree)
+        return mapped(_array, tree)
 
     @torch.no_grad()
     def stored(self, carry: Tree, new: Tree) -> None:
         """A kernel that works in place has returned the very tensors that it was given."""
-        for target, value in zip(keras.tree.flatten(carry), keras.tree.flatten(new), strict=True):
-            if value is not target:
-                target.copy_(value)
+        for target, value in replaced(carry, new):
+            target.copy_(value)
 
     def added(self, total: Sequence[Tensor], values: Sequence[Tensor]) -> Sequence[Tensor]:
         torch._foreach_add_(total, values)

@@ -220,7 +220,7 @@ def mark(phases: mmap.mmap) -> None:
         setattr(owner, name, inside)
 
     phases[PHASES.index("starting")] = 1
-    marked(Evaluator, "measure", PHASES.index("evaluating"))
+    marked(Evaluator, "evaluate", PHASES.index("evaluating"))
     marked(Checkpoints, "save", PHASES.index("saving"))
     marked(Journal, "append", PHASES.index("logging"))
     train = Loop._train
