@@ -216,7 +216,7 @@ class EngineTrainer(ABC):
         return self.called(self.task.student, view, training=False)
 
     def frozen_values(self, teacher: Any) -> Tree:
-        """What a teacher computes with beside its own variables: its standardised kernels."""
+        """What a teacher computes with besides its own variables: its standardised kernels."""
         return standardised_kernels(teacher)
 
     def teacher_logits(self, teacher: Any, values: Tree, view: Tensor) -> Tensor:

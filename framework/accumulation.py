@@ -21,7 +21,7 @@ def check_micro_batches(batch_size: int, parts: int, student: Any) -> None:
         student: the Keras model.
 
     Raises:
-        UserError: parts of unequal size; or a student with state beside its parameters.
+        UserError: parts of unequal size; or a student with state besides its parameters.
     """
     if batch_size % parts:
         fitting = [str(number) for number in range(1, batch_size + 1) if batch_size % number == 0]

@@ -24,8 +24,8 @@ class Checkpoints:
         folder: made when the first one is written.
         keep: how many of the last ones, at least 1.
         keep_every: those whose step is a multiple of it are kept as well; None for none.
-        superseded: the folders of what this run went on from. Their last ones go when this one has `keep` of its own,
-            their best ones when this one has a best: a run of many segments takes no more room than one of one.
+        superseded: the folders of the runs that this one continues. Their last ones go when this one has `keep` of its
+            own, their best ones when this one has a best: many segments take no more room than one.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Files from the network, fetched once: resumed where they were cut off, checked, their SHA-256 written beside."""
+"""Files from the network, fetched once: resumed if interrupted, checked, with their SHA-256 in a file next to them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fetch(url: str, folder: Path) -> Fetched:
 
     Args:
         url: http, https, or gs for a public bucket of Google's; `#sha256=...` behind it says what is expected.
-        folder: where files are kept; made if need be. What was cut off stays there and is gone on with.
+        folder: where files are kept; made if need be. A partial download stays there and is resumed.
 
     Raises:
         UserError: it can't be reached, breaks off again and again, or has another SHA-256.
@@ -64,7 +64,7 @@ def fetch(url: str, folder: Path) -> Fetched:
         return kept
     if urlsplit(address).query == _HIDDEN:
         raise UserError(
-            f"{url}: that file is no longer in {folder}, and a query is never stored: give the address anew"
+            f"{url}: that file is no longer in {folder}, and an address is stored without its query: give it again"
         )
     path = _place(address, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def _parts(url: str) -> tuple[str, str]:
     """The address to ask, and the SHA-256 that is expected or an empty text."""
     address, fragment = urldefrag(url)
     if fragment and not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
-        raise UserError(f"{public(url)}: behind the # expected sha256= and 64 hexadecimal digits")
+        raise UserError(f"{public(url)}: after the # expected sha256= and 64 hexadecimal digits")
     if address.startswith("gs://"):
         address = f"https://storage.googleapis.com/{address.removeprefix('gs://')}"
     return address, fragment.removeprefix("sha256=").lower()
@@ -174,7 +174,7 @@ def _complete(address: str, part: Path) -> None:
             part.unlink()
         except (OSError, http.client.HTTPException) as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
-    kept = f"; {_size(part) / 1e6:.1f} MB are kept, the same command goes on from there" if _size(part) else ""
+    kept = f"; {_size(part) / 1e6:.1f} MB are kept, the same command resumes from there" if _size(part) else ""
     raise UserError(
         f"{public(address)} can't be fetched: {problem}{kept}. Without a network, fetch it elsewhere and give its path"
     )

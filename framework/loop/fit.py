@@ -14,7 +14,7 @@ from framework.files.checkpoints import Checkpoints
 from framework.loop.evaluator import Evaluator, nested
 from framework.loop.progress import Progress, Silent
 from framework.loop.saving import Best, Saver, newest
-from framework.loop.skipping import NoNumber, Skipping
+from framework.loop.skipping import NotFinite, Skipping
 from framework.loop.stop import Stop
 from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
 
@@ -27,7 +27,7 @@ _LOGS_PER_RUN = 400
 
 @dataclass(frozen=True)
 class Cadence:
-    """When the loop does what beside stepping.
+    """When the loop logs, evaluates and saves.
 
     Attributes:
         total_steps: where it ends.
@@ -77,9 +77,9 @@ class Loop:
         progress: shows how far it is.
         stop: asks the loop to end.
         best: which checkpoint is the best, and how good the best was before; None for none.
-        warn: told of what could not be written.
-        explain: more words, given the step after which the loss was no number.
-        on_nan: `stop` ends the run at a loss that is no number, `skip` leaves out the step: `framework.loop.skipping`.
+        warn: told what could not be written.
+        explain: details of a step, for the message on a NaN or infinite loss.
+        on_nan: on a NaN or infinite loss `stop` ends the run, `skip` leaves out the step: `framework.loop.skipping`.
     """
 
     trainer: Trainer
@@ -122,7 +122,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - told to whoever called, with what was kept
             return self._outcome("FAILED", {}, error)
 
-    def _train(self) -> Generator[None, None, NoNumber | None]:
+    def _train(self) -> Generator[None, None, NotFinite | None]:
         """Do the steps that are left; returns early with one that has to be left out."""
         saved = time.monotonic()
         for batch in self.batches(self.trainer.steps_done):
@@ -134,7 +134,7 @@ class Loop:
             self._unread.append(metrics)
             evaluates = self.cadence.evaluates_at(step)
             saves = evaluates or self.cadence.saves_at(step, time.monotonic() - saved)
-            # A loss that is no number is noticed here, before it is in a checkpoint.
+            # A NaN or infinite loss is noticed here, before it gets into a checkpoint.
             if (saves or self.cadence.logs_at(step)) and (bad := self._look(step, metrics, saves)) is not None:
                 return bad
             self.progress.update(step)
@@ -148,8 +148,8 @@ class Loop:
         self._log_due()
         return None
 
-    def _look(self, step: int, metrics: Mapping[str, Any], now: bool) -> NoNumber | None:
-        """Tell the metrics, unless nothing depends on them yet: then once the device has its next step to do."""
+    def _look(self, step: int, metrics: Mapping[str, Any], now: bool) -> NotFinite | None:
+        """Log the metrics at once if something depends on them, else once the device has its next step to do."""
         if now or self._skipping is not None:
             return self._log(step, metrics)
         self._due = step, metrics
@@ -160,12 +160,12 @@ class Loop:
         if due is not None:
             self._log(*due)
 
-    def _log(self, step: int, metrics: Mapping[str, Any]) -> NoNumber | None:
-        """Tell the metrics; where they are no numbers, at which of the steps since the last look they first were."""
+    def _log(self, step: int, metrics: Mapping[str, Any]) -> NotFinite | None:
+        """Log the metrics; if any is NaN or infinite, find the first such step since the last look."""
         values = {name: float(value) for name, value in metrics.items()}
         looked_at = ("loss",) if self._skipping is None else ("loss", "grad_norm")
         if not all(math.isfinite(values[name]) for name in looked_at if name in values):
-            bad = NoNumber.first(self._unread, step, looked_at, self.explain)
+            bad = NotFinite.first(self._unread, step, looked_at, self.explain)
             if self._skipping is None:
                 raise bad
             return bad
@@ -176,16 +176,16 @@ class Loop:
             self._skipping.keep(self.trainer)
         return None
 
-    def _skip(self, bad: NoNumber) -> None:
-        """Go back to the last state that was good, and leave out the step."""
+    def _skip(self, bad: NotFinite) -> None:
+        """Return to the last good state, and leave out the step."""
         assert self._skipping is not None
         self._skipping.leave_out(bad, self.trainer)
         self._unread.clear()
-        self.warn(f"warning: {bad.told}; the run goes on from before it, without this step")
+        self.warn(f"warning: {bad.told}; the run continues from before it, without this step")
         self.recorder.metrics(bad.step, {"train.skipped": 1.0})
 
     def _evaluate(self, step: int) -> dict[str, float]:
-        """Measure validation data; a signal ends it at once, since the state is whole meanwhile."""
+        """Measure validation data; a signal ends it at once, since the state is complete."""
         if self.stop.status is not None:
             return {}
         try:

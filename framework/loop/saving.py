@@ -1,4 +1,4 @@
-"""Checkpoints written behind the training's back: the loop waits for the copy to the host, a thread does the rest."""
+"""Checkpoints written in the background: the loop waits for the copy to the host, a thread does the rest."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Best:
 
     @classmethod
     def by(cls, name: str, before: Mapping[str, Any] | None = None) -> Best:
-        """By a name of `BEST_BY`, going on from the plain values of a former best of the same metric."""
+        """By a name of `BEST_BY`, starting from the plain values of a former best of the same metric."""
         best = cls(*BEST_BY[name])
         same = before is not None and before.get("metric") == best.metric
         return replace(best, value=before["value"], step=before["step"]) if before and same else best
@@ -94,7 +94,7 @@ class Saver:
         started = time.perf_counter()
         self.wait()
         if step != self._done or self._better(step, values):
-            # A daemon: whoever presses Ctrl-C twice doesn't wait for a slow disk, and a write cut short does no harm.
+            # A daemon: a second Ctrl-C doesn't wait for a slow disk, and a write cut short does no harm.
             self._thread = threading.Thread(
                 target=self._write, args=(copy(), step, values), daemon=True, name="checkpoint"
             )
@@ -135,7 +135,7 @@ class Saver:
 
     def _lose(self, step: int, error: OSError) -> None:
         self.problems.append(f"no checkpoint at step {step}: {error.strerror or error} ({self.checkpoints.folder})")
-        self.warn(f"warning: {self.problems[-1]}; the run goes on and tries again at the next one")
+        self.warn(f"warning: {self.problems[-1]}; the run continues and tries again at the next one")
 
 
 def newest(checkpoints: Checkpoints | None) -> Path | None:

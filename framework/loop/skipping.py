@@ -1,4 +1,4 @@
-"""Leaving out a step whose loss is no number: back to the last good state, and past it.
+"""Leaving out a step whose loss is NaN or infinite: back to the last good state, and past the step.
 
 Losses are read now and then only, so that nobody waits for each step: what is kept is the state of the last look at
 which all was well. From there the same steps are done again, but for the one. All else about a step is a function of
@@ -17,8 +17,8 @@ from framework.protocols import Array, Trainer
 MOST = 10
 
 
-class NoNumber(FloatingPointError):
-    """A step's loss, or the norm of its gradient, is no number.
+class NotFinite(FloatingPointError):
+    """A step's loss, or the norm of its gradient, is NaN or infinite.
 
     Attributes:
         step: updates done with it.
@@ -32,8 +32,8 @@ class NoNumber(FloatingPointError):
     @classmethod
     def first(
         cls, metrics: Sequence[Mapping[str, Any]], last: int, names: Sequence[str], explain: Callable[[int], str]
-    ) -> NoNumber:
-        """The first of some steps with a metric that is no number.
+    ) -> NotFinite:
+        """The first of some steps with a metric that is NaN or infinite.
 
         Args:
             metrics: of consecutive steps, still on the device.
@@ -74,11 +74,11 @@ class Skipping:
         trainer.steps_done += 1
         return True
 
-    def leave_out(self, bad: NoNumber, trainer: Trainer) -> None:
+    def leave_out(self, bad: NotFinite, trainer: Trainer) -> None:
         """Bring the trainer back.
 
         Raises:
-            NoNumber: too many were left out since all was well.
+            NotFinite: too many were left out since all was well.
         """
         if len(self._steps) == MOST:
             raise bad

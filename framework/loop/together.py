@@ -46,12 +46,12 @@ class Shared:
 def together(
     loops: Mapping[K, tuple[Trainer, Turns]], stop: Stop, ended: Callable[[K, Outcome], None]
 ) -> dict[K, Outcome]:
-    """Drive several loops to their ends; whoever is behind comes first, and an end of one doesn't end the others.
+    """Run several loops to their ends; those that are behind come first, and the end of one doesn't end the others.
 
     Args:
         loops: each one's trainer, which counts the steps, and its turns, by name.
         stop: what all the loops look at.
-        ended: told at once of each end.
+        ended: told of each end at once.
 
     Returns:
         How each ended.

@@ -209,7 +209,7 @@ def test_a_loss_that_is_no_number(commands: Any, database: Any, said: Any, short
     assert re.search(r"no checkpoint yet; run 1; -d shows", line)
     (run,) = database.runs.find()
     assert run["status"] == "FAILED"
-    assert any("NoNumber: the loss is" in part for part in run["fail_trace"])
+    assert any("NotFinite: the loss is" in part for part in run["fail_trace"])
 
 
 @pytest.mark.backend
