@@ -1,4 +1,4 @@
-"""Downloads from a real server on this machine: whole, cut off, gone on with, changed, refused, and not there."""
+"""Downloads from a real server on this machine: whole, cut off, resumed, changed, refused, and not there."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_what_is_cut_off_is_gone_on_with(server: Server, tmp_path: Path) -> None
 
 def test_a_later_command_goes_on(server: Server, tmp_path: Path) -> None:
     server.cuts = [4000, 0]
-    with pytest.raises(UserError, match=r"can't be fetched: .*; 0\.0 MB are kept, the same command goes on from there"):
+    with pytest.raises(UserError, match=r"can't be fetched: .*; 0\.0 MB are kept, the same command resumes from there"):
         download.fetch(server.url, tmp_path)
     assert kept(tmp_path) == ["model.npz.part", "model.npz.part.tag"]
     assert download.fetch(server.url, tmp_path).sha256 == SHA256
