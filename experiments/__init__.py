@@ -1,4 +1,4 @@
-"""What people run: `python -m experiments` lists the commands; `experiments.distill` is the same from Python."""
+"""What people run: `python -m experiments` lists the commands; `distill` and `load_student` are for Python."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 if TYPE_CHECKING:
     from experiments.distillation.python import distill
+    from experiments.distillation.student import load_student
 
-__all__ = ["distill"]
+__all__ = ["distill", "load_student"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from experiments.distillation.python import distill
 
         return distill
+    if name == "load_student":
+        from experiments.distillation.student import load_student
+
+        return load_student
     raise AttributeError(f"module 'experiments' has no attribute {name!r}")
