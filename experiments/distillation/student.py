@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import backends
-from framework.data.decode import BadImage, decode
+from experiments.distillation.lineage import LATEST
+from experiments.distillation.teachers import SHIPPED
+from experiments.tracking.journal import RUNS, run_folders
+from framework.data.decode import decode
 from framework.data.hostviews import evaluation_view
 from framework.data.loader import to_range
 from framework.errors import UserError
@@ -41,32 +44,85 @@ class Student:
         """The names of its outputs, in order; their numbers where the data had no names."""
         return self.card.classes or tuple(map(str, range(self.card.num_classes)))
 
-    def preprocess(self, images: Sequence[Image]) -> Array:
-        """The views by which it was evaluated.
+    def view(self, image: Image) -> Array:
+        """The view by which an image was evaluated.
 
         Args:
-            images: paths, or uint8 [H, W, 3].
+            image: a path, or uint8 [H, W, 3].
 
         Returns:
-            float32 [B, S, S, 3] in [-1, 1].
+            float32 [S, S, 3] in [-1, 1].
 
         Raises:
-            UserError: an image can't be read.
+            BadImage: it can't be read.
         """
+        pixels = image if isinstance(image, np.ndarray) else decode({"path": str(image), "bytes": None})
+        return to_range(evaluation_view(pixels, None, None, self.card.image_size))
+
+    def preprocess(self, images: Sequence[Image]) -> Array:
+        """The views of several images: float32 [B, S, S, 3] in [-1, 1]; arguments and errors as in `view`."""
         size = self.card.image_size
-        views = np.zeros((len(images), size, size, 3), np.float32)
-        for image, view in zip(images, views, strict=True):
-            to_range(evaluation_view(_pixels(image), None, None, size), view)
-        return views
+        return np.array([self.view(image) for image in images], np.float32).reshape(-1, size, size, 3)
+
+    def probabilities(self, views: Array) -> Array:
+        """The probability of each class: float32 [B, C] from `preprocess`ed images [B, S, S, 3]."""
+        logits = np.asarray(self.model.predict_on_batch(views), np.float64)
+        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return (shares / shares.sum(axis=-1, keepdims=True)).astype(np.float32)
 
     def predict(self, images: Sequence[Image], batch_size: int = 64) -> Array:
-        """The probability of each class: float32 [B, C]; images as in `preprocess`."""
-        from keras import ops
+        """The probability of each class: float32 [B, C]; arguments and errors as in `view`."""
+        starts = range(0, len(images), batch_size)
+        found = [self.probabilities(self.preprocess(images[start : start + batch_size])) for start in starts]
+        return np.concatenate([np.zeros((0, self.card.num_classes), np.float32), *found])
 
-        batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-        logits = [np.asarray(self.model.predict_on_batch(self.preprocess(batch)), np.float32) for batch in batches]
-        wide = np.concatenate(logits) if logits else np.zeros((0, self.card.num_classes), np.float32)
-        return np.asarray(ops.convert_to_numpy(ops.softmax(wide, axis=-1)))
+
+def find_student(name: str, root: Path, uri: str | None = None) -> Path:
+    """The folder of a stored student.
+
+    Args:
+        name: the folder of a run or of a stored model; `latest` or `best`; a run's uid (the beginning is enough) or its
+            number in the database.
+        root: the folder of runs.
+        uri: where the database is, as in `open_database`; it is asked only for `best` and for numbers.
+
+    Raises:
+        UserError: there is no such run, or it has stored no student.
+    """
+    for folder in (Path(name).expanduser(), SHIPPED / name, *_runs(name, root)):
+        for place in (folder, folder / "student"):
+            if stored.is_stored(place):
+                return place
+    if name == LATEST or "/" in name or Path(name).is_dir():
+        raise UserError(f"{name}: there is no stored student in {root if name == LATEST else Path(name).absolute()}")
+    return _in_database(name, root, uri)
+
+
+def _runs(name: str, root: Path) -> Iterator[Path]:
+    """The newest first."""
+    for folder in reversed(run_folders(root)):
+        # A number of the database has fewer digits than the day that a uid begins with.
+        if name == LATEST or (folder.name.startswith(name) and (len(name) >= 8 or not name.isdigit())):
+            yield folder
+
+
+def _in_database(name: str, root: Path, uri: str | None) -> Path:
+    from experiments.tracking import queries
+    from experiments.tracking.mongod import open_database
+
+    with open_database(uri, False, root, required=True) as destination:
+        assert destination.database is not None
+        number: int | str = name
+        if name == "best":
+            frame = queries.best(destination.database, "result.validation.student.accuracy", count=1)
+            if not len(frame):
+                raise UserError("best: no run has a validation accuracy yet")
+            number = frame["uid"].iloc[0]
+        document = queries.find_run(destination.database, number)
+    folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid"))) / "student"
+    if not stored.is_stored(folder):
+        raise UserError(f"run {name} has stored no student that is on this machine ({folder})")
+    return folder
 
 
 def load_student(folder: Path | str, backend: str | None = None) -> Student:
@@ -90,12 +146,3 @@ def load_student(folder: Path | str, backend: str | None = None) -> Student:
     model = catalog.build(card.name, card.options, card.num_classes, card.image_size, None)
     assign(model, stored.load_weights(place, card))
     return Student(model, card)
-
-
-def _pixels(image: Image) -> Array:
-    if not isinstance(image, (str, Path)):
-        return image
-    try:
-        return decode({"path": str(image), "bytes": None})
-    except BadImage as error:
-        raise UserError(f"{image}: {error}") from error

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments import distill, load_student
+from framework.data.decode import BadImage
 from framework.errors import UserError
 
 pytestmark = pytest.mark.backend
@@ -69,5 +70,5 @@ def test_nothing_to_predict(run: tuple[Path, float], backend: str) -> None:
 def test_mistakes(run: tuple[Path, float], backend: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no model in"):
         load_student(tmp_path, backend)
-    with pytest.raises(UserError, match=r"none\.png"):
+    with pytest.raises(BadImage, match=r"none\.png"):
         load_student(run[0], backend).predict([tmp_path / "none.png"])

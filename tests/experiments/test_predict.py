@@ -1,0 +1,115 @@
+"""Answers on the command line: which images are meant, in which form, and what is said of those that can't be read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import load_student
+from experiments.predict import listed, main
+from framework.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Three images in folders, a broken one is made by the tests that want it."""
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "below/b.JPG", "below/c d.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    return tmp_path / "images"
+
+
+def test_files_folders_patterns_and_lists(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [str(path.relative_to(images)) for path in listed([str(images)])]
+    assert names == ["a.png", "below/b.JPG", "below/c d.png"]
+    assert listed([str(images / "below" / "*.png"), str(images / "a.png")]) == [
+        images / "below" / "c d.png",
+        images / "a.png",
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{images / 'a.png'}\n\n{images / 'below' / 'c d.png'}\n"))
+    assert [path.name for path in listed(["-", str(images / "a.png")])] == ["a.png", "c d.png"]
+
+
+def test_what_names_nothing_is_refused(images: Path) -> None:
+    for word in ("none.png", str(images / "*.webp")):
+        with pytest.raises(UserError, match="no such file or folder"):
+            listed([word])
+    (images.parent / "empty").mkdir()
+    with pytest.raises(UserError, match="there is no image in that folder"):
+        listed([str(images.parent / "empty")])
+
+
+@pytest.mark.backend
+def test_answers_are_the_students_in_each_form(images: Path, backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    student = load_student(ROOT / "experiments" / "stored" / "glyphs", backend)
+    paths = listed([str(images)])
+    expected = student.predict(paths)
+    first = [student.classes[place] for place in expected.argmax(-1)]
+    words = ["glyphs", str(images), "--top", "3", "--backend", backend]
+    assert main([*words, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["path"] for row in rows] == [str(path) for path in paths]
+    assert [row["classes"][0]["class"] for row in rows] == first
+    found = [row["classes"][0]["probability"] for row in rows]
+    np.testing.assert_allclose(found, expected.max(-1), atol=1e-4)
+    assert main([*words, "--csv"]) == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["class1"] for row in table] == first
+    assert list(table[0]) == ["path", "class1", "p1", "class2", "p2", "class3", "p3"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith(f"{paths[0]}: {first[0]} ")
+
+
+@pytest.mark.backend
+def test_a_bad_image_is_named_and_the_others_are_answered(
+    images: Path, backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "broken.png").write_bytes(b"no image")
+    assert main(["glyphs", str(images), "--backend", backend]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert "experiments.predict:" in err
+    assert "broken.png" in err
+    assert "1 of 4 images could not be read" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["latest", "IMAGES"], "no stored student"),
+        (["glyphs", "IMAGES", "--top", "0"], "--top 0"),
+        (["./nowhere", "IMAGES"], "./nowhere: there is no stored student"),
+        (["glyphs"], "IMAGE"),
+        (["glyphs", "IMAGES", "--jsn"], "--jsn"),
+    ],
+)
+def test_mistakes_are_one_line_and_two(
+    words: list[str],
+    told: str,
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing = tmp_path / "no-mongod"
+    monkeypatch.setenv("EXPERIMENTS_MONGOD", str(missing))
+    monkeypatch.setenv("EXPERIMENTS_DIR", str(tmp_path / "runs"))
+    known = {"IMAGES": str(images)}
+    try:
+        code = main([known.get(word, word) for word in words])
+    except SystemExit as error:
+        code = int(error.code or 0)
+    err = capsys.readouterr().err
+    assert (code, len(err.splitlines())) == (2, 1), err
+    assert told in err
