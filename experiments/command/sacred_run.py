@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sacred import SETTINGS, Experiment
 from sacred.dependencies import Source, get_digest
 from sacred.utils import SacredInterrupt
 
+from experiments.tracking import machine
 from experiments.tracking.observer import SacredObserver
 from experiments.tracking.recorder import PACE, Tracker
 from framework.protocols import Outcome
@@ -21,8 +23,11 @@ from framework.spec.validation import plain
 SETTINGS["CAPTURE_MODE"] = "sys"
 SETTINGS["CONFIG"]["READ_ONLY_CONFIG"] = False
 SETTINGS["DISCOVER_DEPENDENCIES"] = "imported"
-# Sacred asks git anew for each source file; and of the imported ones it finds those of one module alone.
+# Of the imported sources Sacred finds those of one module alone.
 SETTINGS["DISCOVER_SOURCES"] = "none"
+# Sacred's own look at processor, GPUs and git ends the run where one of them is missing, and waits for ever for what
+# hangs: `machine` looks at them.
+SETTINGS["HOST_INFO"]["INCLUDE_CPU_INFO"] = SETTINGS["HOST_INFO"]["INCLUDE_GPU_INFO"] = False
 
 # The folder whose sources Sacred stores.
 _SOURCES = Path(__file__).parents[1]
@@ -43,12 +48,11 @@ class Failed(Exception):
 def make(module: str, flags: Sequence[Any] = ()) -> Experiment:
     """An experiment of a command, `"experiments.run"`; flags are Sacred's additional ones."""
     name = module.rpartition(".")[2]
-    made = Experiment(name, base_dir=_SOURCES, additional_cli_options=list(flags), save_git_info=True)
+    made = Experiment(name, base_dir=_SOURCES, additional_cli_options=list(flags), save_git_info=False)
     # The commands say themselves what there is to say.
     made.logger = logging.getLogger(f"sacred.{module}")
     made.logger.setLevel(logging.CRITICAL)
-    main = made.mainfile
-    made.sources |= {Source(path, get_digest(path), main.repo, main.commit, main.is_dirty) for path in _loaded()}
+    made.sources |= {Source(path, get_digest(path), None, None, None) for path in _loaded()}
     return made
 
 
@@ -77,7 +81,10 @@ def run(
     Returns:
         What the run ended by, if not well: `Ended`, `Failed`, or what was raised outside of the training.
     """
-    experiment.observers.append(SacredObserver(tracker))
+    host, repository = _machine()
+    for source in experiment.sources if repository else ():
+        source.repo, source.commit, source.is_dirty = (repository[name] for name in ("url", "commit", "dirty"))
+    experiment.observers.append(SacredObserver(tracker, host))
 
     # Sacred marks the function that it calls, which a bound method does not let it, and stores its name.
     def main() -> dict[str, Any]:
@@ -93,6 +100,12 @@ def run(
         # Who was asked to end has little time: a replay brings what the database lacks.
         tracker.close(PACE.close if error is None else PACE.close / 2)
     return error
+
+
+@cache
+def _machine() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Asked once: the students of a sweep are runs of one process."""
+    return machine.collected(_SOURCES)
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:

@@ -25,12 +25,17 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
 
     Sacred's config, host, experiment (git, sources, dependencies), meta and results are stored as plain values without
     credentials. The whole captured output goes to a file of the run's folder, its tail to the database.
+
+    Args:
+        tracker: hears of the run.
+        host: what is known of the machine beside what Sacred collects.
     """
 
     priority = 30
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, host: Mapping[str, Any] | None = None) -> None:
         self._tracker = tracker
+        self._host = dict(host or {})
         self._info = "{}"
         self._captured = ""
         self._taken = 0
@@ -56,7 +61,7 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
             sync=True,
             experiment={**ex_info, "repositories": _once(ex_info.get("repositories", []))},
             command=command,
-            host=host_info,
+            host={**{name: value for name, value in host_info.items() if value is not None}, **self._host},
             config=config,
             meta=meta_info,
         )

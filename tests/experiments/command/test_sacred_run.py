@@ -79,3 +79,31 @@ def test_the_tracker_is_closed_at_a_way_out_that_nobody_catches(tmp_path: Path) 
     with pytest.raises(SystemExit):
         run(tmp_path / "a", raising(SystemExit(3)))
     assert not is_alive(tmp_path / "a")
+
+
+def test_a_machine_without_git_or_with_a_hanging_card_keeps_no_run_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    card = tmp_path / "bin" / "nvidia-smi"
+    card.write_text("#!/bin/sh\necho '<log><gpu><fb_memory_usage><total>N/A</total></fb_memory_usage></gpu></log>'")
+    card.chmod(0o755)
+    monkeypatch.setenv("PATH", str(card.parent))
+    sacred_run._machine.cache_clear()
+    error, records = run(tmp_path / "a", lambda: Outcome("COMPLETED", 4))
+    sacred_run._machine.cache_clear()
+    assert error is None
+    (started,) = [record for record in records if record["type"] == "run"]
+    assert started["host"]["notes"] == {"git": "there is no git on the PATH"}
+    assert started["host"]["gpus"]["gpus"][0]["total_memory"] is None
+    assert started["experiment"]["repositories"] == []
+
+
+def test_the_commit_of_the_sources_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"url": "u", "commit": "c", "dirty": False}
+    monkeypatch.setattr(sacred_run.machine, "repository", lambda folder, limit: found)
+    sacred_run._machine.cache_clear()
+    _, records = run(tmp_path / "a", lambda: Outcome("COMPLETED", 4))
+    sacred_run._machine.cache_clear()
+    (started,) = [record for record in records if record["type"] == "run"]
+    assert started["experiment"]["repositories"] == [found]
