@@ -46,10 +46,10 @@ def add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(root: Path) -> int:
-    """Keep the embedded server up until Ctrl-C or SIGTERM."""
+    """Keep the embedded server up until Ctrl-C, SIGTERM, or the end of the terminal."""
     os.environ.pop(VARIABLE, None)  # it is the embedded server that is served
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.set())
     with open_database(None, False, root, required=True) as destination:
         server = EmbeddedServer(root)

@@ -180,20 +180,7 @@ def _mark_dead(database: Mongo) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer one question; returns the exit code."""
     found = parse(arguments)
-    try:
-        return guarded("experiments.runs", lambda: run(found), found.debug)
-    finally:
-        _end_of_pipe()
-
-
-def _end_of_pipe() -> None:
-    """`... | head` closes the pipe early: say nothing about it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return guarded("experiments.runs", lambda: run(found), found.debug)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How a command ends: one line on stderr, without secrets, and an exit code.
 
-Exit codes: 0 done, 1 a fault (a file that could not be written is one), 2 the user's mistake, 75 preempted, 130 Ctrl-C.
+Exit codes: 0 done, 1 a fault (a file that could not be written is one), 2 the user's mistake, 75 preempted, 130 Ctrl-C
+or a closed terminal.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from experiments.command.streams import lasting
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 
@@ -26,10 +28,11 @@ def guarded(name: str, call: Callable[[], int], debug: bool = False) -> int:
         call: does it, and returns the exit code.
         debug: show the traceback as well.
     """
-    try:
-        return call()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every end becomes an exit code and a line
-        return ended(name, error, debug)
+    with lasting():
+        try:
+            return call()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every end becomes an exit code and a line
+            return ended(name, error, debug)
 
 
 def ended(name: str, error: BaseException, debug: bool = False, kept: str = "") -> int:

@@ -11,9 +11,15 @@ from typing import Any
 
 from framework.protocols import Status
 
-_STATUS: dict[int, Status] = {signal.SIGINT: "INTERRUPTED", signal.SIGTERM: "PREEMPTED"}
-if hasattr(signal, "SIGUSR1"):
-    _STATUS[signal.SIGUSR1] = "PREEMPTED"
+_NAMES: dict[str, Status] = {
+    "SIGINT": "INTERRUPTED",
+    "SIGHUP": "INTERRUPTED",
+    "SIGTERM": "PREEMPTED",
+    "SIGUSR1": "PREEMPTED",
+    "SIGUSR2": "PREEMPTED",
+}
+# Not every system has them all.
+_STATUS: dict[int, Status] = {getattr(signal, name): status for name, status in _NAMES.items() if hasattr(signal, name)}
 
 
 class Stop:
@@ -50,13 +56,19 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Listen to SIGINT, SIGTERM and SIGUSR1 meanwhile; only the main thread can, elsewhere nothing happens."""
+        """Listen to the signals meanwhile; only the main thread can, elsewhere nothing happens."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before: dict[int, Any] = {number: signal.signal(number, self.ask) for number in _STATUS}
+        before: dict[int, Any] = {number: signal.signal(number, self.ask) for number in _STATUS if not _ignored(number)}
         try:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None is a handler of a library's C code, which Python can't put back.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _ignored(number: int) -> bool:
+    """`nohup` has the end of the terminal ignored. Shells ignore SIGINT for what they start with `&`: that is heard."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN

@@ -13,7 +13,13 @@ from framework.loop.stop import Stop
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGINT, "INTERRUPTED"), (signal.SIGTERM, "PREEMPTED"), (signal.SIGUSR1, "PREEMPTED")],
+    [
+        (signal.SIGINT, "INTERRUPTED"),
+        (signal.SIGHUP, "INTERRUPTED"),
+        (signal.SIGTERM, "PREEMPTED"),
+        (signal.SIGUSR1, "PREEMPTED"),
+        (signal.SIGUSR2, "PREEMPTED"),
+    ],
 )
 def test_a_heeded_signal_is_noted(number: int, status: str) -> None:
     with Stop().listening() as stop, stop.heeding():
@@ -61,8 +67,26 @@ def test_schedulers_may_send_sigterm_twice() -> None:
         assert stop.status == "PREEMPTED"
 
 
+def test_a_terminal_that_closes_may_say_so_twice() -> None:
+    with Stop().listening() as stop, stop.heeding():
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.status == "INTERRUPTED"
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop().listening() as stop, stop.heeding():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.status is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_former_handlers_are_back_after_an_error() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in numbers]
 
     def work() -> None:
