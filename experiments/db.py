@@ -17,7 +17,7 @@ from pathlib import Path
 
 from experiments.command.exit import DONE, FAULT, Parser, add_debug, guarded, say
 from experiments.tracking.embedded import EmbeddedServer, find_mongod
-from experiments.tracking.journal import JOURNAL, default_root, is_alive, run_folders
+from experiments.tracking.journal import JOURNAL, found_root, is_alive, run_folders
 from experiments.tracking.mongod import DEFAULT_NAME, VARIABLE, open_database
 from experiments.tracking.publisher import replay
 from framework.errors import UserError
@@ -40,7 +40,7 @@ def add_address(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="DIR",
-        help="the folder of journals and of the embedded server (default: EXPERIMENTS_DIR, or .experiments here)",
+        help="the folder of journals and embedded server (default: EXPERIMENTS_DIR, or .experiments here or above)",
     )
     add_debug(parser)
 
@@ -103,6 +103,9 @@ def replay_all(root: Path, uri: str | None, uids: Sequence[str], force: bool) ->
     for uid in uids:
         if not any(folder.name.startswith(uid) for folder in folders):
             raise UserError(f"no journaled run {uid!r} in {root / 'runs'}; {len(folders)} are there")
+    if not folders:
+        print(f"there are no journaled runs in {root / 'runs'}")
+        return DONE
     counts: Counter[str] = Counter()
     with open_database(uri, False, root, required=True) as destination:
         assert destination.database is not None
@@ -142,7 +145,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     found = parse(arguments)
-    root = (found.dir or default_root()).absolute()
+    root = (found.dir or found_root()).absolute()
     commands: dict[str, Callable[[], int]] = {
         "serve": lambda: serve(root),
         "status": lambda: status(root),

@@ -1,11 +1,13 @@
-"""Questions to the runs in the database: `python -m experiments.runs list|show|best|compare|groups|curves`.
+"""Questions to the runs: `python -m experiments.runs list|show|best|compare|groups|curves`.
 
     python -m experiments.runs list --where config.backend=jax --sort -accuracy --last 20
     python -m experiments.runs compare 3 7
     python -m experiments.runs curves 3 7 --metric 'train.*' --plot curves.png
+    python -m experiments.runs curves --where data.name=digits --mean-over seed --label teaching --plot curves.png
 
 A run is named by its number, its uid, or a beginning of the uid. A field is named whole (`result.test.student.kl`) or
-by its end (`student.kl`, `backend`).
+by its end (`student.kl`, `backend`); `accuracy` is the student's on the test split. Without
+a database the journals are read, in which runs have no numbers.
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ from typing import TYPE_CHECKING
 
 from experiments.command.exit import DONE, Parser, guarded
 from experiments.db import add_address
-from experiments.tracking.journal import default_root
+from experiments.tracking.journal import found_root
+from framework.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from experiments.tracking.values import Mongo
+    from experiments.tracking.source import Runs
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     common = Parser(add_help=False)
     add_address(common)
+    common.add_argument("-J", "--journal-only", action="store_true", help="read the journals, not a database")
     form = common.add_mutually_exclusive_group()
     for name in ("json", "csv"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name.upper()}")
@@ -65,13 +67,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     command("compare", "what differs in the configs, beside the results").add_argument("runs", nargs="+", metavar="ID")
     groups = command("groups", "means and spreads over seeds, by spec and backend", filters)
     groups.add_argument("--by", action="append", metavar="FIELD", help="repeatable (default: the test accuracy)")
-    curves = command("curves", "metrics over steps")
-    curves.add_argument("runs", nargs="+", metavar="ID")
+    _add_curves(command("curves", "metrics over steps", filters))
+    return parser.parse_args(_signed(sys.argv[1:] if arguments is None else arguments))
+
+
+def _add_curves(curves: Parser) -> None:
+    curves.add_argument("runs", nargs="*", metavar="ID", help="none: those that meet --where")
     curves.add_argument(
-        "--metric", action="append", metavar="NAME", help="a name or pattern; repeatable (default: all)"
+        "--metric", action="append", metavar="NAME", help="a name or pattern; repeatable (default: all; drawn: a few)"
     )
     curves.add_argument("--plot", type=Path, metavar="FILE", help="draw them into a .png, .svg or .pdf file")
-    return parser.parse_args(_signed(sys.argv[1:] if arguments is None else arguments))
+    curves.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="in the legend; repeatable (default: what differs)",
+    )
+    curves.add_argument("--mean-over", metavar="FIELD", help="runs that differ in nothing else are one curve: seed")
 
 
 def _signed(arguments: Sequence[str]) -> list[str]:
@@ -91,61 +104,102 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def answer(database: Mongo, found: argparse.Namespace) -> None:
+def answer(runs: Runs, found: argparse.Namespace) -> None:
     """Print what a command asks for."""
-    from experiments.tracking import fields, queries, tables
+    from experiments.tracking import queries, tables
 
-    if found.command == "list":
-        _list(database, found)
+    if found.command in ("list", "best", "groups") and not runs.latest({}, 1):
+        _no_runs(found)
+    elif found.command == "list":
+        _list(runs, found)
     elif found.command == "best":
-        frame = queries.best(database, found.by or queries.ACCURACY, found.where, found.count)
-        sorted_by = fields.resolve((found.by or queries.ACCURACY).lstrip("+-"), frame.columns) if len(frame) else "id"
-        tables.show_frame(tables.usual(frame, found.form, sorted_by), found.form)
+        _best(runs, found)
     elif found.command == "show":
-        _show(database, found)
+        _show(runs, found)
     elif found.command == "compare":
-        tables.show_frame(queries.compare(database, found.runs), found.form, index=True)
+        tables.show_frame(queries.compare(runs, found.runs), found.form, index=True)
     elif found.command == "groups":
-        tables.show_frame(queries.by_fingerprint(database, found.by or [queries.ACCURACY], found.where), found.form)
+        frame = queries.by_fingerprint(runs, found.by or _measured(runs), found.where)
+        tables.show_frame(tables.grouped(frame) if found.form == "table" else frame, found.form)
     else:
-        _curves(queries.curves(database, found.runs, found.metric), found)
+        _curves(runs, found)
 
 
-def _list(database: Mongo, found: argparse.Namespace) -> None:
+def _no_runs(found: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from experiments.tracking import readers, tables
+
+    if found.form == "table":
+        where = readers.place(found.uri, found.journal_only, _root(found))
+        print(f"there are no runs in {where}; EXPERIMENTS_DIR or --dir names another folder, -m a server")
+    else:
+        tables.show_frame(pd.DataFrame(), found.form)
+
+
+def _measured(runs: Runs) -> list[str]:
+    """The test accuracy; nothing where no run has been measured on one."""
+    from experiments.tracking import queries
+
+    return [name for name in [queries.ACCURACY] if name in queries.known_fields(runs)]
+
+
+def _best(runs: Runs, found: argparse.Namespace) -> None:
     from experiments.tracking import fields, queries, tables
 
-    frame = queries.list_runs(database, found.where, found.sort, found.last)
+    by = found.by or queries.ACCURACY
+    if found.by is None and not _measured(runs):
+        raise UserError("no run has a test accuracy; --by names another field")
+    frame = queries.best(runs, by, found.where, found.count)
+    sorted_by = fields.resolve(by.lstrip("+-"), frame.columns) if len(frame) else "id"
+    if found.form == "table" and not len(frame):
+        print("no run with a result meets the conditions")
+    else:
+        tables.show_frame(tables.usual(frame, found.form, sorted_by), found.form)
+
+
+def _list(runs: Runs, found: argparse.Namespace) -> None:
+    from experiments.tracking import fields, queries, tables
+
+    frame = queries.list_runs(runs, found.where, found.sort, found.last)
     if found.columns and len(frame):
         shown = frame[[fields.resolve(name.strip(), frame.columns) for name in found.columns.split(",")]]
     else:
         shown = tables.usual(frame, found.form)
     if found.form == "table" and not len(frame):
-        print("no runs meet the conditions" if found.where else "there are no runs yet")
+        print("no runs meet the conditions")
         return
     tables.show_frame(shown, found.form)
     if found.form == "table" and queries.ACCURACY in frame:
-        groups = queries.by_fingerprint(database, where=found.where)
+        groups = queries.by_fingerprint(runs, where=found.where)
         same = groups[groups.groupby("fingerprint_no_seed")["runs"].transform("sum") > 1]
         same = same[same["ids"].map(lambda ids: bool(set(ids) & set(frame["id"])))]
         if len(same):
             print("\nthe same spec, over seeds and backends:")
-            tables.show_frame(tables.renamed(same), found.form)
+            tables.show_frame(tables.grouped(same), found.form)
 
 
-def _show(database: Mongo, found: argparse.Namespace) -> None:
+def _show(runs: Runs, found: argparse.Namespace) -> None:
     from experiments.tracking import queries, tables
 
-    tables.show_frame(queries.show(database, found.run), found.form)
-    tail = queries.find_run(database, found.run).get("captured_out", "") if found.form == "table" else ""
+    tables.show_frame(queries.show(runs, found.run), found.form)
+    tail = queries.find_run(runs, found.run).get("captured_out", "") if found.form == "table" else ""
     if tail:
         print("\noutput (its end):\n" + "\n".join(tail.splitlines()[-20:]))
 
 
-def _curves(frame: pd.DataFrame, found: argparse.Namespace) -> None:
-    from experiments.tracking import plots, tables
+def _curves(runs: Runs, found: argparse.Namespace) -> None:
+    from experiments.tracking import plots, queries, tables
 
+    ids = found.runs or queries.list_runs(runs, found.where)["id"].tolist()
+    if not found.runs and not found.where:
+        raise UserError("curves takes the IDs of runs, or --where FIELD=VALUE")
+    frame = queries.curves(runs, ids, found.metric)
+    if found.plot is not None or found.mean_over or found.label:
+        labels = queries.labels(runs, ids, found.label, found.mean_over)
+        frame = plots.averaged(frame, labels) if found.mean_over else plots.labelled(frame, labels)
     if found.plot is not None:
-        plots.plot(frame, found.plot)
+        plots.plot(frame if found.metric else plots.usual(frame), found.plot)
         print(found.plot)
     elif found.form != "table":
         tables.show_frame(frame, found.form)
@@ -155,26 +209,17 @@ def _curves(frame: pd.DataFrame, found: argparse.Namespace) -> None:
         print("these runs have no metrics")
 
 
+def _root(found: argparse.Namespace) -> Path:
+    return Path(found.dir or found_root()).absolute()
+
+
 def run(found: argparse.Namespace) -> int:
     """Answer a parsed command line."""
-    from experiments.tracking.mongod import open_database
+    from experiments.tracking import readers
 
-    with open_database(found.uri, False, (found.dir or default_root()).absolute(), required=True) as destination:
-        assert destination.database is not None
-        _mark_dead(destination.database)
-        answer(destination.database, found)
+    with readers.opened(found.uri, found.journal_only, _root(found)) as runs:
+        answer(runs, found)
     return DONE
-
-
-def _mark_dead(database: Mongo) -> None:
-    """Whoever may only read sees the runs as they are written down."""
-    import contextlib
-
-    from experiments.tracking.dead import mark_dead
-    from experiments.tracking.mongod import DatabaseError
-
-    with contextlib.suppress(DatabaseError, OSError):
-        mark_dead(database)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

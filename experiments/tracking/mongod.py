@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from pymongo.write_concern import WriteConcern
 
 from experiments.tracking.embedded import EmbeddedError, EmbeddedServer
 from experiments.tracking.publisher import create_indexes
-from experiments.tracking.scrub import reason, remember_secret, scrub_text
+from experiments.tracking.scrub import HIDDEN, reason, remember_secret, scrub_text
 from experiments.tracking.values import Mongo
 from framework.errors import UserError
 
@@ -33,6 +35,8 @@ _NAME = r"[A-Za-z_][\w-]{0,62}"
 _HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}"
 _SHORT = re.compile(rf"^(?:(?P<host>{_HOST})(?::(?P<name>{_NAME}))?|(?P<only>{_NAME}))$")
 _URI = re.compile(r"^mongodb(?:\+srv)?://", re.IGNORECASE)
+_HOST_OF_URI = re.compile(r"(?:\[[0-9a-fA-F:.%]+\]|[^:\[\]]+)(?::\d{1,5})?")
+_TO_AT = re.compile(r".*@", re.DOTALL)
 _FORMS = "host:port:db, host:port, db, mongodb://... or mongodb+srv://..., or @FILE with one of them in it"
 
 
@@ -88,7 +92,9 @@ class Destination:
         self.close()
 
 
-def open_database(uri_flag: str | None, journal_only: bool, root: Path, required: bool = False) -> Destination:
+def open_database(
+    uri_flag: str | None, journal_only: bool, root: Path, required: bool = False, writes: bool = True
+) -> Destination:
     """Find where runs go: `-m`, else EXPERIMENTS_MONGO_URI, else the embedded server, else the journal alone.
 
     Args:
@@ -96,30 +102,60 @@ def open_database(uri_flag: str | None, journal_only: bool, root: Path, required
         journal_only: no database at all.
         root: the folder of journals and of the embedded server.
         required: a missing embedded server is an error, for commands that are of no use without one.
+        writes: make the indexes, which an account that may only read can't.
 
     Returns:
-        An open destination, with indexes made. A server that was named was reached, within 5 seconds.
+        An open destination. A server that was named was reached, within 5 seconds.
 
     Raises:
         UserError: what was named is no address, can't be reached, or refuses.
     """
-    root = root.absolute()
+    root, named = root.absolute(), named_server(uri_flag, journal_only)
+    if journal_only:
+        return Destination(root)
+    opening = create_indexes if writes else _leave_as_is
+    return _named(*named, root, opening) if named else _embedded(root, required, opening)
+
+
+def check_database(uri_flag: str | None, journal_only: bool) -> None:
+    """Refuse what `open_database` would refuse, before anything is trained; nothing is made on the server.
+
+    Raises:
+        UserError: as there.
+    """
+    if named := named_server(uri_flag, journal_only):
+        _named(*named, Path(), _check_writable).close()
+
+
+def named_server(uri_flag: str | None, journal_only: bool) -> tuple[str, str] | None:
+    """The address of the server that the user named, and where: by `-m` or by the variable; None where by neither.
+
+    Raises:
+        UserError: there is a password on the command line, or `-m` beside `journal_only`.
+    """
     if journal_only:
         if uri_flag:
             raise UserError("--journal-only and -m contradict each other: leave one out")
-        return Destination(root)
-    variable = os.environ.get(VARIABLE)
+        return None
     if uri_flag:
         _refuse_password(uri_flag)
-        return _named(uri_flag, "-m", root)
-    if variable:
-        return _named(variable, VARIABLE, root)
-    return _embedded(root, required)
+        return uri_flag, "-m"
+    variable = os.environ.get(VARIABLE)
+    return (variable, VARIABLE) if variable else None
+
+
+def _leave_as_is(database: Mongo) -> None:
+    """Whoever only reads changes nothing."""
+
+
+def _check_writable(database: Mongo) -> None:
+    """An update that finds nothing needs the right to update, and leaves nothing."""
+    database.runs.update_one({"_id": "no run is called so"}, {"$set": {"checked": True}})
 
 
 def _refuse_password(flag: str) -> None:
     """Every user of a machine sees the command lines of all."""
-    if scrub_text(flag) != flag:
+    if not flag.startswith("@") and scrub_text(flag) != flag:
         raise UserError(
             f"-m {scrub_text(flag)}: others can read a password on a command line; write the URI into {VARIABLE}, "
             f"or into a file with chmod 600 and give -m @FILE"
@@ -151,37 +187,53 @@ def parse_address(text: str, source: str = "-m") -> tuple[str, str]:
         UserError: it is neither Sacred's form nor a URI.
     """
     if _URI.match(text):
-        parts = _split(text)
+        parts = _split(text, source)
         for secret in (parts.password, unquote_plus(parts.password or "")):
             remember_secret(secret)
         name = parts.path.strip("/")
         return text, name if name and not name.endswith(".sock") else DEFAULT_NAME
     match = _SHORT.match(text)
     if match is None:
-        raise UserError(f"{source}: {scrub_text(text)!r} is no address of a MongoDB server; allowed: {_FORMS}")
+        # Who forgets `mongodb://` may have a password in it all the same.
+        shown = _TO_AT.sub(f"{HIDDEN}@", scrub_text(text))
+        raise UserError(f"{source}: {shown!r} is no address of a MongoDB server; allowed: {_FORMS}")
     host = match["host"] or "localhost:27017"
     return f"mongodb://{host}", match["name"] or match["only"] or DEFAULT_NAME
 
 
-def _split(text: str) -> Any:
+def _split(text: str, source: str) -> Any:
+    """The parts of a URI; what libraries say about one that can't be read may quote the password."""
     try:
-        return urlsplit(text)
-    except ValueError as error:
-        raise UserError(f"{scrub_text(text)!r} is no URI: {error}") from None
+        parts = urlsplit(text)
+        _, _, hosts = parts.netloc.rpartition("@")
+        is_right = "@" not in text.partition("://")[2][len(parts.netloc) :]
+        is_right = is_right and all(map(_HOST_OF_URI.fullmatch, hosts.split(",")))
+    except ValueError:
+        is_right = False
+    if not is_right:
+        raise UserError(
+            f"{source}: the URI can't be read (mongodb://USER:PASSWORD@HOST:PORT/NAME); in USER and PASSWORD, "
+            "/ ? # [ ] @ : and % are written %2F %3F %23 %5B %5D %40 %3A and %25"
+        )
+    return parts
 
 
-def _named(text: str, source: str, root: Path) -> Destination:
+def _named(text: str, source: str, root: Path, opening: Callable[[Mongo], None]) -> Destination:
     shown = scrub_text(text)
     uri, name = parse_address(_from_file(text[1:]) if text.startswith("@") else text, source)
     options: dict[str, Any] = {"serverSelectionTimeoutMS": int(REACH_S * 1000), "connectTimeoutMS": 3500}
-    failure = within(GIVE_UP_S, lambda: _try(uri, name, options), "not reached within 5 s: no answer")
+    # The driver's warnings come with its source line.
+    with warnings.catch_warnings(record=True) as told:
+        failure = within(GIVE_UP_S, lambda: _try(uri, name, options, opening), "not reached within 5 s: no answer")
+    for warning in {str(each.message).split(". ")[0] for each in told}:
+        print(f"warning: {source} {shown}: {scrub_text(warning)}", file=sys.stderr)
     if isinstance(failure, str):
         raise UserError(f"{source} {shown}: {failure}")
     return Destination(root, failure, flag=f"-m {shown}" if source == "-m" else "", _where=f"MongoDB at {shown}")
 
 
-def _try(uri: str, name: str, options: dict[str, Any]) -> Mongo | str:
-    """Reach a server and make the indexes, which shows that it may be written to; or the reason why not."""
+def _try(uri: str, name: str, options: dict[str, Any], opening: Callable[[Mongo], None]) -> Mongo | str:
+    """Reach a server and begin as `opening` does, which may show that it can't be written to; or the reason why not."""
     try:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri, **options)
         with pymongo.timeout(REACH_S):
@@ -190,7 +242,7 @@ def _try(uri: str, name: str, options: dict[str, Any]) -> Mongo | str:
             # What is acknowledged survives a kill -9 of the server.
             concern = WriteConcern(w=database.write_concern.document.get("w", 1) or 1, j=True)
             database = client.get_database(name, write_concern=concern)
-            create_indexes(database)
+            opening(database)
     except (InvalidURI, ConfigurationError, ValueError, TypeError) as error:
         return f"is no address of a MongoDB server: {reason(error)}"
     except OperationFailure as error:
@@ -209,11 +261,11 @@ def within(seconds: float, call: Callable[[], T], otherwise: T) -> T:
     return results[-1]
 
 
-def _embedded(root: Path, required: bool) -> Destination:
+def _embedded(root: Path, required: bool, opening: Callable[[Mongo], None]) -> Destination:
     server = EmbeddedServer(root)
     try:
         server.join()
-        found = _try(server.uri, DEFAULT_NAME, {"serverSelectionTimeoutMS": 5000})
+        found = _try(server.uri, DEFAULT_NAME, {"serverSelectionTimeoutMS": 5000}, opening)
         why = found if isinstance(found, str) else ""
     except EmbeddedError as error:
         found, why = "", str(error)

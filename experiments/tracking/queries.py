@@ -1,53 +1,34 @@
-"""Questions to the database of runs: plain functions that take a pymongo database and return pandas frames."""
+"""Questions to the runs: plain functions that take a pymongo database, or the journals, and return pandas frames."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
-import numpy as np
 import pandas as pd
 
+from experiments.tracking.differences import described, pairs, spec_fields
 from experiments.tracking.fields import conditions, flatten, resolve
+from experiments.tracking.source import Document, Runs, listed, runs_of
 from experiments.tracking.values import Mongo
 from framework.errors import UserError, near
 
+Source = Union[Runs, "Mongo"]
 Where = Iterable[str] | Mapping[str, Any] | None
 ID = int | str
 ACCURACY = "result.test.student.accuracy"
-_PROJECTION = dict.fromkeys(
-    (
-        "uid",
-        "status",
-        "start_time",
-        "stop_time",
-        "heartbeat",
-        "command",
-        "experiment.name",
-        "host.hostname",
-        "fingerprint",
-        "fingerprint_no_seed",
-        "config",
-        "result",
-        "environment",
-        "root_run",
-        "resumed_from",
-        "sweep",
-    ),
-    1,
-)
 _BASE = ("id", "uid", "status", "start_time", "duration_s", "fingerprint", "fingerprint_no_seed")
 _KNOWN_FROM = 500
 _FALLING = re.compile(r"(loss|kl|error|distance|perplexity|duration_s)$")
 
 
-def list_runs(database: Mongo, where: Where = None, sort: str | None = None, last: int | None = None) -> pd.DataFrame:
+def list_runs(source: Source, where: Where = None, sort: str | None = None, last: int | None = None) -> pd.DataFrame:
     """The runs, one a row, with dotted columns (`config.backend`, `result.test.student.accuracy`, ...).
 
     Args:
-        database: the database of runs.
+        source: a database of runs, or `InJournals`.
         where: conditions as texts (`"config.backend=jax"`, `"seed>=3"`) or as a mapping of fields to values.
         sort: a column, with a `-` before it for the largest first; by number otherwise.
         last: only so many of the latest runs that meet the conditions.
@@ -58,20 +39,19 @@ def list_runs(database: Mongo, where: Where = None, sort: str | None = None, las
     Raises:
         UserError: a field that no run has (with the nearest one), or no condition.
     """
-    known = _known_fields(database)
-    chosen = conditions(where or (), known)
-    cursor = database.runs.find(chosen, _PROJECTION).sort([("start_time", -1), ("_id", -1)])
-    rows = [_row(document) for document in (cursor.limit(last) if last else cursor)]
+    known = known_fields(source)
+    documents = runs_of(source).latest(conditions(where or (), known), last)
+    rows = [_row(document) for document in documents]
     frame = pd.DataFrame(rows[::-1])
     frame = frame.reindex(columns=[*_BASE, *sorted(column for column in frame.columns if column not in _BASE)])
     return frame if sort is None else _sorted(frame, sort, known)
 
 
-def best(database: Mongo, by: str = ACCURACY, where: Where = None, count: int = 10) -> pd.DataFrame:
+def best(source: Source, by: str = ACCURACY, where: Where = None, count: int = 10) -> pd.DataFrame:
     """The best runs that have a result.
 
     Args:
-        database: the database of runs.
+        source: a database of runs, or `InJournals`.
         by: a field; losses, KL and errors count as better when lower. A `-` or `+` before it says which end is the
             best instead: `-` the largest, `+` the smallest.
         where: as in `list_runs`.
@@ -80,39 +60,41 @@ def best(database: Mongo, by: str = ACCURACY, where: Where = None, count: int = 
     Raises:
         UserError: a field that no run has.
     """
-    column = resolve(by.lstrip("+-"), _known_fields(database))
+    column = resolve(by.lstrip("+-"), known_fields(source))
     largest = by[0] == "-" if by[0] in "+-" else not _FALLING.search(column)
-    frame = list_runs(database, where, f"-{column}" if largest else column)
+    frame = list_runs(source, where, f"-{column}" if largest else column)
     return frame if column not in frame else frame.dropna(subset=[column]).head(count).reset_index(drop=True)
 
 
-def find_run(database: Mongo, run: ID) -> dict[str, Any]:
-    """One run's document, by Sacred's number, by its uid, or by a beginning of the uid that is unique.
+def find_run(source: Source, run: ID) -> dict[str, Any]:
+    """One run's document, by Sacred's number or name, by its uid, or by a beginning of the uid that is unique.
 
     Raises:
         UserError: no run, or several, are called so.
     """
     text = str(run).strip()
-    if text.isdigit() and len(text) < 19 and (found := database.runs.find_one({"_id": int(text)})) is not None:
-        return found
-    documents = list(database.runs.find({"uid": {"$regex": f"^{re.escape(text)}"}}).limit(4)) if text else []
+    documents = runs_of(source).named(text)
     if len(documents) == 1:
         return documents[0]
     if documents:
         uids = ", ".join(str(document["uid"]) for document in documents[:3])
         raise UserError(f"run {text!r} could be {uids}{', ...' if len(documents) > 3 else ''}")
-    latest = database.runs.find({}, {"uid": 1}).sort("_id", -1).limit(5)
-    names = ", ".join(f"{document['_id']} ({document.get('uid', 'no uid')})" for document in latest)
+    names = ", ".join(_called(document) for document in runs_of(source).latest({}, 5))
     raise UserError(f"no run {text!r}; the latest are: {names or 'none, there are no runs'}")
 
 
-def show(database: Mongo, run: ID) -> pd.DataFrame:
+def _called(document: Document) -> str:
+    uid = document.get("uid", "no uid")
+    return str(uid) if document["_id"] == uid else f"{document['_id']} ({uid})"
+
+
+def show(source: Source, run: ID) -> pd.DataFrame:
     """One run as a table of `field` and `value`; captured output and sources are left to the document itself.
 
     Raises:
         UserError: no such run.
     """
-    document = find_run(database, run)
+    document = find_run(source, run)
     flat = _row(
         {key: value for key, value in document.items() if key not in ("captured_out", "info", "spec", "journal")}
     )
@@ -126,11 +108,11 @@ def show(database: Mongo, run: ID) -> pd.DataFrame:
     return pd.DataFrame(told, columns=["field", "value"])
 
 
-def compare(database: Mongo, runs: Sequence[ID]) -> pd.DataFrame:
+def compare(source: Source, runs: Sequence[ID]) -> pd.DataFrame:
     """What differs between the runs' configs and environments, and beside it all results.
 
     Args:
-        database: the database of runs.
+        source: a database of runs, or `InJournals`.
         runs: two or more IDs.
 
     Returns:
@@ -141,7 +123,7 @@ def compare(database: Mongo, runs: Sequence[ID]) -> pd.DataFrame:
     """
     if len(runs) < 2:
         raise UserError("compare takes two runs or more")
-    documents = [find_run(database, run) for run in runs]
+    documents = [find_run(source, run) for run in runs]
     rows: dict[tuple[str, str], list[Any]] = {}
     for part in ("config", "environment", "result"):
         flats = [flatten(_mapping(document.get(part))) for document in documents]
@@ -155,13 +137,13 @@ def compare(database: Mongo, runs: Sequence[ID]) -> pd.DataFrame:
     )
 
 
-def curves(database: Mongo, runs: Sequence[ID], metrics: Iterable[str] | None = None) -> pd.DataFrame:
+def curves(source: Source, runs: Sequence[ID], metrics: Iterable[str] | None = None) -> pd.DataFrame:
     """Every point of the runs' metrics; each step once (the last value that was recorded for it).
 
     A run that went on from another one, or that another one went on from, is read as one with it.
 
     Args:
-        database: the database of runs.
+        source: a database of runs, or `InJournals`.
         runs: IDs.
         metrics: names, or patterns such as `train.*`; all by default.
 
@@ -171,13 +153,13 @@ def curves(database: Mongo, runs: Sequence[ID], metrics: Iterable[str] | None = 
     Raises:
         UserError: no such run, or a metric that none of them has.
     """
-    documents = [find_run(database, run) for run in runs]
-    lines = [segments(database, document) for document in documents]
+    documents = [find_run(source, run) for run in runs]
+    lines = [segments(source, document) for document in documents]
     uids = [segment.get("uid") for line in lines for segment in line]
-    names = sorted(database.metric_chunks.distinct("name", {"uid": {"$in": uids}}))
+    names = runs_of(source).metrics(uids)
     chosen = names if metrics is None else _chosen(list(metrics), names)
     frames = [
-        _line(database, document, line, name)
+        _line(runs_of(source), document, line, name)
         for document, line in zip(documents, lines, strict=True)
         for name in chosen
     ]
@@ -186,66 +168,114 @@ def curves(database: Mongo, runs: Sequence[ID], metrics: Iterable[str] | None = 
     return pd.concat(frames, ignore_index=True) if frames else empty
 
 
-def segments(database: Mongo, document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def segments(source: Source, document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The runs that are one run in several segments, in their order.
 
     Args:
-        database: the database of runs.
+        source: a database of runs, or `InJournals`.
         document: any of them; where several went on from one, the line is the one that this is on, and then the latest.
     """
-    line = [dict(document)]
-    while found := _beside(database, {"uid": line[0].get("resumed_from")}, line):
+    runs, line = runs_of(source), [dict(document)]
+    while found := _beside(runs, "uid", line[0].get("resumed_from"), line):
         line.insert(0, found)
-    while found := _beside(database, {"resumed_from": line[-1].get("uid")}, line):
+    while found := _beside(runs, "resumed_from", line[-1].get("uid"), line):
         line.append(found)
     return line
 
 
-def _beside(database: Mongo, wanted: Mapping[str, Any], line: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The latest run with this value that is not in the line yet; None for a value of None."""
-    known = {"uid": {"$nin": [segment.get("uid") for segment in line]}}
-    if None in wanted.values():
-        return None
-    return database.runs.find_one({"$and": [dict(wanted), known]}, sort=[("uid", -1)])
+def _beside(runs: Runs, field: str, value: str | None, line: Sequence[Mapping[str, Any]]) -> Document | None:
+    """The latest run with this value that is not in the line yet; none for a value of None."""
+    return None if value is None else runs.beside(field, value, [segment.get("uid") for segment in line])
 
 
-def by_fingerprint(database: Mongo, by: Sequence[str] = (ACCURACY,), where: Where = None) -> pd.DataFrame:
+def by_fingerprint(source: Source, by: Sequence[str] = (ACCURACY,), where: Where = None) -> pd.DataFrame:
     """Means and spreads over seeds: one row for each spec (less its seed) and backend, completed runs only.
 
     Args:
-        database: the database of runs.
+        source: a database of runs, or `InJournals`.
         by: result fields; those that no run has are an error.
         where: as in `list_runs`.
 
     Returns:
-        Columns fingerprint_no_seed, backend, runs (count), seeds and ids (lists), then for each field its mean, std
-        (over runs, n - 1) and minimum and maximum. Rows of one spec stand together, also over its backends.
+        Columns spec (what tells it from the others), fingerprint_no_seed, backend, runs (count), seeds and ids (lists),
+        then for each field its mean, std (over runs, n - 1) and minimum and maximum. Rows of one spec stand together,
+        also over its backends.
     """
-    known = _known_fields(database)
+    known = known_fields(source)
     columns = [resolve(name, known) for name in by]
-    frame = list_runs(database, where)
-    frame = frame.reindex(columns=list({*frame.columns, *columns, "config.backend", "config.seed"}))
-    frame = frame[(frame["status"] == "COMPLETED") & frame["fingerprint_no_seed"].notna()]
-    rows = [
-        _group(key, group, columns)
-        for key, group in frame.groupby(["fingerprint_no_seed", "config.backend"], dropna=False)
-    ]
+    documents = runs_of(source).latest(conditions(where or (), known))[::-1]
+    groups: dict[tuple[str, str], list[Document]] = {}
+    for document in documents:
+        if document.get("status") == "COMPLETED" and document.get("fingerprint_no_seed"):
+            backend = str(_mapping(document.get("config")).get("backend") or "")
+            groups.setdefault((document["fingerprint_no_seed"], backend), []).append(document)
+    rows = [_group(key, groups[key], columns) for key in sorted(groups)]
+    for row, spec in zip(rows, _specs([groups[key][0] for key in sorted(groups)]), strict=True):
+        row["spec"] = spec
     statistics = [f"{column} {name}" for column in columns for name in ("mean", "std", "min", "max")]
-    return pd.DataFrame(rows, columns=["fingerprint_no_seed", "backend", "runs", "seeds", "ids", *statistics])
+    return pd.DataFrame(rows, columns=["spec", "fingerprint_no_seed", "backend", "runs", "seeds", "ids", *statistics])
 
 
-def _group(key: Any, group: pd.DataFrame, columns: list[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"fingerprint_no_seed": key[0], "backend": key[1], "runs": len(group)}
-    row |= {"seeds": sorted(group["config.seed"].dropna().unique().tolist(), key=str), "ids": group["id"].tolist()}
+def _specs(documents: Sequence[Document]) -> list[str]:
+    """What each run's spec is called; two that look alike (a file has changed, say) by their fingerprints, too."""
+    texts = described([spec_fields(_mapping(document.get("config"))) for document in documents])
+    prints = [str(document["fingerprint_no_seed"]) for document in documents]
+    kinds = {text: {other for same, other in zip(texts, prints, strict=True) if same == text} for text in texts}
+    return [
+        f"{text} (fingerprint {fingerprint[:8]})" if len(kinds[text]) > 1 else text
+        for text, fingerprint in zip(texts, prints, strict=True)
+    ]
+
+
+def _group(key: tuple[str, str], documents: Sequence[Document], columns: list[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"fingerprint_no_seed": key[0], "backend": key[1], "runs": len(documents)}
+    flat = [_row(document) for document in documents]
+    row |= {
+        "seeds": sorted({each["config.seed"] for each in flat if each.get("config.seed") is not None}, key=str),
+        "ids": [each["id"] for each in flat],
+    }
     for column in columns:
-        values = pd.to_numeric(group[column], errors="coerce")
+        values = pd.to_numeric(pd.Series([each.get(column) for each in flat], dtype=object), errors="coerce")
         row |= {f"{column} {name}": getattr(values, name)() for name in ("mean", "std", "min", "max")}
     return row
 
 
-def _known_fields(database: Mongo) -> set[str]:
+def labels(source: Source, runs: Sequence[ID], names: Sequence[str] = (), without: str | None = None) -> dict[Any, str]:
+    """What each run is called in a picture, by its id.
+
+    Args:
+        source: a database of runs, or `InJournals`.
+        runs: IDs.
+        names: fields that are shown; by default what differs between the configs.
+        without: a field of the config that is not shown, `"seed"`.
+
+    Returns:
+        One text a run, `"teaching=funmatch, seed=1"`; with its number where the others have the same.
+
+    Raises:
+        UserError: no such run, or a field that none of them has.
+    """
+    documents = [find_run(source, run) for run in runs]
+    rows = {document["_id"]: _row(listed(document)) for document in documents}
+    if names:
+        known = {name for row in rows.values() for name in row}
+        fields = [resolve(name, known) for name in names]
+        texts = [pairs({name: row.get(name) for name in fields}, fields) for row in rows.values()]
+    else:
+        texts = described([_varied(document, without) for document in documents])
+    return {run: text.replace("config.", "") for run, text in zip(rows, texts, strict=True)}
+
+
+def _varied(document: Document, without: str | None) -> dict[str, Any]:
+    """What a run may differ in from others: the spec, its seed and its backend."""
+    config = _mapping(document.get("config"))
+    varied = spec_fields(config) | {name: config[name] for name in ("seed", "backend") if name in config}
+    return {name: value for name, value in varied.items() if name != without}
+
+
+def known_fields(source: Source) -> set[str]:
     """The fields of the latest runs (all of them where they are few)."""
-    documents = database.runs.find({}, _PROJECTION).sort("_id", -1).limit(_KNOWN_FROM)
+    documents = runs_of(source).latest({}, _KNOWN_FROM)
     return {name for document in documents for name in _row(document)} | set(_BASE)
 
 
@@ -281,11 +311,11 @@ def _chosen(wanted: list[str], names: list[str]) -> list[str]:
     return chosen
 
 
-def _line(database: Mongo, document: Mapping[str, Any], line: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
+def _line(runs: Runs, document: Mapping[str, Any], line: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
     """One metric of all segments as one: what a segment did past the start of a later one was done again there."""
     frames = []
     for place, segment in enumerate(line):
-        frame = _series(database, segment, name)
+        frame = _series(runs, segment, name)
         starts = [later["resumed_at"] for later in line[place + 1 :] if "resumed_at" in later]
         frames.append(frame[frame["step"] <= min(starts)] if starts else frame)
     whole = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
@@ -293,14 +323,9 @@ def _line(database: Mongo, document: Mapping[str, Any], line: Sequence[Mapping[s
     return whole.assign(run=document["_id"], uid=document.get("uid"))
 
 
-def _series(database: Mongo, document: Mapping[str, Any], name: str) -> pd.DataFrame:
-    query = {"uid": document.get("uid"), "name": name}
-    chunks = list(database.metric_chunks.find(query, {"steps": 1, "values": 1, "times": 1}).sort("chunk", 1))
-    arrays = {
-        part: np.concatenate([np.asarray(chunk[part], kind) for chunk in chunks] or [np.zeros(0, kind)])
-        for part, kind in (("steps", np.int64), ("values", np.float64), ("times", np.float64))
-    }
-    frame = pd.DataFrame({"step": arrays["steps"], "value": arrays["values"], "time": arrays["times"]})
+def _series(runs: Runs, document: Mapping[str, Any], name: str) -> pd.DataFrame:
+    found = runs.points(document.get("uid"), name)
+    frame = pd.DataFrame({"step": found.steps, "value": found.values, "time": found.times})
     frame = frame.drop_duplicates("step", keep="last").sort_values("step", kind="stable")
     frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
     frame.insert(0, "metric", name)

@@ -61,7 +61,11 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask)
         (self._folder / "stop.request").unlink(missing_ok=True)
-        self._start()
+        try:
+            self._start()
+        except OSError as error:
+            self._fail(error)
+            return
         clients = self._watch()
         self._stop()
         os.close(guard)  # before the clients' lock: who gets that one must see that there is no supervisor
@@ -111,6 +115,11 @@ class Supervisor:
             return False
         self._start()
         return True
+
+    def _fail(self, error: OSError) -> None:
+        """The binary can't be started at all: shells end with 126 then."""
+        (self._folder / "mongod.err").write_text(f"{error.strerror or error}: {self._command[0]}\n")
+        self._write("failure", "126")
 
     def _stop(self) -> None:
         if self._child.poll() is None:

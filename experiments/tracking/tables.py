@@ -55,11 +55,17 @@ def usual(frame: pd.DataFrame, form: str, *wanted: str) -> pd.DataFrame:
     """A table shows a few columns under short names; JSON and CSV have all of them under their own."""
     if form != "table":
         return frame
-    if len(frame):
+    if "heartbeat" in frame:
         frame = frame.assign(
             status=[_liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)]
         )
     return renamed(frame[[name for name in dict.fromkeys((*_LISTED, *wanted)) if name in frame]])
+
+
+def grouped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Groups for people: by what tells them apart, and not by a hash; uids are left to programs."""
+    numbered = all(isinstance(run, int) for ids in frame["ids"] for run in ids)
+    return renamed(frame.drop(columns=["fingerprint_no_seed", *([] if numbered else ["ids"])]))
 
 
 def _liveness(status: str, heartbeat: Any) -> str:

@@ -82,11 +82,19 @@ def test_serve_status_stop_and_replay(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line_and_two(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
-    done = db(tmp_path, *arguments, EXPERIMENTS_MONGOD="/nonexistent")
+    journaled(tmp_path / "e", True)
+    done = db(tmp_path / "e", *arguments, EXPERIMENTS_MONGOD=str(tmp_path / "missing"))
     assert done.returncode == 2
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("status",), ("stop",), ("replay",)])
+def test_nothing_is_made_where_there_is_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = db(tmp_path / "none", *words)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_help_helps(tmp_path: Path) -> None:

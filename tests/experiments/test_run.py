@@ -138,7 +138,7 @@ def test_no_server_anywhere_journals_and_replays(
 ) -> None:
     with_none = type(commands)(commands.root.with_name("other"), commands.backend)
     with_none.root.mkdir()
-    done = type(here)(with_none.root, here.backend).run(*short, EXPERIMENTS_MONGOD="/nonexistent")
+    done = type(here)(with_none.root, here.backend).run(*short, EXPERIMENTS_MONGOD=str(with_none.root / "missing"))
     assert done.returncode == 0, done.stderr
     (told,) = [line for line in done.stderr.splitlines() if "no database" in line]
     assert f"the run is journaled in {with_none.root / 'runs'}; `python -m experiments.db replay` brings" in told

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from experiments.tracking import mongod
 from experiments.tracking.embedded import EmbeddedServer
 from experiments.tracking.mongod import DEFAULT_NAME, VARIABLE, Destination, open_database, parse_address
 from framework.errors import UserError
@@ -69,6 +71,83 @@ def test_the_variable_is_used_after_the_flag(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    "rest",
+    [
+        "ab?TOPSECRET@127.0.0.1:9/x?authSource=admin",
+        "ab?TOPSECRET%40@127.0.0.1:9/x",
+        "ab/TOPSECRET@127.0.0.1:9/x",
+        "ab#TOPSECRET@127.0.0.1:9/x",
+        "ab[TOPSECRET@127.0.0.1:9/x",
+        "ab]TOPSECRET@127.0.0.1:9/x",
+        "ab@TOPSECRET@127.0.0.1:9/x",
+        "ab:TOPSECRET@127.0.0.1:9/x",
+        "ab%TOPSECRET@127.0.0.1:9/x",
+        "TOP\u2100SECRET@127.0.0.1:9/x",
+        "TOPSECRET",
+        "TOPSECRET@",
+        "TOPSECRET@127.0.0.1:x/y",
+        "TOPSECRET@127.0.0.1:9/x y",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["mongodb://", "mongodb+srv://", "mongodb:/", ""])
+def test_no_part_of_a_password_is_told(
+    scheme: str, rest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, f"{scheme}alice:{rest}")
+    # No server is to be reached, and none is waited for.
+    monkeypatch.setattr(mongod, "REACH_S", 0.1)
+    monkeypatch.setattr(mongod, "GIVE_UP_S", 1.0)
+    with pytest.raises(UserError) as caught:
+        open_database(None, False, tmp_path)
+    told = str(caught.value) + "".join(capfd.readouterr())
+    assert "SECRET" not in told
+    assert VARIABLE in told
+
+
+def test_the_drivers_warnings_are_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, f"mongodb://127.0.0.1:{closed_port()}/x?retryWrite=true")
+    with pytest.raises(UserError, match="not reached"):
+        open_database(None, False, tmp_path)
+    shown = f"{VARIABLE} mongodb://127.0.0.1:"
+    assert capfd.readouterr().err.startswith(f"warning: {shown}")
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda path: None, "not there"),
+        (lambda path: path.mkdir(), "a folder"),
+        (lambda path: path.write_text("#!/bin/sh"), "not executable"),
+    ],
+)
+def test_what_is_no_mongod_is_told_at_once(
+    make: Any, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "mongod")
+    monkeypatch.setenv("EXPERIMENTS_MONGOD", str(tmp_path / "mongod"))
+    told = f"there is no mongod here: EXPERIMENTS_MONGOD names '{tmp_path / 'mongod'}', which is {what}"
+    with open_database(None, False, tmp_path / "root") as destination:
+        assert destination.database is None
+        assert told in str(destination.note)
+    with pytest.raises(UserError, match=told):
+        open_database(None, False, tmp_path / "root", required=True)
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("script", ["no program", "#!/bin/no_such_shell"])
+def test_what_cannot_be_started_is_told_at_once(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mongod").write_text(script)
+    (tmp_path / "mongod").chmod(0o755)
+    monkeypatch.setenv("EXPERIMENTS_MONGOD", str(tmp_path / "mongod"))
+    start = time.monotonic()
+    with pytest.raises(UserError, match="no database: mongod ended with 126: "):
+        open_database(None, False, tmp_path / "root", required=True)
+    assert time.monotonic() - start < 15.0  # it waits for 30 s for a server that doesn't answer
+
+
+@pytest.mark.parametrize(
     "address",
     [
         "mongodb://ann:pass-word@db.example/x",
@@ -111,7 +190,7 @@ def test_journal_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert str(tmp_path / "runs") in asked.describe()
     with pytest.raises(UserError, match="contradict"):
         open_database("runs", True, tmp_path)
-    monkeypatch.setenv("EXPERIMENTS_MONGOD", "/nonexistent")
+    monkeypatch.setenv("EXPERIMENTS_MONGOD", str(tmp_path / "missing"))
     with open_database(None, False, tmp_path) as missing:
         assert missing.database is None
         assert missing.note is not None

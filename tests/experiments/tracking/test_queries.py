@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from bson import ObjectId
 
 from experiments.tracking import queries
 from experiments.tracking.fields import flatten, literal, parse_condition, resolve
@@ -76,8 +78,7 @@ def test_conditions(database: Mongo, where: Any, ids: list[int]) -> None:
 def test_unknown_fields_have_near_matches(database: Mongo) -> None:
     with pytest.raises(UserError, match=r"'config\.bakend'; did you mean 'config\.backend'\?"):
         queries.list_runs(database, ["config.bakend=jax"])
-    with pytest.raises(UserError, match=r"'accuracy' could be .*student.*teacher"):
-        queries.list_runs(database, sort="accuracy")
+    assert queries.list_runs(database, sort="-accuracy")["id"].tolist() == [2, 3, 1, 4]
     with pytest.raises(UserError, match="is no condition"):
         queries.list_runs(database, ["backend"])
     with pytest.raises(UserError, match="no regular expression"):
@@ -171,6 +172,55 @@ def test_seeds_of_one_spec_are_a_group_on_each_backend(database: Mongo) -> None:
     assert frame.loc["jax", "result.test.student.accuracy std"] == pytest.approx(0.04 / math.sqrt(2))
     assert frame.loc["jax", "result.test.student.kl max"] == 0.30
     assert frame["fingerprint_no_seed"].tolist() == ["f", "f"]
+    assert frame["spec"].tolist() == ["data.name=glyphs"] * 2
+
+
+def ended(root: Path, database: Mongo, config: dict[str, Any], fingerprint: str) -> None:
+    with JournalRecorder(new_run_folder(root)) as recorder:
+        recorder.record("run", config=config)
+        recorder.started(config, {"fingerprint_no_seed": fingerprint})
+        recorder.ended("COMPLETED", {"steps": 1})
+    replay(recorder.folder, database)
+
+
+def test_groups_are_called_by_what_differs(destination: Destination, tmp_path: Path) -> None:
+    assert destination.database is not None
+    for seed in (0, 1):
+        for teaching in ("same/ic", "funmatch"):
+            config = {"seed": seed, "device": f"cpu:{seed}", "teaching": teaching, "batch_size": 8}
+            ended(tmp_path, destination.database, config, teaching)
+    frame = queries.by_fingerprint(destination.database, ["result.steps"])
+    assert frame["spec"].tolist() == ["teaching=funmatch", "teaching=same/ic"]
+    # A file of theirs is another one: nothing that has a name differs.
+    ended(tmp_path, destination.database, config, "another1")
+    texts = queries.by_fingerprint(destination.database, ["result.steps"])["spec"].tolist()
+    assert texts == [
+        "teaching=funmatch (fingerprint another1)",
+        "teaching=funmatch (fingerprint funmatch)",
+        "teaching=same/ic",
+    ]
+
+
+def test_labels_are_what_differs_or_what_is_asked_for(destination: Destination, tmp_path: Path) -> None:
+    assert destination.database is not None
+    for seed in (0, 1):
+        ended(tmp_path, destination.database, {"seed": seed, "views": {"size": 8 + seed}, "backend": "jax"}, "f")
+    label = partial(queries.labels, destination.database, [1, 2])
+    assert label() == {1: "seed=0, views.size=8", 2: "seed=1, views.size=9"}
+    assert label(without="seed") == {1: "views.size=8", 2: "views.size=9"}
+    assert label(["backend", "size"]) == {1: "backend=jax, views.size=8", 2: "backend=jax, views.size=9"}
+    with pytest.raises(UserError, match="no run has a field 'sizes'; did you mean"):
+        label(["sizes"])
+
+
+@pytest.mark.parametrize("name", ["named-run", "2024", ObjectId("5f5f5f5f5f5f5f5f5f5f5f5f")])
+def test_other_peoples_runs_are_found(destination: Destination, name: Any) -> None:
+    """Sacred itself takes any id, and a queued run has neither a start nor a heartbeat."""
+    assert destination.database is not None
+    destination.database.runs.insert_one({"_id": name, "status": "QUEUED"})
+    (listed,) = queries.list_runs(destination.database)["id"]
+    assert queries.find_run(destination.database, str(listed))["_id"] == name
+    assert queries.show(destination.database, str(name)).set_index("field")["value"]["status"] == "QUEUED"
 
 
 def test_an_empty_database(destination: Destination) -> None:
@@ -187,3 +237,9 @@ def test_parsing() -> None:
     assert [literal(text) for text in ("true", "None", "jax", "'3'", "-1")] == [True, None, "jax", "3", -1]
     assert flatten({"a": {"b": {}}, "c": 1}) == {"a.b": {}, "c": 1}
     assert resolve("seed", ["config.seed", "environment.seed"]) == "config.seed"
+    assert resolve("lr", ["config.optimizer.lr", "spec.optimizer.lr"]) == "config.optimizer.lr"
+    results = [f"result.{split}.{who}.accuracy" for split in ("test", "validation") for who in ("student", "teacher")]
+    assert resolve("accuracy", results) == "result.test.student.accuracy"
+    for ambiguous in (["a.x", "b.x"], ["config.a.x", "config.b.x"]):
+        with pytest.raises(UserError, match=f"'x' could be {', '.join(ambiguous)}"):
+            resolve("x", ambiguous)

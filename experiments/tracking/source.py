@@ -1,0 +1,133 @@
+"""Where runs are read from, in the form that queries need: a MongoDB database, or the journals alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from bson import ObjectId
+from numpy.typing import NDArray
+from pymongo.database import Database
+
+from experiments.tracking.values import Mongo
+
+Document = dict[str, Any]
+# What lists of runs need: not the output, the sources and the metrics of each.
+LISTED = (
+    "uid",
+    "status",
+    "start_time",
+    "stop_time",
+    "heartbeat",
+    "command",
+    "experiment.name",
+    "host.hostname",
+    "fingerprint",
+    "fingerprint_no_seed",
+    "config",
+    "result",
+    "environment",
+    "root_run",
+    "resumed_from",
+    "sweep",
+)
+# More runs than these are not told where a name fits several.
+FEW = 4
+
+
+class Points(NamedTuple):
+    """One metric of one run, each of shape [number of points].
+
+    Attributes:
+        steps: updates done, int64.
+        values: float64.
+        times: seconds since 1970, float64.
+    """
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    times: NDArray[np.float64]
+
+
+class Runs(Protocol):
+    """Answers from documents of Sacred's layout; see `experiments.tracking.documents`."""
+
+    def latest(self, where: Mapping[str, Any], count: int | None = None) -> list[Document]:
+        """What lists show of the runs that meet a filter of MongoDB's, the latest first; `count` of them, or all."""
+
+    def named(self, text: str) -> list[Document]:
+        """The whole run of this number or name; else runs whose uid begins so, `FEW` at most."""
+
+    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
+        """The latest run with this value of a field whose uid is not among the known ones."""
+
+    def metrics(self, uids: Iterable[str | None]) -> list[str]:
+        """The names of all metrics of some runs, in order."""
+
+    def points(self, uid: str | None, metric: str) -> Points:
+        """One metric of a run as it was recorded; none where it has none."""
+
+
+class InDatabase:
+    """The runs of a database."""
+
+    def __init__(self, database: Mongo) -> None:
+        self._database = database
+
+    def latest(self, where: Mapping[str, Any], count: int | None = None) -> list[Document]:
+        """See `Runs`."""
+        found = self._database.runs.find(dict(where), dict.fromkeys(LISTED, 1))
+        return list(found.sort([("start_time", -1), ("_id", -1)]).limit(count or 0))
+
+    def named(self, text: str) -> list[Document]:
+        """See `Runs`."""
+        runs = self._database.runs
+        found = runs.find_one({"_id": {"$in": _ids(text)}})
+        if found is not None:
+            return [found]
+        return list(runs.find({"uid": {"$regex": f"^{re.escape(text)}"}}).limit(FEW)) if text else []
+
+    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
+        """See `Runs`."""
+        wanted = {"$and": [{field: value}, {"uid": {"$nin": list(known)}}]}
+        return self._database.runs.find_one(wanted, sort=[("uid", -1)])
+
+    def metrics(self, uids: Iterable[str | None]) -> list[str]:
+        """See `Runs`."""
+        return sorted(self._database.metric_chunks.distinct("name", {"uid": {"$in": list(uids)}}))
+
+    def points(self, uid: str | None, metric: str) -> Points:
+        """See `Runs`."""
+        fields = {"steps": 1, "values": 1, "times": 1}
+        chunks = list(self._database.metric_chunks.find({"uid": uid, "name": metric}, fields).sort("chunk", 1))
+        return points(*([item for chunk in chunks for item in chunk[name]] for name in fields))
+
+
+def listed(document: Document) -> Document:
+    """What lists show of a run."""
+    kept: Document = {"_id": document["_id"]}
+    for name in LISTED:
+        part, _, inner = name.partition(".")
+        if inner and document.get(part):
+            kept[part] = {inner: document[part].get(inner)}
+        elif part in document:
+            kept[part] = document[part]
+    return kept
+
+
+def points(steps: list[int], values: list[float], times: list[float]) -> Points:
+    """Lists as arrays."""
+    return Points(np.asarray(steps, np.int64), np.asarray(values, np.float64), np.asarray(times, np.float64))
+
+
+def runs_of(source: Runs | Mongo) -> Runs:
+    """What queries were given, in the form that they need."""
+    return InDatabase(source) if isinstance(source, Database) else source
+
+
+def _ids(text: str) -> list[Any]:
+    """The ids that a text may mean: Sacred's numbers, names of one's own, and MongoDB's."""
+    number = [int(text)] if text.isdigit() and len(text) < 19 else []
+    return [text, *number, *([ObjectId(text)] if ObjectId.is_valid(text) else [])]
