@@ -14,6 +14,14 @@ from framework.errors import UserError, near
 
 # Our name for an engine, and the module that must be there for it.
 BACKENDS = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow"}
+# What else they are called.
+_ALIASES = {"tf": "tensorflow", "pytorch": "torch"}
+
+
+def canonical(name: str) -> str:
+    """Our name for a backend, `tensorflow` for `tf` and `TensorFlow`; what is unknown stays as it is."""
+    known = _ALIASES.get(name.lower(), name.lower())
+    return known if known in BACKENDS else name
 
 
 def installed() -> tuple[str, ...]:
@@ -29,6 +37,7 @@ def choose(name: str | None = None) -> str:
     """
     if name is None and "keras" in sys.modules:
         name = str(sys.modules["keras"].config.backend())
+    name = name and canonical(name)
     if name is not None and name not in BACKENDS:
         raise UserError(f"backend = {name!r}: {near(name, BACKENDS)}")
     here = installed()

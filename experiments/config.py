@@ -1,8 +1,8 @@
 """From the words of a command line to a checked spec and its run options.
 
-The short forms people write are normalised here, before Sacred sees them: `data=X` is `data.name=X`, `teacher.x=y`
-speaks of the only teacher, `duration.total_epochs=3` takes the place of any other duration, `teaching=labels` has no
-teacher.
+The short forms people write are normalised here, before Sacred sees them: `data=X` is `data.name=X`, `loss=X` is
+`loss.distance=X`, `duration=100` is `duration.total_steps=100`, `teacher.x=y` changes the only teacher,
+`duration.total_epochs=3` takes the place of any other duration, `teaching=labels` has no teacher.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import backends
+from experiments.command.suggestions import advice, check_key, key_for
 from experiments.distillation.options import RunOptions
 from experiments.recipes import DEFAULT, RECIPES
 from framework.errors import UserError, near
@@ -24,7 +27,12 @@ from framework.spec.validation import build, plain
 Config = dict[str, Any]
 _OPTION_NAMES = [field.name for field in dataclasses.fields(RunOptions)]
 _DURATIONS = [field.name for field in dataclasses.fields(DurationSpec)]
-_NAMED = ("data", "student", "teacher", "optimizer", "schedule")
+# The key that a part's value alone is the value of: `optimizer=sgd`, `loss=kl`, `duration=100`.
+_NAMED = {
+    **dict.fromkeys(("data", "student", "teacher", "optimizer", "schedule"), "name"),
+    "loss": "distance",
+    "duration": "total_steps",
+}
 
 
 def defaults(recipe: str | None = DEFAULT) -> Config:
@@ -50,7 +58,7 @@ def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = No
     Args:
         words: `key=value` and names of recipes.
         recipe: what is taken where no recipe is named.
-        stored: the complete config of the run that is gone on with, instead of a recipe's.
+        stored: the complete config of the run to resume, instead of a recipe's.
 
     Returns:
         The complete config, the recipes named, and the other words as nested values.
@@ -58,22 +66,50 @@ def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = No
     Raises:
         UserError: an unknown key or recipe, another type, a value out of range.
     """
+    _refuse_cut(words)
     named = [word for word in words if "=" not in word]
     for name in named:
-        if name not in RECIPES:
-            raise UserError(f"no recipe {name!r}: {near(name, RECIPES)}; values are written key=value")
+        _check_recipe(name)
     if stored is not None and named:
-        raise UserError(f"resume has the spec of the run that it goes on with: leave out the recipe {named[0]!r}")
+        raise UserError(f"resume uses the stored spec: drop the recipe {named[0]!r}")
     config = stored if stored is not None else defaults(None if named else recipe)
     for name in named:
         config = apply(config, RECIPES[name])
     changes: Config = {}
     for word in words:
         if "=" in word:
-            _put(changes, *_pair(word))
+            key, value = _pair(word)
+            check_key(key)
+            _put(changes, key, value)
     config = apply(config, changes)
     spec_and_options(config)
     return config, named, changes
+
+
+def _check_recipe(name: str) -> None:
+    if name in RECIPES:
+        return
+    close = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.5)
+    if not close and (key := key_for(name)):
+        raise UserError(f"{name!r} has no value: write {key}=VALUE")
+    raise UserError(f"no recipe {name!r}: {near(name, RECIPES)}; values are written key=value")
+
+
+def _refuse_cut(words: Sequence[str]) -> None:
+    """Refuse a list that the shell has cut at its spaces, `widths=[8,` and `16]`: it must be quoted."""
+    for place, word in enumerate(words):
+        rest = words[place + 1 :]
+        until = next((end for end in range(len(rest) + 1) if not _is_open(" ".join([word, *rest[:end]]))), 0)
+        if "=" in word and until:
+            raise UserError(f"{word!r} is cut at a space: quote it, {' '.join([word, *rest[:until]])!r}")
+        if "=" in word and word.endswith(",") and rest:
+            meant = f"no comma between keys, {word[:-1]} {rest[0]}" if "=" in rest[0] else f"no space, {word + rest[0]}"
+            raise UserError(f"{word!r} ends in a comma: write {meant}")
+
+
+def _is_open(text: str) -> bool:
+    """Whether more brackets are opened than closed."""
+    return any(text.count(left) > text.count(right) for left, right in ("[]", "{}", "()"))
 
 
 def spec_and_options(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions]:
@@ -85,7 +121,7 @@ def spec_and_options(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions
     known = [field.name for field in dataclasses.fields(DistillSpec)]
     for key in config:
         if key not in known and key not in _OPTION_NAMES:
-            raise UserError(f"unknown key {key!r}: {near(key, [*known, *_OPTION_NAMES, 'teacher'])}")
+            raise UserError(f"unknown key {key!r}: {advice(key)}")
     spec = DistillSpec.from_dict({key: config[key] for key in config if key in known})
     return spec, build(RunOptions, {key: config[key] for key in config if key in _OPTION_NAMES})
 
@@ -93,9 +129,11 @@ def spec_and_options(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions
 def normalise(changes: Mapping[str, Any], config: Mapping[str, Any]) -> Config:
     """Write the short forms out; `config` is what the changes are made to."""
     result = copy.deepcopy(dict(current(changes, config["loss"]["options"])))
-    for key in _NAMED:
-        if isinstance(result.get(key), str):
-            result[key] = {"name": result[key]}
+    for key, inner in _NAMED.items():
+        if _is_short(key, result.get(key)):
+            result[key] = {inner: result[key]}
+    if isinstance(result.get("backend"), str):
+        result["backend"] = backends.canonical(result["backend"])
     if isinstance(result.get("duration"), Mapping):
         # The three exclude each other: what is written takes the place of what was there.
         result["duration"] = dict.fromkeys(_DURATIONS) | result["duration"]
@@ -104,6 +142,8 @@ def normalise(changes: Mapping[str, Any], config: Mapping[str, Any]) -> Config:
         loss = result.setdefault("loss", {})
         if isinstance(loss, dict):
             loss.setdefault("task_weight", 1.0)
+    if isinstance(result.get("teachers"), str):
+        result["teachers"] = [result["teachers"]]
     if isinstance(result.get("teachers"), (list, tuple)):
         result["teachers"] = [_teacher(each) for each in result["teachers"]]
     if "teacher" in result:
@@ -149,15 +189,20 @@ def _only_teacher(change: Any, teachers: Any) -> Any:
     if not isinstance(teachers, list) or not all(isinstance(each, Mapping) for each in teachers):
         raise UserError(f"teachers = {teachers!r}: expected a list of names, or of keys and values")
     if len(teachers) > 1:
-        raise UserError(
-            f"teacher speaks of the only teacher, and there are {len(teachers)}: write teachers=[...] whole"
-        )
+        raise UserError(f"teacher= needs exactly one teacher, there are {len(teachers)}: set teachers=[...]")
     if not isinstance(change, Mapping):
         raise UserError(f"teacher = {change!r}: expected a name, or teacher.key=value")
     before = teachers[0] if teachers else plain(TeacherSpec())
     # Another teacher is not the one before with another name: its options and weights are its own.
     other = change.get("name", before.get("name")) != before.get("name")
     return [merge(plain(TeacherSpec()) if other else before, change)]
+
+
+def _is_short(part: str, value: Any) -> bool:
+    """Whether a value stands for one key of its part: a name, or a number for the duration."""
+    if part == "duration":
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return part in _NAMED and isinstance(value, str)
 
 
 def _pair(word: str) -> tuple[str, Any]:
@@ -175,12 +220,12 @@ def _put(changes: Config, key: str, value: Any) -> None:
     place = changes
     for part in path:
         inner = place.setdefault(part, {})
-        if isinstance(inner, str) and part in _NAMED:
-            inner = place[part] = {"name": inner}
+        if place is changes and part != "duration" and _is_short(part, inner):
+            inner = place[part] = {_NAMED[part]: inner}
         if not isinstance(inner, dict):
             raise UserError(f"{key!r} and {part}={inner!r} contradict each other")
         place = inner
-    if isinstance(place.get(last), dict) and isinstance(value, str) and last in _NAMED:
-        place[last]["name"] = value
+    if not path and isinstance(place.get(last), dict) and last != "duration" and _is_short(last, value):
+        place[last][_NAMED[last]] = value
     else:
         place[last] = value

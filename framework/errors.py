@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -21,6 +22,20 @@ def near(received: str, allowed: Iterable[str]) -> str:
         `"did you mean 'lr'? "` followed by the allowed names, sorted.
     """
     names = sorted(str(name) for name in allowed)
-    matches = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5) or _abbreviated(str(received), names)
     hint = f"did you mean {matches[0]!r}? " if matches else ""
     return f"{hint}allowed: {', '.join(names)}"
+
+
+def _abbreviated(short: str, names: list[str]) -> list[str]:
+    """The only name that begins as an abbreviation does and has all of its letters in their order; else none.
+
+    >>> _abbreviated("tf", ["jax", "tensorflow", "torch"]), _abbreviated("to", ["torch", "tomato"])
+    (['tensorflow'], [])
+    """
+    letters = short.lower()
+    if len(letters) < 2:
+        return []
+    pattern = re.compile(".*".join(map(re.escape, letters)))
+    found = [name for name in names if pattern.match(name.lower())]
+    return found if len(found) == 1 else []

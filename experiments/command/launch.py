@@ -92,6 +92,7 @@ class Program:
             return training.go(options, {"named_configs": recipes, "config_updates": changes}, self.finish)
 
     def _options(self, experiment: Experiment, argv: list[str]) -> dict[str, Any]:
+        usage.refuse_options(argv, experiment)
         _, _, internal = experiment.get_usage()
         try:
             return dict(docopt(internal, argv, default_help=False))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.command import keys
+from experiments.command.suggestions import is_known, option
 from experiments.config import defaults
 from experiments.recipes import NOTES, RECIPES
-from framework.errors import near
+from framework.errors import UserError, near
 
 if TYPE_CHECKING:
     from sacred import Experiment
@@ -83,15 +86,62 @@ def name_recipes(experiment: Experiment) -> None:
         experiment.named_configs[name].__doc__ = f"{NOTES[name]}: python -m {module} with {name}"
 
 
-def explain(argv: list[str], experiment: Experiment) -> str:
+def refuse_options(argv: Sequence[str], experiment: Experiment) -> None:
+    """Refuse an option that there isn't, by its name; Sacred's parser would repeat the whole line.
+
+    Raises:
+        UserError: an unknown option, one without its value, or one of Sacred's that means something else elsewhere.
+    """
+    takes_value = _options(experiment)
+    expected = False
+    for place, word in enumerate(argv):
+        follows = argv[place + 1] if place + 1 < len(argv) else None
+        if expected or not _is_option(word):
+            expected = False
+            continue
+        name, _, value = word.partition("=")
+        known = name if name in takes_value else word[:2] if word[:2] in takes_value and word[1] != "-" else None
+        if known is None or known in _ELSEWHERE or (len(name) > 2 and name[1] != "-" and is_known(name[1:])):
+            given = value or (follows if follows and not _is_option(follows) and follows != "with" else None)
+            raise UserError(f"unknown option {name}: {_meant(name, list(takes_value), given)}")
+        expected = takes_value[known] and word == known
+        if expected and follows is None:
+            raise UserError(f"option {word} needs a value; --help explains it")
+
+
+# Sacred's beat interval and "enforce clean", which nobody means who writes a batch size or epochs.
+_ELSEWHERE = ("-b", "-e")
+_OPTION = re.compile(r"^ +-(\w)(?: VALUE)? --([\w-]+)(=VALUE)?", re.MULTILINE)
+
+
+def _options(experiment: Experiment) -> dict[str, bool]:
+    """The options that Sacred's parser knows, and whether each takes a value."""
+    found = _OPTION.findall(experiment.get_usage()[2])
+    return {name: bool(value) for short, long, value in found for name in (f"-{short}", f"--{long}")}
+
+
+def _is_option(word: str) -> bool:
+    return len(word) > 1 and word[0] == "-" and (word[1] == "-" or word[1].isalpha())
+
+
+def _meant(name: str, known: Sequence[str], value: str | None) -> str:
+    close = difflib.get_close_matches(name, [each for each in known if each.startswith("--")], n=1, cutoff=0.7)
+    if close and not is_known(name):
+        return f"did you mean {close[0]}?"
+    return option(name, value)
+
+
+def explain(argv: Sequence[str], experiment: Experiment) -> str:
     """What is probably wrong with a command line that Sacred's parser refuses."""
-    known = ["with", *(name for name, _ in experiment.gather_commands())]
-    words = [word for word in argv if not word.startswith("-")]
-    if words and words[0] not in known:
-        hint = (
-            "write 'with' before KEY=VALUE and recipes"
-            if "=" in words[0] or words[0] in RECIPES
-            else near(words[0], known)
-        )
-        return f"{' '.join(argv)!r} can't be read: {hint}; --help shows the options"
-    return f"{' '.join(argv)!r} can't be read; --help shows the options"
+    commands = [name for name, _ in experiment.gather_commands()]
+    takes_value = _options(experiment)
+    pairs = zip(argv, ["", *argv], strict=False)
+    words = [word for word, before in pairs if not _is_option(word) and not takes_value.get(before)]
+    if words[-1:] == ["with"]:
+        return "nothing follows 'with': write recipes and KEY=VALUE after it, or leave it out"
+    wrong = words[1:2] if words[0:1] and words[0] in commands else words[:1]
+    if not wrong:
+        return f"{' '.join(argv)!r} can't be read; --help shows the options"
+    if "=" in wrong[0] or wrong[0] in RECIPES or (words[0] in commands and wrong[0] != "with"):
+        return f"unexpected {wrong[0]!r}: write 'with' before KEY=VALUE and recipes"
+    return f"there is no command {wrong[0]!r}: {near(wrong[0], ['with', *commands])}"

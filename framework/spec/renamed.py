@@ -10,6 +10,7 @@ from typing import Any
 from framework.errors import UserError
 
 _OLD, _NEW = "label_smoothing", "loss.options.label_smoothing"
+OLD_KEYS = (f"loss.{_OLD}",)
 # Without a handler of anybody's, Python writes the bare line to stderr.
 _warn = functools.cache(logging.getLogger(__name__).warning)
 

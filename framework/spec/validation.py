@@ -31,7 +31,7 @@ def build(kind: type[T], value: Any, path: str = "") -> T:
         UserError: for an unknown key or a value of another type; it names the full path.
     """
     if not isinstance(value, Mapping):
-        raise UserError(f"{path or 'the spec'} = {value!r}: expected keys and values, such as {_example(kind)}")
+        raise UserError(f"{path or 'the spec'} = {value!r}: expected keys and values, such as {_example(kind, path)}")
     hints = _hints(typing.cast(Any, kind))
     for key in value:
         if key not in hints:
@@ -124,8 +124,8 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def _example(kind: Any) -> str:
-    return "{" + ", ".join(f"{name}: ..." for name in list(_hints(kind))[:2]) + "}"
+def _example(kind: Any, path: str) -> str:
+    return " ".join(f"{_join(path, name)}=..." for name in list(_hints(kind))[:2])
 
 
 def _require(kind: Any, value: Mapping[str, Any], path: str) -> None:

@@ -71,7 +71,7 @@ def test_another_teacher_has_nothing_of_the_former() -> None:
 def test_several_teachers_are_written_whole() -> None:
     found = read("teachers=['digits',{'name':'glyphs'}]")["teachers"]
     assert [each["name"] for each in found] == ["digits", "glyphs"]
-    with pytest.raises(UserError, match=r"there are 2: write teachers=\[\.\.\.\] whole"):
+    with pytest.raises(UserError, match=r"needs exactly one teacher, there are 2: set teachers=\[\.\.\.\]"):
         read("teachers=['digits','glyphs']", "teacher.min_accuracy=0.5")
 
 
@@ -153,11 +153,12 @@ def test_values(text: str, value: Any, recwarn: pytest.WarningsRecorder) -> None
     ("words", "told"),
     [
         (["optimizer.lrr=1"], "unknown key 'optimizer.lrr': did you mean 'lr'"),
-        (["optimiser.lr=1"], "unknown key 'optimiser': did you mean 'optimizer'"),
+        (["optimiser.lr=1"], "unknown key 'optimiser.lr': did you mean 'optimizer.lr'"),
         (["student.options.widths.x=1", "student.options.widths=3", "seed=x"], "seed = 'x': expected an integer"),
         (["teacher.nme=x"], r"unknown key 'teachers\[0\].nme'"),
         (["digit"], "no recipe 'digit': did you mean 'digits'"),
-        (["seed"], "values are written key=value"),
+        (["seed"], "'seed' has no value: write seed=VALUE"),
+        (["qwertz"], "values are written key=value"),
         (["batch_size=abc"], "batch_size = 'abc': expected an integer"),
         (["optimizer=3"], "optimizer = 3: expected keys and values"),
         (["seed=1", "seed.x=2"], "'seed.x' and seed=1 contradict each other"),

@@ -312,9 +312,9 @@ def test_print_config(commands: Any) -> None:
     [
         (["digits"], "write 'with' before KEY=VALUE and recipes"),
         (["seed=3"], "write 'with' before KEY=VALUE and recipes"),
-        (["print_confg", "with", "digits"], "'print_confg with digits' can't be read: did you mean 'print_config'?"),
+        (["print_confg", "with", "digits"], "there is no command 'print_confg': did you mean 'print_config'?"),
         (["with", "digit"], "no recipe 'digit': did you mean 'digits'?"),
-        (["--nosuch"], "can't be read; --help shows the options"),
+        (["--nosuch"], "unknown option --nosuch: --help lists the options and keys"),
         (["-J", "-m", "x", "with", "digits", "backend=nope"], "backend = 'nope'"),
         (["with", "digits", "threads=0"], "threads = 0: allowed is 1 or more, or None"),
     ],

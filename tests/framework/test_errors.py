@@ -11,7 +11,10 @@ def test_a_user_error_is_a_value_error() -> None:
     assert issubclass(UserError, ValueError)
 
 
-@pytest.mark.parametrize(("received", "match"), [("lrr", "lr"), ("weigth_decay", "weight_decay"), ("LR", None)])
+@pytest.mark.parametrize(
+    ("received", "match"),
+    [("lrr", "lr"), ("weigth_decay", "weight_decay"), ("LR", "lr"), ("wd", "weight_decay"), ("xy", None)],
+)
 def test_near_names_the_nearest(received: str, match: str | None) -> None:
     text = near(received, ["weight_decay", "lr", "b1"])
     assert text.startswith(f"did you mean {match!r}? " if match else "allowed: ")

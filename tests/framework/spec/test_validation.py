@@ -58,7 +58,7 @@ def test_everything_is_converted() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"inner": 3}, r"inner = 3: expected keys and values, such as \{word: ..., share: ...\}"),
+        ({"inner": 3}, r"inner = 3: expected keys and values, such as inner.word=... inner.share=..."),
         ({"inner": {}}, "inner.word is missing"),
         ({"inner": {"wrod": "x"}}, r"unknown key 'inner.wrod': did you mean 'word'\?"),
         ({"many": {"word": "x"}}, "many = .*: expected a list"),
