@@ -18,10 +18,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from experiments.distillation.options import RunOptions
-from framework.spec import DistillSpec, TeacherSpec
+from framework.spec import DistillSpec, ExtensionSpec, TeacherSpec
 from framework.spec.validation import plain
 
-_KINDS = {bool: "`True`, `False`", int: "integer", float: "number", str: "word", dict: "keys and values"}
+_KINDS = {bool: "`True`, `False`", int: "integer", float: "number", str: "word", dict: "keys and values"} | {
+    TeacherSpec: "teacher",
+    ExtensionSpec: "extension",
+}
 _COLUMN = 32  # where the meanings begin in `--help`
 _HEAD = """\
 # Options
@@ -120,7 +123,7 @@ def allowed(hint: Any) -> str:
         return ", ".join(f"`{each}`" for each in args)
     if origin is tuple:
         return f"list of {'' if args[-1] is Ellipsis else f'{len(args)} '}{allowed(args[0])}s"
-    return "teacher" if hint is TeacherSpec else _KINDS[origin or hint]
+    return _KINDS[origin or hint]
 
 
 def shown(value: Any) -> str:

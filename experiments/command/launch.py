@@ -23,6 +23,7 @@ from experiments.tracking.journal import default_root
 from experiments.tracking.mongod import open_database
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
+from framework.spec.validation import plain
 
 
 @cli_option("-J", "--journal-only", is_flag=True)
@@ -72,6 +73,13 @@ class Program:
         origin = resuming.load(lineage.find(resumed, root, uri, journal_alone)) if resumed else None
         config, recipes, changes = configs.read(words, self.recipe, origin.config() if origin else None)
         self.check(config)
+        if origin is not None:
+            spec, chosen = configs.spec_and_options(config)
+            resuming.check_words(origin, spec, chosen)
+            if resuming.is_finished(origin, spec):
+                print(f"run {origin.folder.name} is finished: there is nothing to do")
+                return DONE
+            config["schedule"] = plain(resuming.extended(spec, chosen, origin).schedule)
         experiment.add_config(config)
         command = options.pop("COMMAND")
         if command and command not in dict(experiment.gather_commands()):
@@ -80,11 +88,6 @@ class Program:
             experiment.run(command, options={**options, "--mongo_db": None, "--unobserved": True})
             return DONE
         spec, chosen = configs.spec_and_options(config)
-        if origin is not None:
-            resuming.check_words(origin, spec, chosen.resume_anyway)
-            if resuming.is_finished(origin, spec):
-                print(f"run {origin.folder.name} is finished: there is nothing to do")
-                return DONE
         check_early(spec, chosen)
         with open_database(uri, journal_alone, root) as destination:
             line = scrub_text(shlex.join(["python", "-m", self.module, *argv]))

@@ -119,7 +119,7 @@ class Training:
         # "resume=latest" makes nothing again.
         ready.made_by = origin.metadata.get("made_by") or ready.made_by
         notes = "".join(f"; {line}" for line in (*origin.notes, *changes))
-        tell(f"going on with run {origin.folder.name} after step {origin.step}{notes}")
+        tell(f"resumes run {origin.folder.name} after step {origin.step}{notes}")
 
     def _bring_along(self, folders: Sequence[Path]) -> None:
         """Bring into the database what runs that were killed had still to write."""

@@ -1,4 +1,4 @@
-"""Which run is meant by a name, what it went on from, and how it ended: read from the folders of the runs."""
+"""Which run is meant by a name, which runs it resumed, and how it ended: read from the folders of the runs."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _DAY_DIGITS = 8
 
 @dataclass(frozen=True)
 class Origin:
-    """A run that is gone on with.
+    """A run that is resumed.
 
     Attributes:
         folder: its folder; the name is its uid.
-        lineage: this folder and those of the runs that it went on from itself, the latest first.
+        lineage: this folder and those of the runs that it resumed itself, the latest first.
         state: a trainer's state.
         metadata: what the checkpoint says about itself.
         notes: lines for the user: on checkpoints that could not be taken.
-        passed_over: the segments that went on from one of these and left no checkpoint that can be taken.
+        passed_over: the segments that resumed one of these and left no checkpoint that can be taken.
     """
 
     folder: Path
@@ -73,14 +73,15 @@ class Origin:
         return (*self.passed_over, *self.lineage)
 
     def config(self) -> dict[str, Any]:
-        """Spec and options as they were, as the config of the run that goes on."""
+        """Spec and options as they were, as the config of the run that resumes this one."""
         known = plain(RunOptions())
         kept = {key: value for key, value in self.metadata.get("options", {}).items() if key in known}
         fixed = {"backend": self.metadata["backend"], "resume": self.folder.name, "resume_anyway": False}
+        fixed |= {"extend": None, "extend_level": None}
         return self.spec.to_dict() | known | kept | fixed
 
     def fields(self) -> dict[str, Any]:
-        """What the run that goes on writes down about this one."""
+        """What the run that resumes this one writes down about it."""
         return {
             "resumed_from": self.folder.name,
             "root_run": self.root_run,
@@ -99,16 +100,16 @@ def find(name: str, root: Path, uri: str | None = None, journal_only: bool = Fal
         uri, journal_only: where the database is, as in `open_database`; it is asked where nothing else fits.
 
     Raises:
-        UserError: there is no such run, there are several, or it still runs.
+        UserError: there is no such run, there are several, or it is still running.
     """
     folder = _latest(root) if name == LATEST else _folder(name, root) or _in_database(name, root, uri, journal_only)
     if (folder / JOURNAL).is_file() and is_alive(folder):
-        raise UserError(f"resume = {name!r}: run {folder.name} still runs")
+        raise UserError(f"resume = {name!r}: run {folder.name} is still running")
     return folder
 
 
 def last_status(folder: Path) -> str | None:
-    """As what a run ended; None where its journal has no end: it was killed, or it still runs."""
+    """As what a run ended; None where its journal has no end: it was killed, or is still running."""
     ends = [record["status"] for record in _records(folder, tail=True) if record["type"] == "ended"]
     return ends[-1] if ends else None
 
@@ -150,7 +151,7 @@ def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> 
 
 
 def lineage(folder: Path) -> Iterator[Path]:
-    """A run's folder, and those of the runs that it went on from, as far as they are here."""
+    """A run's folder, and those of the runs that it resumed, as far as they are here."""
     seen: set[Path] = set()
     while folder.is_dir() and folder not in seen:
         yield folder

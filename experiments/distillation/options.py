@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from framework.errors import UserError
 from framework.spec import DistillSpec
 from framework.spec.validation import check
 
@@ -37,9 +38,14 @@ class RunOptions:
         on_nan: when the loss is NaN or infinite, `stop` ends the run; `skip` goes back to before that step and leaves
             it out, at most ten times between two logged losses.
         store_dtype: how the finished student's weights are stored; `float16` halves the file.
-        resume: the run to resume: its number, its uid (the beginning is enough), its folder, or `latest`. `duration`,
-            backend, device and cadence may change.
+        resume: the run to resume: its number, its uid (the beginning is enough), its folder, or `latest`. `duration`
+            (see `extend`), backend, device and cadence may change.
         resume_anyway: resume even if the spec, the data, the teacher or the backend are not what they were.
+        extend: the learning rate from here on, where `resume=` comes with another `duration`: `restart` is the whole
+            schedule again over the steps that are left, warm-up included; `cosine` falls from where it is to 0;
+            `constant` keeps it where it is. The run gets a new fingerprint.
+        extend_level: the share of the peak learning rate at which `extend=cosine` or `extend=constant` begins, more
+            than 0 and at most 1; None is what the run has reached.
     """
 
     backend: str | None = None
@@ -61,6 +67,8 @@ class RunOptions:
     store_dtype: Literal["float32", "float16"] = "float32"
     resume: str | None = None
     resume_anyway: bool = False
+    extend: Literal["restart", "cosine", "constant"] | None = None
+    extend_level: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("threads", "log_every", "checkpoint_steps", "keep_every"):
@@ -73,6 +81,11 @@ class RunOptions:
         check(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "1 or more")
         anyway = self.resume_anyway
         check(not anyway or self.resume is not None, "resume_anyway", anyway, "False without resume=ID")
+        check(self.extend is None or self.resume is not None, "extend", self.extend, "None without resume=ID")
+        level = self.extend_level
+        check(level is None or 0 < level <= 1, "extend_level", level, "more than 0, at most 1")
+        if level is not None and self.extend not in ("cosine", "constant"):
+            raise UserError(f"extend_level = {level}: it is for extend=cosine and extend=constant")
 
     def threads_for(self, spec: DistillSpec) -> int | None:
         """CPU threads; None leaves the number to the library. On small views several would only wait for each other."""

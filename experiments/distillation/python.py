@@ -46,7 +46,7 @@ def distill(
         folder: where checkpoints and the stored student go; None keeps no file.
         recorder: told of metrics.
         quiet: show no progress.
-        resume: the folder of a run of this spec, to go on from its newest checkpoint; `folder` may be the same.
+        resume: the folder of a run of this spec, to resume from its newest checkpoint; `folder` may be the same.
         options: of `RunOptions`, such as `backend="jax"`.
 
     Returns:
@@ -65,6 +65,8 @@ def distill(
             spec = replace(spec, data=replace(spec.data, name=name))
         origin = resuming.load(Path(resume)) if resume is not None else None
         chosen = RunOptions(**options, resume=None if resume is None else str(resume))
+        if origin is not None:
+            spec = resuming.extended(spec, chosen, origin)
         if teacher is None:
             train_missing(spec, chosen, default_root())
         ready = prepare(spec, chosen, student=student, teacher=teacher)

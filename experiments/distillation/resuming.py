@@ -1,4 +1,4 @@
-"""Going on with a run: loading its newest checkpoint, and refusing what would make it another run."""
+"""Resuming a run: loading its newest checkpoint, and refusing what would make it another run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin, beginning, last_status, lineage
+from experiments.distillation.options import RunOptions
 from framework.errors import UserError
 from framework.files import stored
 from framework.files.checkpoints import Checkpoints
-from framework.spec import DistillSpec
+from framework.spec import DistillSpec, ExtensionSpec, schedules
 from framework.spec.schedules import EXTENDABLE
+from framework.spec.validation import plain
 
 # Keras's name for what its dropout draws from.
 _GENERATOR = "seed_generator"
-_ANYWAY = "resume_anyway=True goes on all the same, and writes it down"
+_ANYWAY = "resume_anyway=True resumes all the same, and writes it down"
 
 
 def take_resume(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -44,7 +46,7 @@ def load(folder: Path) -> Origin:
             return Origin(each, chain[place:], state, metadata, (*notes, *problems), passed_over)
         except FileNotFoundError as error:
             notes.append(str(error))
-    raise UserError(f"run {folder.name} can't be gone on with: {'; '.join(notes)}")
+    raise UserError(f"cannot resume run {folder.name}: {'; '.join(notes)}")
 
 
 def is_finished(origin: Origin, spec: DistillSpec) -> bool:
@@ -53,17 +55,56 @@ def is_finished(origin: Origin, spec: DistillSpec) -> bool:
     return same and last_status(origin.folder) == "COMPLETED" and stored.is_stored(origin.folder / "student")
 
 
-def check_words(origin: Origin, spec: DistillSpec, anyway: bool) -> None:
+def check_words(origin: Origin, spec: DistillSpec, options: RunOptions) -> None:
     """Refuse words that would make it another run, before anything is written down.
 
     Raises:
-        UserError: a key of the spec that may not change; a run that only Python can go on with.
+        UserError: a key of the spec that may not change; a run that only Python can resume.
     """
     if GIVEN in (origin.spec.student.name, *(each.name for each in origin.spec.teachers)):
         raise UserError(
-            f"run {origin.folder.name} has models that were handed over in Python: go on with experiments.distill(...)"
+            f"cannot resume run {origin.folder.name} here: its models were handed over in Python, to "
+            "experiments.distill(...), which can"
         )
-    _refuse(origin, [] if anyway else _changed_keys(origin.spec, spec))
+    changes = _changed_keys(origin.spec, spec)
+    if options.extend is None and _is_longer(origin, spec):
+        changes.append(_jump(origin, spec))
+    _refuse(origin, [] if options.resume_anyway else changes)
+
+
+def extended(spec: DistillSpec, options: RunOptions, origin: Origin) -> DistillSpec:
+    """The spec of a run that is made longer: its schedule says what the learning rate does from here on.
+
+    Args:
+        spec: with the new duration.
+        options: `extend` and `extend_level`.
+        origin: the run until now.
+
+    Raises:
+        UserError: the duration is what it was, or the learning rate to go on with is 0.
+    """
+    if options.extend is None:
+        return spec
+    made = origin.spec.schedule.extensions
+    if spec.duration != origin.spec.duration:
+        made = (*made, _extension(options, origin))
+    # A job that is started again with the same words has its extension already.
+    elif not made:
+        raise UserError(f"extend = {options.extend!r}: run {origin.folder.name} is as long as before; set duration too")
+    return replace(spec, schedule=replace(spec.schedule, extensions=made))
+
+
+def _extension(options: RunOptions, origin: Origin) -> ExtensionSpec:
+    assert options.extend is not None
+    before, level = int(origin.metadata["total_steps"]), 1.0
+    if options.extend != "restart":
+        level = options.extend_level or schedules.make(origin.spec.schedule, before)(origin.step)
+    if level <= 0:
+        raise UserError(
+            f"extend = {options.extend!r}: the learning rate is 0 at step {origin.step}; take extend=restart, or say "
+            "where to begin, extend_level=0.1 (of the peak)"
+        )
+    return ExtensionSpec(at=origin.step, before=before, how=options.extend, level=level)
 
 
 def go_on(ready: Distillation, origin: Origin, anyway: bool = False) -> list[str]:
@@ -83,7 +124,7 @@ def go_on(ready: Distillation, origin: Origin, anyway: bool = False) -> list[str
     changes = list(_changes(ready, origin))
     if ready.total_steps < origin.step:
         raise UserError(
-            f"duration gives {ready.total_steps} steps, and run {origin.folder.name} has done {origin.step}"
+            f"duration gives {ready.total_steps} steps, but run {origin.folder.name} has done {origin.step} already"
         )
     _refuse(origin, [] if anyway else changes)
     ready.trainer.restore(origin.state)
@@ -93,7 +134,7 @@ def go_on(ready: Distillation, origin: Origin, anyway: bool = False) -> list[str
 
 def _refuse(origin: Origin, changes: Sequence[str]) -> None:
     if changes:
-        allowed = "only duration, backend, device and cadence may change"
+        allowed = "only duration (with extend=), backend, device and cadence may change"
         raise UserError(f"resume = {origin.folder.name!r}: {'; '.join(changes)}; {allowed}; {_ANYWAY}")
 
 
@@ -109,26 +150,41 @@ def _changes(ready: Distillation, origin: Origin) -> Iterator[str]:
     if before["backend"] != now["backend"] and any(_GENERATOR in name for name in origin.state):
         yield (
             f"the student draws random numbers (dropout), which {now['backend']} makes in another way than "
-            f"{before['backend']}"
+            f"{before['backend']} does"
         )
-    if before["total_steps"] != ready.total_steps and ready.spec.schedule.name not in EXTENDABLE:
-        yield (
-            f"duration: schedule {ready.spec.schedule.name!r} was made for {before['total_steps']} steps and would "
-            f"jump with {ready.total_steps} (allowed with schedule {', '.join(EXTENDABLE)}; a new run can start with "
-            f"student.weights={origin.folder / 'student'})"
-        )
+    extended = ready.spec.schedule != origin.spec.schedule
+    if before["total_steps"] != ready.total_steps and not extended and ready.spec.schedule.name not in EXTENDABLE:
+        yield _jump(origin, ready.spec)
+
+
+def _is_longer(origin: Origin, spec: DistillSpec) -> bool:
+    """Whether another duration would bend the schedule; where the data must be counted first, it is not said yet."""
+    before, now = (each.duration for each in (origin.spec, spec))
+    units = [[name for name, value in plain(each).items() if value is not None] for each in (before, now)]
+    return units[0] == units[1] and before != now and spec.schedule.name not in EXTENDABLE
+
+
+def _jump(origin: Origin, spec: DistillSpec) -> str:
+    [length] = [f"{name}={value:g}" for name, value in plain(spec.duration).items() if value is not None]
+    return (
+        f"duration: schedule {spec.schedule.name!r} was made for {origin.metadata['total_steps']} steps, and the "
+        f"learning rate would jump with {length}; add extend=restart (the whole schedule again over the steps that "
+        "are left), extend=cosine (from the present learning rate to 0) or extend=constant (keeps the present one)"
+    )
 
 
 def _changed_keys(before: DistillSpec, now: DistillSpec) -> list[str]:
-    """The keys of the fingerprint that differ, but for the duration's."""
+    """The keys of the fingerprint that differ, but for the duration's and what makes the schedule longer."""
     flats = [dict(_flat(spec.determining())) for spec in (before, now)]
     names = sorted(name for name in {**flats[0], **flats[1]} if flats[0].get(name) != flats[1].get(name))
     # What was in a student that is handed over doesn't matter: the state takes its place.
-    free = ("duration.", "student.options.") if before.student.name == GIVEN else ("duration.",)
+    free = ["duration.", *(["student.options."] if before.student.name == GIVEN else [])]
+    past = before.schedule.extensions
+    free += ["schedule.extensions"] if now.schedule.extensions[: len(past)] == past else []
     return [
         f"{name} was {flats[0].get(name)!r} and is {flats[1].get(name)!r}"
         for name in names
-        if not name.startswith(free)
+        if not name.startswith(tuple(free))
     ]
 
 

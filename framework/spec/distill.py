@@ -36,6 +36,7 @@ _LATER: dict[str, dict[str, Any]] = {
     "views": {"teacher_size": None, "resize": None, "target_crops": 1000},
     "loss": {"ensemble": "sum_kl", "options": {}, "label_smoothing": 0.0},
     "data": {"train_from": None},
+    "schedule": {"extensions": []},
 }
 
 

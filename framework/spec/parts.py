@@ -234,6 +234,29 @@ class OptimizerSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtensionSpec:
+    """How a schedule goes on in a run that was made longer after it had begun.
+
+    Attributes:
+        at: the step from which it counts, 0 or more.
+        before: steps that the run had until then, `at` or more.
+        how: `restart` is the whole schedule again, warm-up included; `cosine` falls from `level` to 0; `constant` stays
+            at `level`.
+        level: share of the peak, more than 0 and at most 1.
+    """
+
+    at: int
+    before: int
+    how: Literal["cosine", "constant", "restart"]
+    level: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self.at >= 0, "schedule.extensions.at", self.at, "0 or more")
+        check(self.before >= self.at, "schedule.extensions.before", self.before, f"at = {self.at} or more")
+        check(0 < self.level <= 1, "schedule.extensions.level", self.level, "more than 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScheduleSpec:
     """The learning rate's course: a linear warm-up, then what `name` says.
 
@@ -241,13 +264,17 @@ class ScheduleSpec:
         name: after the warm-up: `cosine` (to 0), `constant`, or `staircase` (to a tenth after 30, 60 and 90 % of the
             steps).
         warmup_steps: steps of linear warm-up to the peak, 0 or more and fewer than the run has.
+        extensions: how it goes on where the run was made longer by `resume=` with `extend=`, which fills this in.
     """
 
     name: str = "cosine"
     warmup_steps: int = 0
+    extensions: tuple[ExtensionSpec, ...] = ()
 
     def __post_init__(self) -> None:
         check(self.warmup_steps >= 0, "schedule.warmup_steps", self.warmup_steps, "0 or more")
+        places = [each.at for each in self.extensions]
+        check(places == sorted(places), "schedule.extensions", places, "steps in ascending order")
 
 
 @dataclass(frozen=True, kw_only=True)

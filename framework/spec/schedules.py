@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 
 from framework.errors import UserError, near
-from framework.spec import ScheduleSpec
+from framework.spec import ExtensionSpec, ScheduleSpec
 
 Schedule = Callable[[int], float]
 
@@ -67,13 +67,33 @@ EXTENDABLE = ("constant",)
 
 
 def make(spec: ScheduleSpec, total_steps: int) -> Schedule:
-    """The schedule of a spec.
+    """The schedule of a spec, extensions included.
 
     Raises:
         UserError: for an unknown name, or a warm-up that does not end within the run.
     """
+    ends = [*(each.before for each in spec.extensions), total_steps]
+    schedule = _whole(spec, ends[0])
+    for extension, end in zip(spec.extensions, ends[1:], strict=True):
+        schedule = _then(schedule, extension.at, _extended(spec, extension, end - extension.at))
+    return schedule
+
+
+def _whole(spec: ScheduleSpec, steps: int) -> Schedule:
     if spec.name not in SCHEDULES:
         raise UserError(f"schedule.name = {spec.name!r}: {near(spec.name, SCHEDULES)}")
-    if spec.warmup_steps >= total_steps and spec.warmup_steps > 0:
-        raise UserError(f"schedule.warmup_steps = {spec.warmup_steps}: the run has only {total_steps} steps")
-    return SCHEDULES[spec.name](total_steps, spec.warmup_steps)
+    if spec.warmup_steps >= steps and spec.warmup_steps > 0:
+        raise UserError(f"schedule.warmup_steps = {spec.warmup_steps}: the run has only {steps} steps for it")
+    return SCHEDULES[spec.name](steps, spec.warmup_steps)
+
+
+def _extended(spec: ScheduleSpec, extension: ExtensionSpec, steps: int) -> Schedule:
+    """The course of an extension by the updates done since it began."""
+    if extension.how == "restart":
+        return _whole(spec, steps)
+    course = {"cosine": warmup_cosine, "constant": constant}[extension.how](steps, 0)
+    return lambda step: extension.level * course(step)
+
+
+def _then(first: Schedule, at: int, rest: Schedule) -> Schedule:
+    return lambda step: first(step) if step < at else rest(step - at)

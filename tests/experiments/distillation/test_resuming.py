@@ -1,4 +1,4 @@
-"""Going on with a run: to the last bit what it would have been, and refused where it would be another one."""
+"""Resuming a run: to the last bit what it would have been, and refused where it would be another one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ import pytest
 
 from experiments import distill
 from experiments.distillation import lineage, resuming
+from experiments.distillation.options import RunOptions
 from experiments.run import PROGRAM
 from experiments.tracking import queries
 from experiments.tracking.journal import Journal, new_run_folder, read_journal, run_folders
 from framework.errors import UserError
 from framework.files.arrays import read_arrays
 from framework.files.checkpoints import Checkpoints
-from framework.spec import DistillSpec
+from framework.spec import DistillSpec, DurationSpec, ExtensionSpec
 
 pytestmark = pytest.mark.backend
 STEPS, STOP = 12, 6
@@ -208,13 +209,64 @@ def test_a_longer_duration_where_the_schedule_allows_it(
         assert second.values[step]["train.loss"] == whole.values[step]["train.loss"]
 
 
+@pytest.mark.parametrize("extend", ["restart", "cosine", "constant"])
+def test_a_run_is_made_longer_as_its_words_say(
+    train: Callable[..., Any], stopped: Callable[[str], Path], tmp_path: Path, extend: str
+) -> None:
+    """In two segments, the second interrupted, or at once as its spec says: no bit differs."""
+    changes = {"schedule": {"name": "cosine"}, "duration": {"total_steps": STEPS + 8}}
+    short = stopped("cosine")
+    with pytest.raises(KeyboardInterrupt, match="PREEMPTED"):
+        train(Losses(STOP + 5), changes, folder=tmp_path / "second", resume=short, extend=extend)
+    # A job that is started again says the same words again.
+    train(Losses(), changes, folder=tmp_path / "third", resume=tmp_path / "second", extend=extend)
+    origin = resuming.load(tmp_path / "third")
+    [made] = origin.spec.schedule.extensions
+    assert (made.at, made.before, made.how) == (STOP, STEPS, extend)
+    assert made.level == (1.0 if extend == "restart" else 0.5)
+    whole = Losses()
+    train(whole, origin.spec.to_dict(), folder=tmp_path / "whole")
+    assert whole.values[STOP + 1]["train.loss"] > 0
+    for name, array in resuming.load(tmp_path / "whole").state.items():
+        np.testing.assert_array_equal(array, origin.state[name], err_msg=name)
+    assert origin.spec.fingerprint != replaced(origin.spec, ()).fingerprint
+
+
+def replaced(spec: DistillSpec, extensions: tuple[ExtensionSpec, ...]) -> DistillSpec:
+    return spec.replace(schedule=dataclasses.replace(spec.schedule, extensions=extensions))
+
+
+def test_a_longer_run_is_refused_before_anything_is_prepared(tmp_path: Path) -> None:
+    cosine = DistillSpec.from_dict(SPEC | {"schedule": {"name": "cosine"}})
+    longer = cosine.replace(duration=DurationSpec(total_steps=100))
+    folder = journaled(tmp_path)
+    checkpoint(folder, STEPS, spec=cosine.to_dict())
+    origin = resuming.load(folder)
+    with pytest.raises(UserError, match=r"was made for 12 steps.*extend=restart .*extend=cosine .*extend=constant "):
+        resuming.check_words(origin, longer, RunOptions())
+    for extend in ("cosine", "constant"):
+        options = RunOptions(resume="x", extend=extend)
+        resuming.check_words(origin, longer, options)
+        with pytest.raises(UserError, match=r"the learning rate is 0 at step 12; take extend=restart.*extend_level=0"):
+            resuming.extended(longer, options, origin)
+    chosen = RunOptions(resume="x", extend="constant", extend_level=0.1)
+    added = ExtensionSpec(at=STEPS, before=STEPS, how="constant", level=0.1)
+    assert resuming.extended(longer, chosen, origin) == replaced(longer, (added,))
+    with pytest.raises(UserError, match="is as long as before; set duration too"):
+        resuming.extended(cosine, chosen, origin)
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "told"),
     [
         ("labels", {"optimizer": {"lr": 0.5}}, r"optimizer\.lr was 0\.003 and is 0\.5"),
         ("labels", {"seed": 3, "batch_size": 5}, r"batch_size was 6 and is 5; seed was 0 and is 3"),
-        ("labels", {"duration": {"total_steps": 4}}, r"duration gives 4 steps, and run \S+ has done 6"),
-        ("cosine", {"duration": {"total_steps": 20}}, r"'cosine' was made for 12 steps and would jump with 20"),
+        ("labels", {"duration": {"total_steps": 4}}, r"duration gives 4 steps, but run \S+ has done 6"),
+        (
+            "cosine",
+            {"duration": {"total_steps": 20}},
+            r"'cosine' was made for 12 steps.* with total_steps=20; add extend=r",
+        ),
         (
             "funmatch",
             {"teachers": [{"name": "teaching_model:build", "options": {"seed": 1}}]},
@@ -228,7 +280,7 @@ def test_what_would_be_another_run_is_refused(
     base = {"labels": {}, "cosine": {"schedule": {"name": "cosine"}}, "funmatch": FUNMATCH}[kind]
     with pytest.raises(UserError, match=told) as raised:
         train(Losses(), base | changes, resume=stopped(kind))
-    assert "has done 6" in told or "resume_anyway=True goes on all the same" in str(raised.value)
+    assert "has done 6" in told or "resume_anyway=True resumes all the same" in str(raised.value)
 
 
 def test_other_data_are_refused_unless_anyway(
@@ -382,7 +434,7 @@ def test_names(tmp_path: Path) -> None:
         lineage.find("latest", tmp_path / "nowhere")
     journal = Journal(new)
     try:
-        with pytest.raises(UserError, match=f"run {new.name} still runs"):
+        with pytest.raises(UserError, match=f"run {new.name} is still running"):
             lineage.find(new.name, tmp_path)
         assert lineage.find("latest", tmp_path) == old
     finally:
@@ -426,7 +478,7 @@ def test_killed_preempted_and_resumed_as_people_do_it(
     assert re.search(r"PREEMPTED: .* run 2: python -m experiments\.run with resume=2 goes on", said(done, 75))
     done = commands("experiments.run", "with", "resume=latest", "checkpoint_minutes=5")
     assert done.returncode == 0, done.stderr
-    assert "going on with run" in done.stderr
+    assert "resumes run" in done.stderr
 
     # In a process of its own like the others: another number of threads would add up in another order.
     whole = type(commands)(tmp_path / "whole", backend)

@@ -102,6 +102,7 @@ OTHER: dict[Path_, Any] = {
     ("optimizer", "moment_dtype"): "bfloat16",
     ("schedule", "name"): "constant",
     ("schedule", "warmup_steps"): 10,
+    ("schedule", "extensions"): [{"at": 5, "before": 9, "how": "restart"}],
     ("duration",): {"total_epochs": 3},
     ("batch_size",): 64,
     ("precision",): "bfloat16",

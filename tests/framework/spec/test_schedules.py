@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.errors import UserError
-from framework.spec import ScheduleSpec
+from framework.spec import ExtensionSpec, ScheduleSpec
 from framework.spec.schedules import SCHEDULES, make, warmup_cosine
 from tests.recorded import params, recordings
 
@@ -85,6 +86,31 @@ def test_bit_s_staircase() -> None:
     schedule = make(ScheduleSpec(name="staircase", warmup_steps=500), 10_000)
     found = [schedule(step) for step in (0, 250, 500, 2999, 3000, 5999, 6000, 8999, 9000, 9999)]
     np.testing.assert_allclose(found, [0, 0.5, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_a_run_that_was_made_longer() -> None:
+    def course(*extensions: ExtensionSpec, warmup: int = 0) -> list[float]:
+        schedule = make(ScheduleSpec(warmup_steps=warmup, extensions=extensions), 16)
+        return [schedule(step) for step in range(17)]
+
+    before = [make(ScheduleSpec(), 8)(step) for step in range(9)]
+    at_its_end = course(ExtensionSpec(at=8, before=8, how="restart"))
+    assert at_its_end == before[:8] + before
+    halfway = course(ExtensionSpec(at=4, before=8, how="cosine", level=0.5))
+    assert halfway[:5] == before[:5]
+    np.testing.assert_allclose(halfway[4:], [0.25 * (1 + math.cos(math.pi * k / 12)) for k in range(13)])
+    assert course(ExtensionSpec(at=8, before=8, how="constant", level=0.1))[7:] == [before[7], *[0.1] * 9]
+    # Twice longer: the first extension lasted until the run was 12 steps long.
+    twice = course(
+        ExtensionSpec(at=8, before=8, how="restart"),
+        ExtensionSpec(at=10, before=12, how="constant", level=0.2),
+    )
+    short = make(ScheduleSpec(), 4)
+    assert twice == [*before[:8], short(0), short(1), *[0.2] * 7]
+    warm = course(ExtensionSpec(at=8, before=8, how="restart"), warmup=4)
+    assert [warm[8], warm[10]] == [0, warm[2]]
+    with pytest.raises(UserError, match="the run has only 3 steps for it"):
+        course(ExtensionSpec(at=13, before=14, how="restart"), warmup=4)
 
 
 def test_mistakes() -> None:
