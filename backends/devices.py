@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from framework.errors import UserError, near
 
 
-def match(wanted: str | None, found: Iterable[str]) -> str:
+def match(wanted: str | None, found: Iterable[str], extras: Mapping[str, str] | None = None) -> str:
     """The device of a name.
 
     Args:
         wanted: `cpu`, `gpu` (or `cuda`), `tpu`, or one of them with a number, `gpu:1`; None takes the first found.
         found: the devices' names, `gpu:0`, the best first.
+        extras: by kind, the extra of this project that makes such devices usable.
 
     Raises:
         UserError: there is no such device; it says which there are.
@@ -24,4 +25,11 @@ def match(wanted: str | None, found: Iterable[str]) -> str:
     for name in names:
         if asked in (name, name.partition(":")[0]):
             return name
-    raise UserError(f"device = {wanted!r} is not here: {near(asked, names)}")
+    kind = asked.partition(":")[0]
+    extra = (extras or {}).get(kind)
+    if extra is None or any(name.startswith(f"{kind}:") for name in names):
+        raise UserError(f"device = {wanted!r} is not here: {near(asked, names)}")
+    raise UserError(
+        f"device = {wanted!r} is not here: there is {', '.join(names)}; where the machine has one, install the extra "
+        f'for it: pip install -c constraints.txt -e ".[{extra}]"'
+    )

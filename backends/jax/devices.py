@@ -49,7 +49,7 @@ def configure(
     jax.config.update("jax_default_matmul_precision", exact if precision in ("float32", "float64") else None)
     policy.apply(precision)
     found = {f"{_kind(each)}:{each.id}": each for each in [*_devices("gpu"), *_devices("tpu"), *_devices("cpu")]}
-    name = match(device, found)
+    name = match(device, found, {"gpu": "jax-cuda", "tpu": "jax-tpu"})
     chosen = found[name]
     kind = _kind(chosen)
     taken = int(os.environ[_THREADS]) if kind == "cpu" else None

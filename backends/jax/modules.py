@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from framework.errors import UserError
-from framework.models.foreign import check_logits, named_variable, probes
+from framework.models.foreign import check_logits, named_variable, probes, size_hint
 
 # How modules name what says that they are being trained, and its value then.
 TRAINING = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
@@ -59,7 +59,9 @@ class FlaxModel(keras.Model):
             logits = jax.jit(lambda tree: module.apply(tree, views, **self._mode(False)))(given)
         except (TypeError, ValueError) as error:
             shape = f"[B, {image_size}, {image_size}, 3]"
-            raise UserError(f"the Flax module {self.name!r} doesn't take views {shape}: {error}") from error
+            raise UserError(
+                f"the Flax module {self.name!r} doesn't take views {shape}: {size_hint()}; {error}"
+            ) from error
         self._num_classes = check_logits(self.name, logits)
         self._leaves = {path: _variable(path, leaf, self.variable_dtype) for path, leaf in _flat(given).items()}
         self.built = True

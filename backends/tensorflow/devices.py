@@ -47,7 +47,7 @@ def configure(
     for kind in ("GPU", "TPU", "CPU"):
         for index, each in enumerate(tf.config.list_logical_devices(kind)):
             found[f"{kind.lower()}:{index}"] = each.name
-    name = match(device, found)
+    name = match(device, found, {"gpu": "tensorflow-cuda"})
     kind = name.partition(":")[0]
     cores = tf.config.threading.get_intra_op_parallelism_threads() or (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

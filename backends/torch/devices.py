@@ -43,7 +43,7 @@ def configure(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     policy.apply(precision)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    name = match(device, [*(f"gpu:{index}" for index in range(count)), "cpu:0"])
+    name = match(device, [*(f"gpu:{index}" for index in range(count)), "cpu:0"], {"gpu": "torch"})
     kind, _, number = name.partition(":")
     if kind == "cpu":
         return Device(kind, name, "cpu", torch.get_num_threads(), torch.device("cpu"))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
-from framework.models.foreign import check_logits, named_variable, probes
+from framework.models.foreign import check_logits, named_variable, probes, size_hint
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -52,9 +52,11 @@ class TorchModel(keras.Model):
         with torch.no_grad():
             try:
                 logits = self._forward(views, False)
-            except (RuntimeError, TypeError, ValueError) as error:
+            except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
                 shape = f"[B, 3, {image_size}, {image_size}]"
-                raise UserError(f"the torch module {self.name!r} doesn't take views {shape}: {error}") from error
+                raise UserError(
+                    f"the torch module {self.name!r} doesn't take views {shape}: {size_hint()}; {error}"
+                ) from error
         return check_logits(self.name, logits.float().numpy() if torch.is_tensor(logits) else logits)
 
     def call(self, views: Tensor, training: bool = False) -> Tensor:

@@ -77,8 +77,19 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
         name = self.prog.removeprefix("python -m ").split()[0]
+        _, unknown, words = message.partition("unrecognized arguments: ")
+        if unknown:
+            option, *rest = words.split()
+            message = f"unknown option {option}: {self._meant(option, rest)}"
         say(name, f"{message} (see {self.prog} --help)")
         raise SystemExit(MISTAKE)
+
+    def _meant(self, option: str, rest: list[str]) -> str:
+        from experiments.command import suggestions
+
+        name, _, value = option.partition("=")
+        takes_keys = "with" in (self.usage or "")
+        return suggestions.meant(name, list(self._option_string_actions), value or "".join(rest[:1]), takes_keys)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

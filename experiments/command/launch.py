@@ -14,13 +14,13 @@ from sacred.commandline_options import cli_option
 
 from experiments import config as configs
 from experiments.command import sacred_run, usage
-from experiments.command.exit import DONE, guarded
+from experiments.command.database import database
+from experiments.command.exit import DONE, ended, guarded
+from experiments.command.sacred_run import Ended
 from experiments.command.training import Finish, Training
-from experiments.distillation import lineage, resuming
-from experiments.distillation.checks import check_early
+from experiments.distillation import early, lineage, resuming
 from experiments.planning.plan import add_command, timed_steps
 from experiments.tracking.journal import default_root
-from experiments.tracking.mongod import open_database
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 from framework.spec.validation import plain
@@ -63,6 +63,7 @@ class Program:
         return self._run(argv)
 
     def _run(self, argv: list[str]) -> int:
+        early.add_working_folder()
         experiment = sacred_run.make(self.module, [journal_only, timed_steps])
         add_command(experiment)
         usage.name_recipes(experiment)
@@ -88,11 +89,16 @@ class Program:
             experiment.run(command, options={**options, "--mongo_db": None, "--unobserved": True})
             return DONE
         spec, chosen = configs.spec_and_options(config)
-        check_early(spec, chosen)
-        with open_database(uri, journal_alone, root) as destination:
-            line = scrub_text(shlex.join(["python", "-m", self.module, *argv]))
-            training = Training(self.module, line, experiment, destination, config, root, origin)
-            return training.go(options, {"named_configs": recipes, "config_updates": changes}, self.finish)
+        early.check(spec, chosen)
+        line = scrub_text(shlex.join(["python", "-m", self.module, *argv]))
+        training = Training(self.module, line, experiment, config, root, origin)
+        with database(uri, journal_alone, root) as opened:
+            try:
+                training.prepare()
+            except Ended as error:
+                return ended(self.module, error, kept="before the first step, nothing was trained")
+            meta = {"named_configs": recipes, "config_updates": changes}
+            return training.go(opened(), options, meta, self.finish)
 
     def _options(self, experiment: Experiment, argv: list[str]) -> dict[str, Any]:
         usage.refuse_options(argv, experiment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from functools import cache
 
 from experiments.command import keys
@@ -143,11 +144,25 @@ def is_known(word: str) -> bool:
     return name in _names() or name in _THEIRS or name in _NONE or _only_leaf(name) is not None
 
 
-def option(word: str, value: str | None) -> str:
-    """What to write instead of an option that is none of ours: a key after `with`, where it means one."""
-    name = word.lstrip("-")
+def meant(name: str, known: Iterable[str], value: str | None, takes_keys: bool = True) -> str:
+    """What to write instead of an unknown option.
+
+    Args:
+        name: with its dashes.
+        known: the options that there are.
+        value: what followed it; nothing is as good as None.
+        takes_keys: whether the command takes keys after `with`.
+    """
+    close = _close(name, [each for each in known if each.startswith("--")])
+    if close and not (takes_keys and is_known(name)):
+        return f"did you mean {close}?"
+    return _instead(name.lstrip("-"), value) if takes_keys else "there is none like it"
+
+
+def _instead(name: str, value: str | None) -> str:
+    """The key after `with` that an option means."""
     none = _NONE.get(name.lower().replace("-", "_"))
     found = key_for(name)
     if none or not found:
         return none or "--help lists the options and keys"
-    return f"keys have no dashes and follow 'with': with {found}={value if value is not None else '...'}"
+    return f"keys have no dashes and follow 'with': with {found}={value or '...'}"

@@ -14,12 +14,12 @@ from experiments import config as configs
 from experiments.command import sacred_run
 from experiments.command.exit import DONE, FAULT, ended, say
 from experiments.command.report import report
-from experiments.command.sacred_run import Failed
+from experiments.command.sacred_run import Ended, Failed
 from experiments.distillation import resuming
 from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.lineage import Origin
 from experiments.distillation.prepare import prepare
-from experiments.distillation.trained import train_missing
+from experiments.distillation.trained import data_for
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination
 from experiments.tracking.publisher import replay
@@ -35,39 +35,59 @@ Finish = Callable[[Distillation, Outcome, Path], Sequence[str]]
 class Training:
     """The run of a command that trains, within a Sacred run.
 
+    It is prepared before there is a run: what is refused leaves nothing behind.
+
     Args:
         module: the command's, `"experiments.run"`.
         command: the command line, stored with the student.
         experiment: Sacred's.
-        destination: where the run goes.
         config: the spec and the options.
         root: the folder of runs.
-        origin: the run to go on with, if any.
+        origin: the run to resume, if any.
     """
+
+    destination: Destination
+    folder: Path
+    tracker: Tracker
 
     def __init__(
         self,
         module: str,
         command: str,
         experiment: Experiment,
-        destination: Destination,
         config: configs.Config,
         root: Path,
         origin: Origin | None,
     ) -> None:
         self.module, self.command, self.experiment = module, command, experiment
-        self.destination, self.root, self.origin = destination, root, origin
+        self.root, self.origin = root, origin
         self.spec, self.options = configs.spec_and_options(config)
-        self.folder = new_run_folder(root)
-        self.tracker = Tracker(self.folder, destination)
         self.outcome: Outcome | None = None
         self.ready: Distillation | None = None
+        self.changes: list[str] = []
         self.stop = Stop()
 
-    def go(self, flags: Mapping[str, Any], meta: Mapping[str, Any], finish: Finish) -> int:
-        """Run and report.
+    def prepare(self) -> None:
+        """Find data and teachers, build the models, load the checkpoint.
+
+        Raises:
+            UserError: anything that the user can mend.
+            Ended: it was asked to end.
+        """
+        with self.stop.listening():
+            try:
+                splits = data_for(self.spec, self.options, self.root, tell)
+                self.ready = prepare(self.spec, self.options, root=self.root, splits=splits, tell=tell)
+                if self.origin is not None:
+                    self.changes = resuming.go_on(self.ready, self.origin, self.options.resume_anyway)
+            except KeyboardInterrupt as error:
+                raise Ended(self.stop.status or "INTERRUPTED") from error
+
+    def go(self, destination: Destination, flags: Mapping[str, Any], meta: Mapping[str, Any], finish: Finish) -> int:
+        """Run what was prepared, and report.
 
         Args:
+            destination: where the run goes.
             flags: Sacred's own options.
             meta: the recipes and changes that made the config.
             finish: what is done with a completed run beside the report.
@@ -75,6 +95,8 @@ class Training:
         Returns:
             The exit code.
         """
+        self.destination, self.folder = destination, new_run_folder(self.root)
+        self.tracker = Tracker(self.folder, destination)
         others = None
         if self.origin is not None:
             self.tracker.annotate(**self.origin.fields())
@@ -99,19 +121,18 @@ class Training:
         return self.outcome
 
     def _train(self) -> Outcome:
-        train_missing(self.spec, self.options, self.root, tell)
-        self.ready = prepare(self.spec, self.options, root=self.root, tell=tell)
+        assert self.ready is not None
         self.ready.made_by = self.command
         if self.origin is not None:
-            self._go_on(self.ready, self.origin)
+            self._resumes(self.ready, self.origin)
         self.spec = self.ready.spec
         self.tracker.started(self.spec.to_dict(), self._environment())
         rounded = ", TensorFloat-32" if self.options.tf32 else ""
         tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
         return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
 
-    def _go_on(self, ready: Distillation, origin: Origin) -> None:
-        changes = resuming.go_on(ready, origin, self.options.resume_anyway)
+    def _resumes(self, ready: Distillation, origin: Origin) -> None:
+        changes = self.changes
         self.experiment.current_run.info.update({**origin.fields(), "resumed_anyway": changes})
         if changes:
             self.tracker.annotate(resumed_anyway=changes)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from experiments.command import keys
-from experiments.command.suggestions import is_known, option
+from experiments.command.suggestions import is_known, meant
 from experiments.config import defaults
 from experiments.recipes import NOTES, RECIPES
 from framework.errors import UserError, near
@@ -103,7 +102,7 @@ def refuse_options(argv: Sequence[str], experiment: Experiment) -> None:
         known = name if name in takes_value else word[:2] if word[:2] in takes_value and word[1] != "-" else None
         if known is None or known in _ELSEWHERE or (len(name) > 2 and name[1] != "-" and is_known(name[1:])):
             given = value or (follows if follows and not _is_option(follows) and follows != "with" else None)
-            raise UserError(f"unknown option {name}: {_meant(name, list(takes_value), given)}")
+            raise UserError(f"unknown option {name}: {meant(name, takes_value, given)}")
         expected = takes_value[known] and word == known
         if expected and follows is None:
             raise UserError(f"option {word} needs a value; --help explains it")
@@ -122,13 +121,6 @@ def _options(experiment: Experiment) -> dict[str, bool]:
 
 def _is_option(word: str) -> bool:
     return len(word) > 1 and word[0] == "-" and (word[1] == "-" or word[1].isalpha())
-
-
-def _meant(name: str, known: Sequence[str], value: str | None) -> str:
-    close = difflib.get_close_matches(name, [each for each in known if each.startswith("--")], n=1, cutoff=0.7)
-    if close and not is_known(name):
-        return f"did you mean {close[0]}?"
-    return option(name, value)
 
 
 def explain(argv: Sequence[str], experiment: Experiment) -> str:

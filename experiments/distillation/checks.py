@@ -52,11 +52,13 @@ def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = No
     Raises:
         UserError: it doesn't take them.
     """
+    from framework.models.foreign import size_hint
+
     size = size or spec.views.size
     try:
         return int(model.compute_output_shape((None, size, size, 3))[-1])
     except (ValueError, TypeError) as error:
-        raise UserError(f"the {who} doesn't take views [B, {size}, {size}, 3]: {error}") from error
+        raise UserError(f"the {who} doesn't take views [B, {size}, {size}, 3]: {size_hint()}; {error}") from error
 
 
 def check_outputs(student: Model, teachers: Sequence[Teacher], splits: Splits, spec: DistillSpec) -> None:

@@ -58,7 +58,7 @@ def gather(
 ) -> Common:
     """Find data and teachers; arguments and errors as in `prepare`."""
     backend = backends.load(backends.choose(options.backend))
-    splits = splits or _load(spec, root, tell)
+    splits = splits or load_data(spec, root, tell)
     place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
     device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
     found = (teachers.handed_over(spec, teacher),) if teacher else teachers.load(spec, splits, root)
@@ -158,7 +158,8 @@ def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec, root: P
     return built
 
 
-def _load(spec: DistillSpec, root: Path, tell: Callable[[str], None]) -> Splits:
+def load_data(spec: DistillSpec, root: Path, tell: Callable[[str], None]) -> Splits:
+    """The data of a spec, with what there is to say about them; arguments and errors as in `prepare`."""
     splits = data_layer.load(spec.data, root / "cache")
     for note in (*splits.notes, *_hints(spec)):
         tell(note)

@@ -12,7 +12,7 @@ from experiments.distillation import resuming
 from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import prepare
-from experiments.distillation.trained import train_missing
+from experiments.distillation.trained import data_for
 from experiments.tracking.journal import default_root
 from framework.data.quiet import quiet as silently
 from framework.loop.stop import Stop
@@ -67,9 +67,8 @@ def distill(
         chosen = RunOptions(**options, resume=None if resume is None else str(resume))
         if origin is not None:
             spec = resuming.extended(spec, chosen, origin)
-        if teacher is None:
-            train_missing(spec, chosen, default_root())
-        ready = prepare(spec, chosen, student=student, teacher=teacher)
+        splits = data_for(spec, chosen, default_root()) if teacher is None else None
+        ready = prepare(spec, chosen, student=student, teacher=teacher, splits=splits)
         if origin is not None:
             resuming.go_on(ready, origin, chosen.resume_anyway)
         with Stop().listening() as stop:

@@ -86,11 +86,17 @@ def check_name(name: str) -> None:
         return
     if Path(name).expanduser().is_dir():
         raise UserError(f"teacher.name = {name!r}: there is no {stored.CARD} in that folder")
+    if "/" in name or name.startswith("~"):
+        looked = Path(name).expanduser().absolute()
+        raise UserError(f"teacher.name = {name!r}: there is no such folder (looked for {looked})")
     from framework.models.catalog import MODELS
 
     if name not in MODELS:
         known = near(name, [*stored_names(), *MODELS])
-        raise UserError(f"teacher.name = {name!r}: {known}; or a run's folder, a .keras file, package.module:function")
+        others = (
+            f"or a run's folder (there is none of this name in {Path.cwd()}), a .keras file, package.module:function"
+        )
+        raise UserError(f"teacher.name = {name!r}: {known}; {others}")
 
 
 def stored_names() -> list[str]:

@@ -8,15 +8,43 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+import backends
 from experiments.config import recipe_spec
+from experiments.distillation import fitting
 from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
-from experiments.distillation.prepare import prepare
-from experiments.distillation.teachers import TRAINED, trained_folder
+from experiments.distillation.prepare import load_data, prepare
+from experiments.distillation.teachers import TRAINED, to_be_built, trained_folder
+from framework.data.source import Splits
 from framework.files import stored
 from framework.spec import DistillSpec
 
 _PATIENCE = 3600.0
+
+
+def data_for(
+    spec: DistillSpec, options: RunOptions, root: Path, tell: Callable[[str], None] = lambda line: None
+) -> Splits:
+    """The data of a spec, with its teachers in place: what can't be trained on ends before a teacher is trained.
+
+    Call it before `prepare`; arguments as in `train_missing`.
+
+    Raises:
+        UserError: the data can't be trained on, or a teacher or student doesn't fit them.
+    """
+    backends.load(backends.choose(options.backend))
+    splits = load_data(spec, root, tell)
+    num_classes = len(splits.classes) if splits.classes else None
+    fitting.check(spec, num_classes)
+    ours = [each for each in spec.teachers if each.name in TRAINED]
+    if any(not stored.is_stored(trained_folder(each.name, root)) for each in ours):
+        # It imports Keras, which needs the backend to be loaded.
+        from framework.models import cost
+
+        logits = num_classes or to_be_built(ours[0], None)[1]
+        cost.outline(spec.student.name, spec.student.options, logits, spec.views.size)
+        train_missing(spec, options, root, tell)
+    return splits
 
 
 def train_missing(

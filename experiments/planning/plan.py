@@ -14,7 +14,7 @@ from sacred.commandline_options import cli_option
 
 from backends.base import Backend, Device
 from experiments import config as configs
-from experiments.distillation import teachers
+from experiments.distillation import fitting, teachers
 from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
@@ -82,6 +82,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     backend, device, lacking = missing.engine(spec, options)
     check_functions(spec)
     counts = count(spec.data, root / "cache")
+    fitting.check(spec, counts.num_classes)
     student, *others = models = _models(spec, counts)
     costs = student.cost, [teacher.cost for teacher in others]
     total_steps = spec.duration.steps(counts.train, spec.batch_size)
@@ -176,7 +177,7 @@ def _time(
     scaled = each * spec.batch_size / size
     part = f" (timed on {size} of them)" if size < spec.batch_size else ""
     return (
-        f"about {_duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
+        f"about {duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
         f"{first:.1f} s for the first; without decoding and evaluations ({where})"
     )
 
@@ -193,10 +194,10 @@ def _scaled(number: float) -> str:
     return f"{number:.3g} "
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """In a unit of which there are some.
 
-    >>> _duration(90), _duration(200_000)
+    >>> duration(90), duration(200_000)
     ('90 s', '56 h')
     """
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 import gc
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from experiments import config as configs
-from experiments.distillation import resuming
-from experiments.distillation.checks import check_early
+from experiments.command.database import database
+from experiments.distillation import early, resuming
 from experiments.distillation.distillation import tell
 from experiments.distillation.prepare import Common, gather, num_logits
-from experiments.distillation.trained import train_missing
+from experiments.distillation.trained import data_for
 from experiments.planning import estimates
+from experiments.planning.plan import duration
 from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.student import Student
 from experiments.sweep.training import train
-from experiments.tracking.mongod import Destination, open_database
+from experiments.tracking.mongod import Destination
 from framework.loop.stop import Stop
 
 
@@ -45,6 +47,8 @@ class Session:
         self.problems: list[str] = []
         self.flag = ""
         self._where = ""
+        self._note: str | None = None
+        self._begun = time.monotonic()
 
     def plan(self) -> Iterator[str]:
         """A line on each group and each student that is left."""
@@ -63,21 +67,19 @@ class Session:
             tell(f"sweep {self.ledger.uid} is finished: there is nothing to do")
             return
         for entry in self.left:
-            check_early(*configs.spec_and_options(entry.point.config))
-        with open_database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as destination:
-            self.flag = f" {destination.flag}" if destination.flag else ""
-            self._where = destination.describe()
+            early.check(*configs.spec_and_options(entry.point.config))
+        with database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as opened:
             for group in self.groups:
                 if self.stop.status is None:
-                    self._group(group, destination)
+                    self._group(group, opened)
                     gc.collect()
-            if destination.note:
-                tell(destination.note)
+            if self._note:
+                tell(self._note)
 
-    def _group(self, entries: Sequence[Entry], destination: Destination) -> None:
+    def _group(self, entries: Sequence[Entry], opened: Callable[[], Destination]) -> None:
         spec, options = configs.spec_and_options(entries[0].point.config)
-        train_missing(spec, options, self.ledger.root, tell)
-        common = gather(spec, options, self.ledger.root, tell=tell)
+        splits = data_for(spec, options, self.ledger.root, tell)
+        common = gather(spec, options, self.ledger.root, splits=splits, tell=tell)
         self.has_labels = self.has_labels and common.splits.classes is not None
         memories = self._memories(entries, common)
         size = self.options.group_size or groups.fitting(memories, common.device)
@@ -85,7 +87,22 @@ class Session:
             tell(f"{len(entries)} students are trained {size} at a time; --group-size takes another number")
         for part in groups.parted(entries, size):
             if self.stop.status is None:
-                self._part(part, common, destination)
+                self._part(part, common, self._destination(opened))
+                self._tell_progress()
+
+    def _destination(self, opened: Callable[[], Destination]) -> Destination:
+        destination = opened()
+        self.flag = f" {destination.flag}" if destination.flag else ""
+        self._where, self._note = destination.describe(), destination.note
+        return destination
+
+    def _tell_progress(self) -> None:
+        """How many of the sweep's students have ended, and how long the others will take at this pace."""
+        done, total = sum(entry.status is not None for entry in self.ledger.entries), len(self.ledger.entries)
+        if done < total and self.stop.status is None:
+            trained = done - total + len(self.left)
+            seconds = (time.monotonic() - self._begun) / max(1, trained) * (total - done)
+            tell(f"{done} of {total} students, about {duration(seconds)} left")
 
     def _memories(self, entries: Sequence[Entry], common: Common) -> list[estimates.Memory]:
         """What each student's run would take alone; what can't be built is refused before anything is trained."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.data.catalog import CATALOG
@@ -104,7 +105,7 @@ def _offline(wanted: bool) -> Iterator[None]:
 
 def _unreachable(name: str, why: str) -> str:
     return (
-        f"data {name!r} is no local file or folder, and the hub can't be reached ({why}) nor is a copy cached: "
+        f"data {name!r}: there is no such file or folder in {Path.cwd()}, and the hub can't be reached ({why}): "
         f"{_nearest(name)}without a network take data=glyphs or data=digits, a folder of images, or download it "
         "elsewhere with datasets.load_dataset(...).save_to_disk(FOLDER) and give that folder"
     )
@@ -112,10 +113,11 @@ def _unreachable(name: str, why: str) -> str:
 
 def _unknown(name: str, why: str) -> str:
     note = CATALOG[name].note if name in CATALOG else ""
-    return f"data {name!r}: {_nearest(name)}{note or ' '.join(why.split())}; known are {', '.join((*OWN, *CATALOG))}"
+    why = note or f"there is no such file or folder in {Path.cwd()}, and on the hub: {' '.join(why.split())}"
+    return f"data {name!r}: {why}; {_nearest(name)}known are {', '.join((*OWN, *CATALOG))}"
 
 
 def _nearest(name: str) -> str:
     names: dict[str, Any] = {known.split("/")[-1].lower(): known for known in (*OWN, *CATALOG)}
-    close = difflib.get_close_matches(name.split("/")[-1].lower(), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.split("/")[-1].lower(), names, n=1, cutoff=0.7)
     return f"did you mean {names[close[0]]!r}? " if close and names[close[0]] != name else ""

@@ -18,7 +18,7 @@ import keras
 
 from framework.errors import UserError, near
 from framework.files.archives import check_size
-from framework.models.foreign import check_logits, probes
+from framework.models.foreign import check_logits, probes, size_hint
 from framework.models.initial import initialise
 from framework.spec.named import check_options, imported
 
@@ -196,8 +196,10 @@ def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.
     try:
         logits = model(views)
     except (ValueError, TypeError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:300]
-        raise UserError(f"model {name!r} doesn't take views [B, {image_size}, {image_size}, 3]: {reason}") from error
+        reason, hint = re.sub(r"\s+", " ", str(error))[:300], size_hint(_own_size(model))
+        raise UserError(
+            f"model {name!r} doesn't take views [B, {image_size}, {image_size}, 3]: {hint}; {reason}"
+        ) from error
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 2 or shape[1] != num_classes:
         raise UserError(f"model {name!r} gives {shape or type(logits).__name__}, expected logits [B, {num_classes}]")
@@ -205,6 +207,12 @@ def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.
     if activation in ("softmax", "sigmoid"):
         raise UserError(f"model {name!r} ends in {activation}, expected logits: {_LOGITS_HINT}")
     return model
+
+
+def _own_size(model: Any) -> int | None:
+    """The side of the images that a model was built for, where it says."""
+    shape = getattr(model, "input_shape", None)
+    return shape[1] if isinstance(shape, tuple) and len(shape) == 4 and isinstance(shape[1], int) else None
 
 
 def _tried(name: str, model: Any, num_classes: int, image_size: int) -> keras.Model:

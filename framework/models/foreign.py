@@ -18,6 +18,14 @@ def probes(image_size: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (NUM_PROBES, image_size, image_size, 3)).astype(np.float32)
 
 
+def size_hint(size: int | None = None) -> str:
+    """What to set for a model of another image size, its own where that is known."""
+    shown = "SIZE" if size is None else size
+    return (
+        f"for a model of another image size, set views.teacher_size={shown} (teacher) or views.size={shown} (student)"
+    )
+
+
 def check_logits(name: str, outputs: Any) -> int:
     """Hold what a model gave for `probes` to be logits.
 

@@ -86,8 +86,10 @@ class DistillSpec:
         check(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2**63 - 1")
         init = self.init_seed
         check(init is None or 0 <= init < 2**63, "init_seed", init, "0 to 2**63 - 1, or None")
-        if (self.teaching == "labels") == bool(self.teachers):
-            raise UserError(f"teaching = {self.teaching!r} with {len(self.teachers)} teachers: only 'labels' has none")
+        if self.teaching == "labels" and self.teachers:
+            raise UserError("teaching=labels takes no teacher: drop teacher=")
+        if self.teaching != "labels" and not self.teachers:
+            raise UserError(f"teaching = {self.teaching!r} needs a teacher: give teacher=, or take teaching=labels")
         if not self.teachers and self.loss.task_weight == 0:
             raise UserError("teachers = []: without a teacher give the labels a weight, loss.task_weight=1")
         if self.loss.task_weight > 0 and self.data.labels is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from framework.errors import UserError, near
@@ -38,7 +39,8 @@ def imported(path: str, what: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name and not f"{module_name}.".startswith(f"{error.name}."):
             raise UserError(f"{what} = {path!r}: {module_name} needs {error.name!r}, which is not installed") from error
-        raise UserError(f"{what} = {path!r}: there is no module {error.name or module_name!r} to import") from error
+        lacking = f"there is no module {error.name or module_name!r}"
+        raise UserError(f"{what} = {path!r}: {lacking} in {Path.cwd()} or among the installed packages") from error
     function = getattr(module, attribute, None)
     if not callable(function):
         public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]

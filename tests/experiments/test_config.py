@@ -91,7 +91,7 @@ def test_labels_have_no_teacher() -> None:
     found = read("digits", "teaching=labels")
     assert (found["teachers"], found["loss"]["task_weight"]) == ([], 1.0)
     assert read("digits", "teaching=labels", "loss.task_weight=0.5")["loss"]["task_weight"] == 0.5
-    with pytest.raises(UserError, match="only 'labels' has none"):
+    with pytest.raises(UserError, match="teaching=labels takes no teacher: drop teacher="):
         read("digits", "teaching=labels", "teacher=digits")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -199,24 +200,33 @@ def test_a_preempted_sweep_goes_on_to_the_same_end(
     assert "best by validation accuracy" in told.out
 
 
-def test_groups_and_parts_one_after_the_other(words: tuple[str, ...], root: Path, stopping: Any) -> None:
+def test_groups_and_parts_one_after_the_other(
+    words: tuple[str, ...], root: Path, stopping: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What was not begun when Ctrl-C came is begun by the resume; students of one group may end at different steps."""
     rest = [word for word in words if not word.startswith(("teacher", "duration"))]
     over = ("over", "seed=0,1", "duration.total_steps=4,5")
     stopping(signal.SIGINT)
     assert main(["-J", *over, "with", *rest, "teaching=labels"]) == 130
     assert statuses(root) == ["INTERRUPTED"] * 2
+    capsys.readouterr()
     assert main(["-J", "with", "resume=latest", "--group-size", "1"]) == 0
+    told = capsys.readouterr().err
+    for done in (1, 2, 3):
+        assert re.search(rf"^{done} of 4 students, about \d+ s left$", told, re.MULTILINE)
+    assert "4 of 4" not in told
     assert statuses(root) == ["INTERRUPTED"] * 2 + ["COMPLETED"] * 4
     assert sorted(int(state["step"]) for state in ends(root).values()) == [4, 4, 5, 5]
 
 
 def test_a_student_that_cannot_begin_fails_alone(
-    words: tuple[str, ...], root: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["-J", "over", "student.weights=null,/nonexistent.npz", "with", *words]) == 1
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(b"no weights")
+    assert main(["-J", "over", f"student.weights=null,{damaged}", "with", *words]) == 1
     assert statuses(root) == ["COMPLETED", "FAILED"]
-    assert "1 of 2 students failed, student.weights=/nonexistent.npz: UserError" in capsys.readouterr().err
+    assert f"1 of 2 students failed, student.weights={damaged}: UserError" in capsys.readouterr().err
 
 
 def test_mistakes_leave_no_run(words: tuple[str, ...], root: Path, capsys: pytest.CaptureFixture[str]) -> None:

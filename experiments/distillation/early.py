@@ -1,0 +1,65 @@
+"""What is refused at once: before data are read, a teacher is trained, or a run is written down."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import sys
+from pathlib import Path
+
+import backends
+from experiments.distillation.checks import check_early
+from experiments.distillation.options import RunOptions
+from framework.data.origins import is_hub
+from framework.errors import UserError
+from framework.files import download
+from framework.spec import DistillSpec
+
+
+def check(spec: DistillSpec, options: RunOptions) -> None:
+    """Refuse files that are not there, unknown names and a device that is not here. It loads the backend.
+
+    Raises:
+        UserError: it says what was looked for, and where.
+    """
+    for key, name in (("data", spec.data.name), ("data.train_from", spec.data.train_from)):
+        if name is not None and _is_lacking_data(name):
+            raise UserError(f"{key} = {name!r}: {no_such(name)}; give a folder of images, a parquet file or a hub id")
+    for key, weights in _weights(spec):
+        if not download.is_url(weights) and not Path(weights).expanduser().exists():
+            raise UserError(f"{key} = {weights!r}: {no_such(weights)}")
+    check_early(spec, options)
+    backend = backends.load(backends.choose(options.backend))
+    # With all that a process reads only once, as the run itself will have it.
+    place = options.device, options.threads_for(spec), spec.precision
+    backend.configure(*place, tf32=options.tf32, deterministic=options.deterministic)
+
+
+def no_such(name: str) -> str:
+    """That there is no such file or folder, where it was looked for, and what is there with nearly that name."""
+    path = Path(name).expanduser().absolute()
+    folder = path.parent
+    there = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, there, n=1, cutoff=0.6)
+    hint = f"; did you mean {Path(name).with_name(close[0])}?" if close else ""
+    missing = "" if folder.is_dir() else f", and no folder {folder}"
+    return f"there is no such file or folder (looked for {path}{missing}){hint}"
+
+
+def add_working_folder() -> None:
+    """Let `package.module:function` be found from the working folder, however Python was started."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
+
+
+def _is_lacking_data(name: str) -> bool:
+    from framework.data.offline import OFFLINE
+
+    path = Path(name).expanduser()
+    return not (name in OFFLINE or path.exists() or is_hub(name) or glob.glob(str(path)))
+
+
+def _weights(spec: DistillSpec) -> list[tuple[str, str]]:
+    named = [("student.weights", spec.student.weights), *(("teacher.weights", each.weights) for each in spec.teachers)]
+    return [(key, weights) for key, weights in named if weights is not None]
