@@ -2,6 +2,7 @@
 
 Each backend runs in a process of its own, from the same weights (drawn by parameter name) over the same views, in
 float32 and float64; a table shows how far they are apart. By default a small net learns from another one on digits.
+All nets have random weights, a recipe's teachers too: arithmetic is compared, which needs no training.
 
     python -m experiments.parity
     python -m experiments.parity with teaching=independent optimizer.clip_norm=None
@@ -27,7 +28,7 @@ from experiments.command.exit import DONE, FAULT, Parser, add_debug, guarded
 from experiments.parity.measure import load_examples
 from experiments.parity.processes import Job, run
 from experiments.parity.report import Results, all_checks, document, table
-from experiments.parity.settings import ALWAYS, SMALL, spec_of
+from experiments.parity.settings import ALWAYS, SMALL, replaced_teachers, spec_of
 from framework.errors import UserError, near
 from framework.spec import DistillSpec
 
@@ -46,14 +47,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="The spec unless told otherwise:\n  " + "\n  ".join((*SMALL, *ALWAYS)) + f"\n\nExit codes{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("updates", nargs="*", metavar="with key=value ...", help="changes of the spec, as Sacred's")
-    parser.add_argument("--backends", metavar="A,B", help="which, the first one is the base (default: all installed)")
+    parser.add_argument("updates", nargs="*", metavar="with key=value ...", help="a recipe, and changes of the spec")
+    parser.add_argument(
+        "--backends", metavar="A,B", help="the first one is what the others are compared with (default: all installed)"
+    )
     parser.add_argument("--precisions", metavar="A,B", default=",".join(PRECISIONS), help="default: float32,float64")
     parser.add_argument("--steps", type=int, default=50, metavar="N", help="updates (default: 50)")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default), gpu, tpu, gpu:1")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time (default: 2)")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write everything to FILE as well ('-': stdout alone)"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write all results to FILE as well ('-' prints them instead of the table)",
     )
     add_debug(parser)
     return parser.parse_intermixed_args(arguments)
@@ -79,7 +85,7 @@ def chosen_backends(text: str | None) -> list[str]:
     names = [backends.choose(name) for name in chosen(text, tuple(backends.BACKENDS), "--backends")] if text else []
     names = names or list(backends.installed())
     if len(names) < 2:
-        raise UserError(f"parity compares at least two backends; here is {', '.join(names) or 'none'}")
+        raise UserError(f"parity compares at least two backends; installed: {', '.join(names) or 'none'}")
     return names
 
 
@@ -91,10 +97,10 @@ def chosen_spec(options: argparse.Namespace) -> DistillSpec:
     """
     first, *updates = options.updates or ["with"]
     if first != "with":
-        raise UserError(f"unexpected {first!r}: updates follow the word 'with', such as with optimizer.lr=0.01")
+        raise UserError(f"unexpected {first!r}: write 'with' before KEY=VALUE and recipes, with optimizer.lr=0.01")
     for name in ("steps", "jobs"):
         if getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: 1 or more")
+            raise UserError(f"--{name} {getattr(options, name)}: allowed is 1 or more")
     return spec_of(updates)
 
 
@@ -133,6 +139,9 @@ def gather(options: argparse.Namespace) -> Comparison:
         WorkerFault: a backend failed.
     """
     spec, names = chosen_spec(options), chosen_backends(options.backends)
+    note = replaced_teachers(options.updates, spec)
+    if note:
+        print(note, file=sys.stderr, flush=True)
     precisions = chosen(options.precisions, PRECISIONS, "--precisions")
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         made = jobs(options, spec, names, precisions, Path(folder))

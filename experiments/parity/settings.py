@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import config
+from experiments.distillation.teachers import stored_names
 from framework.errors import UserError, near
 from framework.spec import DistillSpec
 
@@ -49,4 +51,21 @@ def spec_of(updates: Sequence[str]) -> DistillSpec:
     for key in changes:
         if key not in (*fields, "teacher"):
             raise UserError(f"{key!r} is no part of a spec ({near(key, fields)}); --help lists parity's own options")
-    return config.spec_and_options(config.apply(base, changes))[0]
+    spec = config.spec_and_options(config.apply(base, changes))[0]
+    for teacher in spec.teachers:
+        if teacher.name in stored_names() or Path(teacher.name).expanduser().is_dir():
+            raise UserError(
+                f"teacher.name = {teacher.name!r}: parity draws all weights at random and takes no stored teacher; "
+                "leave teacher= out, or name a model, teacher=convnet"
+            )
+    return spec
+
+
+def replaced_teachers(updates: Sequence[str], spec: DistillSpec) -> str:
+    """What to say of a recipe's teachers in whose place others are taken; nothing where there are none."""
+    _, recipes, _ = config.read([word for word in updates if "=" not in word and word != "with"])
+    before = [teacher["name"] for teacher in config.defaults(recipes[-1])["teachers"]] if recipes else []
+    now = [teacher.name for teacher in spec.teachers]
+    if not before or before == now:
+        return ""
+    return f"parity takes {', '.join(now)} with random weights instead of the recipe's teacher {', '.join(before)}"

@@ -48,7 +48,7 @@ class Session:
         self.flag = ""
         self._where = ""
         self._note: str | None = None
-        self._begun = time.monotonic()
+        self._begun, self._trained = time.monotonic(), 0
 
     def plan(self) -> Iterator[str]:
         """A line on each group and each student that is left."""
@@ -88,6 +88,7 @@ class Session:
         for part in groups.parted(entries, size):
             if self.stop.status is None:
                 self._part(part, common, self._destination(opened))
+                self._trained += len(part)
                 self._tell_progress()
 
     def _destination(self, opened: Callable[[], Destination]) -> Destination:
@@ -98,11 +99,10 @@ class Session:
 
     def _tell_progress(self) -> None:
         """How many of the sweep's students have ended, and how long the others will take at this pace."""
-        done, total = sum(entry.status is not None for entry in self.ledger.entries), len(self.ledger.entries)
-        if done < total and self.stop.status is None:
-            trained = done - total + len(self.left)
-            seconds = (time.monotonic() - self._begun) / max(1, trained) * (total - done)
-            tell(f"{done} of {total} students, about {duration(seconds)} left")
+        total, left = len(self.ledger.entries), len(self.left) - self._trained
+        if left and self.stop.status is None:
+            seconds = (time.monotonic() - self._begun) / self._trained * left
+            tell(f"{total - left} of {total} students, about {duration(seconds)} left")
 
     def _memories(self, entries: Sequence[Entry], common: Common) -> list[estimates.Memory]:
         """What each student's run would take alone; what can't be built is refused before anything is trained."""

@@ -95,6 +95,8 @@ WORDS: list[tuple[str, str, tuple[str, ...]]] = [
     (SWEEP, "over seed=1,2 with digits seed=3", ("'seed' is given twice",)),
     (SWEEP, "over lr=1,2 with digits", ("'optimizer.lr'",)),
     (PARITY, "with lr=0.1", ("'optimizer.lr'",)),
+    (PARITY, "with digits teacher=digits", ("'digits'", "random", "teacher=convnet")),
+    (PARITY, "digits", ("'digits'", "write 'with' before")),
     # Files.
     (RUN, "with data=./photo", ("'./photo'", "{here}/photo", "did you mean photos?")),
     (RUN, "with data=/no/where", ("/no/where", "no folder /no")),
