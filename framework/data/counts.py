@@ -12,12 +12,12 @@ import numpy as np
 from framework.data.catalog import CATALOG
 from framework.data.offline import OFFLINE
 from framework.data.origins import is_hub, open_data
-from framework.data.resolve import choose, expressions_of, labels_of
+from framework.data.roles import assign, expressions_of
 from framework.data.splits import select
 from framework.errors import UserError
 from framework.spec import DataSpec
 
-_ORDERED = re.compile(r"stratified\(([^)]+)\)")
+_ORDERED = re.compile(r"(?:stratified|plain)\(([^)]+)\)")
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,9 @@ def _no_labels(split: str) -> np.ndarray:
 
 
 def _local(spec: DataSpec, cache: Path) -> Counts:
-    loaded, _ = open_data(spec.name, spec.config, cache)
-    expressions, _ = expressions_of(spec, {split: len(dataset) for split, dataset in loaded.items()})
-    chosen = {role: choose(spec, loaded, text) for role, text in expressions.items()}
-    classes = labels_of(spec, loaded, chosen)[1]
-    numbers = {role: sum(len(part.rows) for part in parts) for role, parts in chosen.items()}
-    return _made(numbers, len(classes) if classes else None, None, "as counted here")
+    roles = assign(spec, open_data(spec.name, spec.config, cache))
+    numbers = {role: sum(len(part.rows) for part in parts) for role, parts in roles.chosen.items()}
+    return _made(numbers, len(roles.classes) if roles.classes else None, None, "as counted here")
 
 
 def _made(numbers: Mapping[str, int], num_classes: int | None, side: int | None, known: str) -> Counts:

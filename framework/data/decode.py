@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Encoded = Mapping[str, Any] | None  # {"bytes": bytes | None, "path": str | None}, as `datasets` stores an image
 
 _ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+# Formats whose header says how large the pixels will be; icons, for one, have several sizes.
+_MEASURED = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error, Warning)
 
@@ -66,11 +69,33 @@ def size_of(encoded: Encoded) -> tuple[int, int]:
         BadImage: the header can't be read, or the image is too large.
     """
     with _opened(encoded) as image:
+        if image.format not in _MEASURED:
+            return decode(encoded).shape[:2]
         try:
             transposed = image.getexif().get(_ORIENTATION) in _TRANSPOSED
+            width, height = _stored_size(image)
         except _BROKEN as error:
             raise BadImage(f"{_words(error)}{_place(encoded)}") from error
-        return (image.width, image.height) if transposed else (image.height, image.width)
+        return (width, height) if transposed else (height, width)
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) before the orientation is applied; newer PILs give a TIFF's after it."""
+    if image.format != "TIFF":
+        return image.size
+    tags = image.tag_v2
+    return int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
+
+
+def check_size(image: np.ndarray, measured: np.ndarray) -> None:
+    """Hold a decoded image against the (height, width) that were measured before.
+
+    Raises:
+        BadImage: they differ.
+    """
+    if image.shape[:2] != tuple(measured):
+        (height, width), (old_height, old_width) = image.shape[:2], measured
+        raise BadImage(f"it has {width}x{height} pixels, and had {old_width}x{old_height} when it was measured")
 
 
 def _read(encoded: Encoded) -> Mapping[str, Any]:

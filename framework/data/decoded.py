@@ -2,7 +2,7 @@
 
 Layout of a folder, named by the hash of what is in it: `sizes.npy` int32 [N, 2], `origin.npy` int64 [N] (the row whose
 image stands at each place: itself, or a good neighbour of a bad one), `pixels.bin` uint8 [total] (image after image),
-`made.json`.
+`made.json`, `digests.npy` uint64 [N] (a hash of each image; where there are pixels).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from framework.data.bar import image_bar
-from framework.data.decode import BadImage, Encoded, decode, size_of
+from framework.data.decode import BadImage, Encoded, check_size, decode, size_of
 from framework.data.offline import once
 from framework.data.rows import Rows
 from framework.errors import UserError
@@ -28,7 +28,7 @@ from framework.errors import UserError
 T = TypeVar("T")
 Policy = Literal["error", "skip"]
 
-VERSION = 1  # of the layout and of `decode`: another number makes all of them anew
+VERSION = 2  # of the layout and of `decode`: another number makes all of them anew
 MAX_SKIPPED = 1000  # at most one bad image in so many may be skipped; a single one always
 _CHUNK = 256
 
@@ -42,12 +42,14 @@ class DecodedImages:
         origin: int64 [N], the row whose image stands at each place.
         pixels: uint8 [total], image after image; None where they are decoded on demand.
         sha256: of the pixels, or of what determines them.
+        digests: uint64 [N], equal for equal images; None where they are decoded on demand.
     """
 
     sizes: np.ndarray
     origin: np.ndarray
     pixels: np.ndarray | None
     sha256: str
+    digests: np.ndarray | None
 
     @property
     def num_replaced(self) -> int:
@@ -72,12 +74,13 @@ def open_decoded(rows: Rows, cache: Path, policy: Policy, limit: int) -> Decoded
     with once(folder) as making:
         if making is not None:
             _make(rows, making, policy, limit)
-    pixels = folder / "pixels.bin"
+    pixels, digests = folder / "pixels.bin", folder / "digests.npy"
     return DecodedImages(
         np.load(folder / "sizes.npy"),
         np.load(folder / "origin.npy"),
         np.asarray(np.memmap(pixels, np.uint8, "r")) if pixels.exists() else None,
         json.loads((folder / "made.json").read_text())["sha256"],
+        np.load(digests) if digests.exists() else None,
     )
 
 
@@ -101,7 +104,7 @@ def _make(rows: Rows, folder: Path, policy: Policy, limit: int) -> None:
     sizes = sizes[origin]
     total = int(sizes.astype(np.int64).prod(1).sum()) * 3
     fits = total <= min(limit, shutil.disk_usage(folder).free - total // 10)
-    sha256 = _decode_all(rows, origin, folder) if fits else f"on-demand-{rows.key}"
+    sha256 = _decode_all(rows, origin, sizes, folder) if fits else f"on-demand-{rows.key}"
     np.save(folder / "sizes.npy", sizes)
     np.save(folder / "origin.npy", origin)
     (folder / "made.json").write_text(json.dumps({"sha256": sha256, "name": rows.name}))
@@ -140,8 +143,8 @@ def _judge(rows: Rows, reasons: dict[int, str], policy: Policy) -> None:
         )
 
 
-def _decode_all(rows: Rows, origin: np.ndarray, folder: Path) -> str:
-    """Write all pixels in order; returns their SHA-256."""
+def _decode_all(rows: Rows, origin: np.ndarray, sizes: np.ndarray, folder: Path) -> str:
+    """Write all pixels in order, and a hash of each image; returns the SHA-256 of all pixels."""
 
     def pixels(encoded: Encoded) -> np.ndarray | str:
         try:
@@ -149,15 +152,27 @@ def _decode_all(rows: Rows, origin: np.ndarray, folder: Path) -> str:
         except BadImage as reason:
             return str(reason)
 
-    total = hashlib.sha256()
+    total, digests = hashlib.sha256(), np.zeros(len(origin), np.uint64)
     with (folder / "pixels.bin").open("wb") as file:
-        for number, image in _each(rows, origin, pixels, f"decoding {rows.name}"):
-            if isinstance(image, str):
-                _judge(rows, {number: image}, "error")
-            else:
-                total.update(image)  # type: ignore[arg-type]
-                file.write(image.data)
+        for place, (number, image) in enumerate(_each(rows, origin, pixels, f"decoding {rows.name}")):
+            try:
+                if isinstance(image, str):
+                    raise BadImage(image)
+                check_size(image, sizes[place])
+            except BadImage as reason:
+                _judge(rows, {number: str(reason)}, "error")
+                raise
+            total.update(image)  # type: ignore[arg-type]
+            file.write(image.data)
+            digests[place] = _digest(image)
+    np.save(folder / "digests.npy", digests)
     return total.hexdigest()
+
+
+def _digest(image: np.ndarray) -> int:
+    """64 bits that equal images share, and hardly any others."""
+    content = hashlib.blake2b(image.data, digest_size=8, salt=repr(image.shape).encode()[:16])
+    return int.from_bytes(content.digest(), "little")
 
 
 def _each(rows: Rows, numbers: np.ndarray, work: Callable[[Encoded], T], what: str) -> Iterator[tuple[int, T]]:

@@ -22,16 +22,24 @@ class LabelColumn:
         rows: int64 [N], the rows' numbers in the split.
         names: the class names where the feature has them.
         where: data set, split and column, for messages.
+        all_values: the values of all the split's rows, also of those that are not chosen.
     """
 
     values: Sequence[Any]
     rows: np.ndarray
     names: tuple[str, ...] | None
     where: str
+    all_values: Sequence[Any]
 
 
-def class_names(train: Sequence[LabelColumn], others: Sequence[LabelColumn]) -> tuple[str, ...]:
-    """The class names: the features' own, else from the training values (sorted words, or numbers from 0).
+def class_names(train: Sequence[LabelColumn], others: Sequence[LabelColumn], both: bool = False) -> tuple[str, ...]:
+    """The class names: the features' own, else the values in the splits that are trained on, sorted.
+
+    Numbers need not be consecutive, nor begin with 0.
+
+    Args:
+        train, others: the training split's columns, and those of the other splits.
+        both: take the values of the others too.
 
     Raises:
         UserError: the splits' names differ, or no training row has a label.
@@ -44,7 +52,18 @@ def class_names(train: Sequence[LabelColumn], others: Sequence[LabelColumn]) -> 
         return first.names
     for column in train:
         _require_numbers_or_words(column)
-    return _from_values({value for column in train for value in column.values}, first.where)
+    if both:
+        train = (*train, *others)
+    return _from_values({value for column in train for value in column.all_values}, first.where)
+
+
+def numbering(column: LabelColumn, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """A note where labels are numbers, but not those of the classes."""
+    words = column.names is not None or any(isinstance(value, str) for value in column.values)
+    if words or _from_zero(classes):
+        return ()
+    last = len(classes) - 1
+    return (f"{column.where}: the labels {classes[0]} to {classes[-1]} are taken as {last + 1} classes, 0 to {last}",)
 
 
 def to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndarray:
@@ -57,8 +76,8 @@ def to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndarray:
         UserError: a label is no known class; it names the row.
     """
     _require_numbers_or_words(column)
-    if column.names is None and any(isinstance(value, str) for value in column.values):
-        return _words_to_numbers(column, classes)
+    if column.names is None and not _from_zero(classes):
+        return _values_to_numbers(column, classes)
     numbers = np.array([UNLABELLED if value is None else int(value) for value in column.values], np.int64)
     wrong = np.flatnonzero((numbers < UNLABELLED) | (numbers >= len(classes)))
     if len(wrong):
@@ -75,15 +94,20 @@ def _from_values(values: set[Any], where: str) -> tuple[str, ...]:
         return tuple(sorted(present))
     if any(isinstance(value, str) for value in present) or min(present) < 0:
         raise UserError(f"{where}: labels must be words, or numbers from 0; there is {sorted(map(str, present))[:5]}")
-    return tuple(str(number) for number in range(int(max(present)) + 1))
+    return tuple(str(number) for number in sorted(map(int, present)))
 
 
-def _words_to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndarray:
-    known: dict[Any, int] = {name: number for number, name in enumerate(classes)} | {None: UNLABELLED}
-    for row, value in zip(column.rows, column.values, strict=True):
-        if value not in known:
-            raise UserError(f"{column.where}, row {row}: label {value!r} is no training class: {near(value, classes)}")
-    return np.array([known[value] for value in column.values], np.int32)
+def _from_zero(classes: tuple[str, ...]) -> bool:
+    return classes == tuple(map(str, range(len(classes))))
+
+
+def _values_to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndarray:
+    known: dict[Any, int] = {name: number for number, name in enumerate(classes)} | {None: UNLABELLED, "-1": UNLABELLED}
+    words = [value if value is None or isinstance(value, str) else str(int(value)) for value in column.values]
+    for row, word in zip(column.rows, words, strict=True):
+        if word is not None and word not in known:
+            raise UserError(f"{column.where}, row {row}: label {word!r} is no training class: {near(word, classes)}")
+    return np.array([known[word] for word in words], np.int32)
 
 
 def _require_numbers_or_words(column: LabelColumn) -> None:

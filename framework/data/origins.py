@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework.data.folders import open_images
 from framework.data.hub import load_hub
 from framework.data.offline import OFFLINE, load_offline
+from framework.data.opened import Opened
+from framework.data.places import stamp, without_colons
 from framework.data.quiet import quiet
 from framework.errors import UserError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-# Folder names that are splits, as `datasets` knows them.
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?$")
 _FILE_SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl", ".zip", ".tar", ".gz", ".npz", ".png", ".jpg")
 _KINDS = "a folder of images, a parquet file or folder, or a folder made by save_to_disk"
 
 
-def open_data(name: str, config: str | None, cache: Path) -> tuple[DatasetDict, tuple[str, ...]]:
+def open_data(name: str, config: str | None, cache: Path) -> Opened:
     """Find and open a data set, nothing decoded.
 
     Args:
         name: `digits`, `glyphs`, a local path or glob, or a hub id; what exists locally goes before the hub.
         config: the hub data set's configuration.
         cache: where the project's own sets and the indices of local ones are kept.
-
-    Returns:
-        Its splits, and notes for the user.
 
     Raises:
         UserError: there is no such data set, or it can't be read.
@@ -44,8 +40,8 @@ def open_data(name: str, config: str | None, cache: Path) -> tuple[DatasetDict, 
     if config is not None and not hub:
         raise UserError(f"data.config={config!r}: only hub data sets have configurations, {name!r} has none")
     if name in OFFLINE:
-        return load_offline(name, cache)
-    return load_hub(name, config) if hub else (_open_local(name, Path(name).expanduser(), cache), ())
+        return Opened(*load_offline(name, without_colons(cache)))
+    return Opened(*load_hub(name, config)) if hub else _open_local(name, Path(name).expanduser(), cache)
 
 
 def is_hub(name: str) -> bool:
@@ -58,7 +54,7 @@ def _looks_like_path(name: str) -> bool:
     return marked or name.lower().endswith(_FILE_SUFFIXES) or not _HUB_ID.match(name)
 
 
-def _open_local(name: str, path: Path, cache: Path) -> DatasetDict:
+def _open_local(name: str, path: Path, cache: Path) -> Opened:
     matches = sorted(Path(match) for match in glob.glob(str(path))) if not path.exists() else [path]
     if not matches:
         raise UserError(
@@ -68,15 +64,33 @@ def _open_local(name: str, path: Path, cache: Path) -> DatasetDict:
         return _open_folder(name, path, cache)
     if not all(match.suffix == ".parquet" for match in matches):
         raise UserError(f"data {name!r} is no parquet file; give {_KINDS}")
-    return _read(name, cache, "parquet", data_files={"train": [glob.escape(str(match)) for match in matches]})
+    files = [glob.escape(str(without_colons(match.parent) / match.name)) for match in matches]
+    return Opened(_read(name, cache, matches, data_files={"train": files}))
 
 
-def _open_folder(name: str, folder: Path, cache: Path) -> DatasetDict:
+def _open_folder(name: str, folder: Path, cache: Path) -> Opened:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        return _from_disk(name, folder)
-    if next(folder.rglob("*.parquet"), None) is not None:
-        return _read(name, cache, "parquet", data_dir=str(folder))
-    return _image_folder(name, folder, cache)
+        return Opened(_stamped(_from_disk(name, without_colons(folder)), _state(_saved_files(folder))))
+    tables = sorted(path for path in folder.rglob("*.parquet") if path.name != "metadata.parquet")
+    if tables:
+        return Opened(_read(name, cache, tables, data_dir=str(without_colons(folder))))
+    return open_images(name, folder)
+
+
+def _state(files: Iterable[Path]) -> str:
+    return hashlib.sha256("".join(map(stamp, files)).encode()).hexdigest()[:16]
+
+
+def _stamped(loaded: DatasetDict, state: str) -> DatasetDict:
+    """The splits, named after the state of their files: for `datasets`, a changed file with its old time is the old."""
+    for split, dataset in loaded.items():
+        dataset._fingerprint = f"{split} {state}"
+    return loaded
+
+
+def _saved_files(folder: Path) -> list[Path]:
+    """What `save_to_disk` wrote, without what `datasets` adds to it later."""
+    return sorted(path for path in folder.rglob("*.*") if not path.name.startswith("cache-"))
 
 
 def _from_disk(name: str, folder: Path) -> DatasetDict:
@@ -94,42 +108,19 @@ def _from_disk(name: str, folder: Path) -> DatasetDict:
     return datasets.DatasetDict({split if re.fullmatch(r"\w+", split) else "train": loaded})
 
 
-def _image_folder(name: str, folder: Path, cache: Path) -> DatasetDict:
-    """Files are told apart by folders alone: `datasets` would take `cats/test_1.jpg` for a test split."""
-    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-
-    images = [file for file in folder.rglob("*") if file.suffix.lower() in ImageFolder.EXTENSIONS]
-    if not images:
-        raise UserError(f"data {name!r}: no images in this folder; give {_KINDS}")
-    splits = _split_folders(folder)
-    depth = 2 if splits else 1
-    has_metadata = any(next(folder.rglob(f"metadata.{kind}"), None) for kind in ("csv", "jsonl", "parquet"))
-    in_classes = any(len(file.relative_to(folder).parts) > depth for file in images)
-    options: dict[str, Any] = {} if has_metadata else {"drop_labels": not in_classes}
-    files = {split: f"{glob.escape(str(sub))}/**" for split, sub in (splits or {"train": folder}).items()}
-    return _read(name, cache, "imagefolder", data_files=files, **options)
-
-
-def _split_folders(folder: Path) -> dict[str, Path]:
-    """The subfolders as splits where one is for training or all have split names; else none: they are classes."""
-    folders = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.startswith(".")]
-    known = [SPLIT_FOLDERS.get(sub.name.lower()) for sub in folders]
-    if not folders or not ("train" in known or all(known)):
-        return {}
-    return {split or re.sub(r"\W", "_", sub.name): sub for split, sub in zip(known, folders, strict=True)}
-
-
-def _read(name: str, cache: Path, kind: str, **options: Any) -> DatasetDict:
+def _read(name: str, cache: Path, files: Iterable[Path], **options: Any) -> DatasetDict:
     import datasets
     from pyarrow.lib import ArrowException
 
+    state = _state(files)
+    kept = without_colons(cache) / "huggingface" / state
     failures = (OSError, ValueError, ArrowException, datasets.exceptions.DatasetsError)
     with quiet(bars=True):
         try:
-            return datasets.load_dataset(kind, cache_dir=str(cache / "huggingface"), **options)
+            return _stamped(datasets.load_dataset("parquet", cache_dir=str(kept), **options), state)
         except failures as error:
             problem = "a split is empty" if "no data" in str(error) else _line(error.__cause__ or error)
-            raise UserError(f"data {name!r} can't be read as {kind}: {problem}") from error
+            raise UserError(f"data {name!r} can't be read as parquet: {problem}") from error
 
 
 def _line(error: BaseException) -> str:

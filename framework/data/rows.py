@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from framework.data.decode import Encoded
+from framework.data.places import stamp
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -76,4 +78,20 @@ class Rows:
         total = hashlib.sha256()
         for part in self._parts:
             total.update(f"{part.fingerprint} {part.column} ".encode() + part.rows.astype("<i8").tobytes())
+            for path in _paths(part):
+                total.update(stamp(Path(path)).encode())
         return total.hexdigest()[:32]
+
+
+def _paths(part: Part) -> list[str]:
+    """The files of those images that are not stored in the data set itself."""
+    import pyarrow.compute as pc
+
+    column = part.dataset.data.column(part.column)
+    outside = pc.is_null(pc.struct_field(column, "bytes")).to_numpy()
+    if not outside.any():
+        return []
+    indices = part.dataset._indices
+    rows = part.rows if indices is None else indices.column(0).to_numpy()[part.rows]
+    paths = pc.struct_field(column, "path").take(rows[outside[rows]])
+    return [path for path in paths.to_pylist() if path is not None]

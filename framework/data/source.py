@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from framework.data.decode import BadImage, decode
+from framework.data.decode import BadImage, check_size, decode
 from framework.data.decoded import DecodedImages, num_threads
 from framework.data.rows import Rows
 from framework.errors import UserError
@@ -52,6 +52,7 @@ class ImageSource:
         self.name = rows.name
         self.num_examples = len(rows)
         self.classes = classes
+        self.digests = decoded.digests
         self._rows, self._decoded = rows, decoded
         self._labels = None if labels is None else labels[decoded.origin]
         self._starts = np.cumsum([0, *decoded.sizes.astype(np.int64).prod(1) * 3])
@@ -85,7 +86,9 @@ class ImageSource:
 
     def _decode_one(self, number: int, encoded: Any) -> Array:
         try:
-            return decode(encoded)
+            image = decode(encoded)
+            check_size(image, self._decoded.sizes[number])
+            return image
         except BadImage as reason:
             raise UserError(
                 f"{self._rows.place(number)}: {reason}; data.on_bad_image=skip takes a neighbour"

@@ -1,8 +1,9 @@
-"""Split expressions: `train`, `train[:90%]`, `stratified(train)[90%:]`, `upstream+train`, with checks of our own.
+"""Split expressions: `train`, `train[:90%]`, `plain(train)[90%:]`, `upstream+train`, with checks of our own.
 
 `datasets` silently shortens a slice that asks for more than there is, and gives an empty one without a word: both are
 errors here. `stratified(train)` is the split in a fixed order in which every slice has the classes in their overall
-proportions.
+proportions, and a percent slice of labelled data is one of that order: in files sorted by class, a slice of the files
+would lack classes. `plain(train)[:90%]` is a slice of the files' own order, and so is `train[100:600]`, in rows.
 """
 
 from __future__ import annotations
@@ -17,20 +18,31 @@ from framework.data.stratify import stratified_order
 from framework.errors import UserError
 
 _TERM = re.compile(
-    r"(?P<order>stratified)?(?P<open>\()?(?P<split>[\w.-]+)(?(open)\))"
+    r"(?P<order>stratified|plain)?(?P<open>\()?(?P<split>[\w.-]+)(?(open)\))"
     r"(?P<slice>\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?$"
 )
-_FORMS = "'train', 'train[:90%]', 'train[100:600]', 'stratified(train)[90%:]' and sums of them, 'upstream+train'"
+_FORMS = (
+    "'train', 'train[:90%]', 'train[100:600]', 'stratified(train)[90%:]', 'plain(train)[:90%]' and sums of them, "
+    "'upstream+train'"
+)
 
 
 @dataclass(frozen=True)
 class Term:
-    """One summand of an expression: a split, perhaps in stratified order or sliced; bounds are (number, is percent)."""
+    """One summand of an expression: a split, perhaps sliced; bounds are (number, is percent).
+
+    Its order is `stratified`, `plain`, or None where the expression doesn't say.
+    """
 
     split: str
-    stratified: bool
+    order: str | None
     start: tuple[int, bool] | None
     stop: tuple[int, bool] | None
+
+    @property
+    def in_percent(self) -> bool:
+        """Whether a bound is a percentage."""
+        return any(bound is not None and bound[1] for bound in (self.start, self.stop))
 
 
 @dataclass(frozen=True)
@@ -50,35 +62,51 @@ def parse(expression: str) -> tuple[Term, ...]:
     return tuple(_term(text.strip(), expression) for text in expression.split("+"))
 
 
+def _unknown(split: str) -> np.ndarray | None:
+    return None
+
+
 def select(
-    expression: str, lengths: Mapping[str, int], labels: Callable[[str], np.ndarray], name: str
+    expression: str,
+    lengths: Mapping[str, int],
+    labels: Callable[[str], np.ndarray],
+    name: str,
+    found: Callable[[str], np.ndarray | None] = _unknown,
 ) -> tuple[Selection, ...]:
     """Find the rows that an expression means.
 
     Args:
         expression: a split expression.
         lengths: how many rows each split has; all its splits must be among them.
-        labels: gives the int [N] labels of a split; called for stratified orders only.
+        labels: gives the int [N] labels of a split; called where a stratified order is asked for.
         name: the data set, for messages.
+        found: gives the labels by which percent slices are stratified, None where there are none.
 
     Raises:
         UserError: a slice asks for more rows than there are, or for none.
     """
-    return tuple(_select(term, expression, lengths[term.split], labels, name) for term in parse(expression))
+    return tuple(_select(term, expression, lengths[term.split], labels, name, found) for term in parse(expression))
 
 
 def _term(text: str, expression: str) -> Term:
     match = _TERM.match(text)
     if match is None or bool(match["order"]) != bool(match["open"]):
         raise UserError(f"split {expression!r} can't be read: write it like {_FORMS}")
-    return Term(match["split"], bool(match["order"]), _bound(match["start"]), _bound(match["stop"]))
+    return Term(match["split"], match["order"], _bound(match["start"]), _bound(match["stop"]))
 
 
 def _bound(text: str | None) -> tuple[int, bool] | None:
     return None if text is None else (int(text.rstrip("%")), text.endswith("%"))
 
 
-def _select(term: Term, expression: str, length: int, labels: Callable[[str], np.ndarray], name: str) -> Selection:
+def _select(
+    term: Term,
+    expression: str,
+    length: int,
+    labels: Callable[[str], np.ndarray],
+    name: str,
+    found: Callable[[str], np.ndarray | None],
+) -> Selection:
     where = f"data {name!r}, split {expression!r}"
     if length == 0:
         raise UserError(f"{where}: {term.split!r} is empty")
@@ -86,7 +114,10 @@ def _select(term: Term, expression: str, length: int, labels: Callable[[str], np
     stop = _row(term.stop, length, length, where)
     if start >= stop:
         raise UserError(f"{where} is empty: rows {start} to {stop} of {length}")
-    order = stratified_order(labels(term.split)) if term.stratified else np.arange(length)
+    by = labels(term.split) if term.order == "stratified" else None
+    if term.order is None and term.in_percent:
+        by = found(term.split)
+    order = np.arange(length) if by is None else stratified_order(by)
     return Selection(term.split, order[start:stop])
 
 

@@ -150,7 +150,7 @@ class DistillSpec:
         # Through `from_dict`, so that a spec written in Python with lr=1 is the one that says 1.0 in a file.
         value = DistillSpec.from_dict(self.to_dict()).to_dict()
         value["evaluation"] = {"resize": self.evaluation.resize}
-        del value["data"]["on_bad_image"]
+        del value["data"]["on_bad_image"], value["data"]["missing_classes"]
         if self.init_seed in (None, self.seed):
             del value["init_seed"]
         value["teaching"] = canonical(self.teaching)

@@ -21,13 +21,16 @@ class DataSpec:
         name: `digits` or `glyphs` (both need no network), a Hugging Face hub id, a folder of images (one folder a
             class), a parquet file or a `save_to_disk` folder.
         config: the configuration (subset) of a hub data set; None where it has only one.
-        train: the split to train on; slices are allowed, `train[:90%]`.
-        validation: the split on which the best checkpoint is chosen; slices are allowed; None for none.
+        train: the split to train on; slices are allowed: `train[:90%]` has every class in its share (so has
+            `stratified(train)`), `plain(train)[:90%]` is the first part of the files, `train[100:600]` counts rows.
+        validation: the split on which the best checkpoint is chosen; slices are allowed; None for none. Where data of
+            your own have no such split, a tenth of the training images (of each class) is held out for it.
         test: the split that is measured at the end; slices are allowed; None for none.
         image: the column with the images; None finds it by its type.
         labels: the column with the labels; `auto` finds it by its type; None distils without labels.
         on_bad_image: what to do with an image that cannot be read: `error` ends the run, `skip` takes a readable
             neighbour in its place.
+        missing_classes: what to do where a class has no training image: `error` ends the run, `allow` trains without.
         train_from: another data set to train on, named as `name` is, without its labels: out-of-domain images (paper,
             figure 6). `train` is then a split of it; validation, test and the classes stay those of `name`. None trains
             on `name` itself.
@@ -41,6 +44,7 @@ class DataSpec:
     image: str | None = None
     labels: str | None = "auto"
     on_bad_image: Literal["error", "skip"] = "error"
+    missing_classes: Literal["error", "allow"] = "error"
     train_from: str | None = None
 
 

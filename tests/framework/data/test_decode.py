@@ -153,3 +153,20 @@ def test_pils_limit_on_pixels_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(BadImage, match="600 pixels"):
         decode(encoded)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_every_format_is_measured_as_it_is_decoded(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    stored = Image.new("RGB", (20, 10))
+    stored.paste((255, 255, 255), (0, 0, 10, 10))
+    stored.save(file, kind, exif=exif)
+    encoded = {"bytes": file.getvalue(), "path": None}
+    found = decode(encoded)
+    assert size_of(encoded) == found.shape[:2] == ((20, 10) if orientation in (6, 8) else (10, 20))
+    rotations = {1: 0, 3: 2, 6: 3, 8: 1}
+    expected = np.rot90(np.asarray(stored), rotations[orientation])
+    assert np.abs(found.astype(int) - expected).mean() < 10  # lossy formats blur the edge

@@ -34,7 +34,7 @@ def truncated(encode: Callable[..., bytes], paint: Paint) -> bytes:
 def test_varied_sizes(limit: int, write_images: Callable[..., Path], read: Read, paint: Paint) -> None:
     shapes = [(4, 6), (9, 3), (5, 5), (1, 8)]
     folder = write_images({f"a/{i}.png": paint(i, *shape) for i, shape in enumerate(shapes)})
-    source = read(folder, limit).train
+    source = read(folder, limit, labels=None).train
     ids = np.array([3, 0, 0, 2])
     assert source.uniform is None
     assert source.sizes(ids).tolist() == [[1, 8], [4, 6], [4, 6], [5, 5]]
@@ -44,7 +44,7 @@ def test_varied_sizes(limit: int, write_images: Callable[..., Path], read: Read,
 
 
 def test_one_size_gives_one_array_in_both_forms(two_classes: Path, read: Read) -> None:
-    whole, on_demand = (read(two_classes, limit).train for limit in (WHOLE, ON_DEMAND))
+    whole, on_demand = (read(two_classes, limit, validation=None).train for limit in (WHOLE, ON_DEMAND))
     ids = np.array([19, 3, 3, 0])
     assert whole.uniform == on_demand.uniform == (6, 6)
     assert np.asarray(whole.images(ids)).shape == (4, 6, 6, 3)
@@ -56,19 +56,19 @@ def test_one_size_gives_one_array_in_both_forms(two_classes: Path, read: Read) -
 def test_a_changed_image_is_decoded_again(
     two_classes: Path, read: Read, encode: Callable[..., bytes], paint: Paint
 ) -> None:
-    before = read(two_classes)
-    assert read(two_classes).fingerprint == before.fingerprint
+    before = read(two_classes, validation=None)
+    assert read(two_classes, validation=None).fingerprint == before.fingerprint
     (two_classes / "cat" / "0.png").write_bytes(encode(paint(999)))
-    after = read(two_classes)
+    after = read(two_classes, validation=None)
     assert after.fingerprint != before.fingerprint
     assert any((image == paint(999)).all() for image in after.train.images(np.arange(20)))
 
 
 def test_the_second_load_reads_no_image(two_classes: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = read(two_classes).train.images(np.arange(20))
+    before = read(two_classes, validation=None).train.images(np.arange(20))
     monkeypatch.setattr("framework.data.decoded.decode", None)
     monkeypatch.setattr("framework.data.decoded.size_of", None)
-    np.testing.assert_array_equal(read(two_classes).train.images(np.arange(20)), before)
+    np.testing.assert_array_equal(read(two_classes, validation=None).train.images(np.arange(20)), before)
 
 
 @pytest.mark.parametrize("limit", [WHOLE, ON_DEMAND])
@@ -124,12 +124,12 @@ def test_skip_stops_above_one_in_a_thousand(
     truncated: bytes, write_parquet: Callable[..., Path], read: Read, encode: Callable[..., bytes], paint: Paint
 ) -> None:
     two_in_two_thousand = write_parquet(rows_with({5: truncated, 6: None}, 2000, encode, paint), "2000.parquet")
-    source = read(two_in_two_thousand, on_bad_image="skip").train
+    source = read(two_in_two_thousand, on_bad_image="skip", validation=None).train
     np.testing.assert_array_equal(source.images(np.array([5, 6])), [paint(7), paint(7)])
     for count, bad in ((1999, 2), (9, 2), (1, 1)):
         file = write_parquet(rows_with(dict.fromkeys(range(bad), truncated), count, encode, paint), f"{count}.parquet")
         with pytest.raises(UserError, match=rf"{bad} of {count} images are bad, {min(1, count - 1)} may be.*row 0"):
-            read(file, on_bad_image="skip")
+            read(file, on_bad_image="skip", validation=None, labels=None)
 
 
 def test_replacements_go_round() -> None:
@@ -146,7 +146,7 @@ def test_a_bomb_is_refused(
     folder = write_images({"a/0.png": paint(0, 20, 20)})
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
     with pytest.raises(UserError, match=r"row 0.*20x20 pixels are more than PIL's limit of 300"):
-        read(folder)
+        read(folder, labels=None)
 
 
 def test_a_cache_that_cant_be_made(two_classes: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ OTHER: dict[Path_, Any] = {
     ("data", "image"): "img",
     ("data", "labels"): None,
     ("data", "on_bad_image"): "skip",
+    ("data", "missing_classes"): "allow",
     ("data", "train_from"): "ethz/food101",
     ("student", "name"): "bit",
     ("student", "options"): {"depth": [1]},
@@ -117,6 +118,7 @@ OTHER: dict[Path_, Any] = {
 BESIDE: dict[Path_, tuple[Path_, Any]] = {("loss", "options"): (("loss", "distance"), "hard")}
 CADENCE = {
     ("data", "on_bad_image"),
+    ("data", "missing_classes"),
     ("teachers", 0, "min_accuracy"),
     ("evaluation", "num_times"),
     ("evaluation", "train_subset"),

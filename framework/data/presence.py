@@ -1,0 +1,71 @@
+"""Which classes have images, and what is told of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from framework.data.source import Splits
+from framework.data.trees import few
+from framework.errors import UserError
+from framework.protocols import Array, Source
+from framework.spec import DataSpec
+
+_SHOWN = 5  # class names
+
+
+def check_presence(spec: DataSpec, classes: tuple[str, ...], labels: Mapping[str, Array]) -> tuple[str, ...]:
+    """Notes on classes without an image in a split.
+
+    Args:
+        spec: the data set; its `missing_classes` allows classes without a training image.
+        classes: the class names.
+        labels: by role int [N], -1 where an image has none.
+
+    Raises:
+        UserError: there is one class only, or a class without a training image.
+    """
+    if len(classes) < 2:
+        raise UserError(
+            f"data {spec.name!r} has one class only, {classes[0]!r}: give the folder or column with all classes, or "
+            "data.labels=none to distil without labels"
+        )
+    counts = {role: np.bincount(array[array >= 0], minlength=len(classes)) for role, array in labels.items()}
+    notes: tuple[str, ...] = ()
+    for role, count in counts.items():
+        absent = np.flatnonzero(count == 0)
+        if not len(absent):
+            continue
+        which = few(classes[number] for number in absent)
+        if role != "train":
+            notes += (f"{spec.name}: {role} has no image of {which}",)
+            continue
+        elsewhere = [f"{count[absent].sum()} in {other}" for other, count in counts.items() if count[absent].any()]
+        message = f"no training image of {which}" + (f" (but {', '.join(elsewhere)})" if elsewhere else "")
+        if spec.missing_classes == "error":
+            raise UserError(f"data {spec.name!r}: {message}; data.missing_classes=allow trains without")
+        notes += (f"{spec.name}: {message}",)
+    return notes
+
+
+def summary(splits: Splits, left_out: str) -> str:
+    """One line on a data set: images, classes, training images a class, files left out."""
+    sources = (("to train", splits.train), ("to validate", splits.validation), ("to test", splits.test))
+    parts = [f"{source.num_examples} images {what}" for what, source in sources if source is not None]
+    parts = [part if number == 0 else part.replace(" images", "") for number, part in enumerate(parts)]
+    if splits.classes is not None:
+        names = ", ".join(splits.classes[:_SHOWN]) + (", ..." if len(splits.classes) > _SHOWN else "")
+        parts.append(f"{len(splits.classes)} classes: {names}{_per_class(splits.train, len(splits.classes))}")
+    told = f"data {splits.name}: {', '.join(parts)}"
+    return f"{told}; left out: {left_out}" if left_out else told
+
+
+def _per_class(train: Source, num_classes: int) -> str:
+    labels = train.labels(np.arange(train.num_examples))
+    if labels is None:
+        return ""
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes)
+    fewest, most = int(counts.min()), int(counts.max())
+    each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return f"; {each} training images a class"
