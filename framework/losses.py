@@ -12,8 +12,10 @@ from functools import partial
 from inspect import signature
 from typing import Annotated, Any
 
+import numpy as np
 from keras import ops
 
+from framework.errors import UserError
 from framework.spec import LossSpec
 from framework.spec.named import check_options, find
 from framework.spec.validation import Range, arguments
@@ -91,9 +93,55 @@ def bound(spec: LossSpec) -> Distance:
         UserError: there is no such distance or option, or an option has another type or is out of range.
     """
     distance = find(spec.distance, DISTANCES, "loss.distance")
-    ours = list(signature(distance).parameters)[:3]
+    ours = _ours(distance, spec.distance)
     check_options(distance, spec.options, ours, f"loss.distance = {spec.distance!r}")
     return partial(distance, **arguments(distance, spec.options, "loss.options")) if spec.options else distance
+
+
+def _ours(distance: Distance, name: str) -> list[str]:
+    """The names of the three parameters that every distance has."""
+    known = list(signature(distance).parameters.values())
+    first = known[:3]
+    plain = [each for each in first if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    if len(plain) < 3 and not any(each.kind is each.VAR_POSITIONAL for each in first):
+        taken = ", ".join(each.name for each in known)
+        raise UserError(
+            f"loss.distance = {name!r} must take (student logits, teacher logits, temperature); it takes ({taken})"
+        )
+    return [each.name for each in first]
+
+
+def tried(spec: LossSpec, num_classes: int) -> None:
+    """Try a distance of one's own on two examples before anything starts.
+
+    Args:
+        spec: the loss.
+        num_classes: logits of student and teacher.
+
+    Raises:
+        UserError: it fails, or what it returns are not as many finite numbers as there are examples.
+    """
+    if spec.distance in DISTANCES:
+        return
+    # Where there are two classes as well, a mean over the wrong axis must not look right.
+    count, what = 2 if num_classes != 2 else 3, f"loss.distance = {spec.distance!r}"
+    logits = np.random.default_rng(0).normal(size=(2, count, num_classes))
+    student_bc, teacher_bc = (ops.convert_to_tensor(each, dtype="float32") for each in logits)
+    try:
+        values = bound(spec)(student_bc, teacher_bc, spec.temperature)
+        shape = tuple(values.shape)
+        found = ops.convert_to_numpy(ops.cast(values, "float32"))
+    except UserError:
+        raise
+    except Exception as error:  # it is the user's code
+        raise UserError(f"{what} fails on {count} examples: {type(error).__name__}: {error}") from error
+    if shape != (count,):
+        raise UserError(
+            f"{what} returns {list(shape) or 'a scalar'} for {count} examples: expected [{count}], a value for each, "
+            "without a mean or sum over the batch"
+        )
+    if not np.isfinite(found).all():
+        raise UserError(f"{what} gives {found.tolist()} for {count} examples: expected finite numbers")
 
 
 def mean_logits(teachers_bc: Sequence[Tensor], temperature: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
@@ -42,7 +43,8 @@ class TorchModel(keras.Model):
         # In a tuple, or Keras would wrap it again.
         self._held = (module.to("cpu", getattr(torch, self.variable_dtype)),)
         with keras.device("cpu"):
-            self._tensors = [_variable(name, tensor) for name, tensor in _owned(module)]
+            self._places = list(_owned(module))
+            self._tensors = [_variable(place.name, place.tensor) for place in self._places]
             self._draws = keras.Variable([seed % 2**62, 0], name="draws", dtype="int64", trainable=False)
         self._num_classes = self._checked_outputs(image_size)
         self.built = True
@@ -67,7 +69,9 @@ class TorchModel(keras.Model):
         devices = [views.device] if views.is_cuda else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(int(draws.sum()))
-            return self._forward(views, True)
+            logits = self._forward(views, True)
+        self._take_over()
+        return logits
 
     def _forward(self, views_bhwc: Tensor, training: bool) -> Tensor:
         (module,) = self._held
@@ -77,25 +81,56 @@ class TorchModel(keras.Model):
         with torch.autocast(views_bhwc.device.type, torch.bfloat16, enabled=mixed):
             return module(views_bhwc.permute(0, 3, 1, 2))
 
+    def _take_over(self) -> None:
+        """Bring what the module assigned anew (`self.mean = ...`) into the buffer that is stored."""
+        for place in self._places:
+            new = place.held[place.key]
+            if new is not place.tensor and new is not None and not place.tensor.requires_grad:
+                place.tensor.data.copy_(new.detach())
+                place.held[place.key] = place.tensor
+
+    def untracked(self) -> list[str]:
+        """Names of the module's state that is not, or no longer, a variable of this model."""
+        (module,) = self._held
+        known = {id(place.tensor) for place in self._places}
+        held = module.state_dict(keep_vars=True).items()
+        return [name for name, tensor in held if torch.is_tensor(tensor) and id(tensor) not in known]
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TorchModel:
         # What is no state, a buffer that isn't stored for one, moves to the device as well.
         self._held[0]._apply(fn)
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        # PyTorch puts other tensors in the place of buffers that it moves.
+        for place in self._places:
+            place.held[place.key] = place.tensor
+        return self
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         return (input_shape[0], self._num_classes)
 
 
-def _owned(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The module's tensors that are state, by name; buffers become parameters, because Keras copies other tensors."""
-    yield from module.named_parameters()
-    stored = module.state_dict(keep_vars=True)
-    for path, owner in module.named_modules():
-        for name, buffer in list(owner.named_buffers(recurse=False)):
-            full = f"{path}.{name}" if path else name
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A tensor that is a module's state, and where its owner holds it; no tuple, in which Keras would copy `held`."""
+
+    name: str
+    held: dict[str, Any]
+    key: str
+    tensor: Tensor
+
+
+def _owned(module: nn.Module) -> Iterator[Place]:
+    """The tensors that are a module's state; buffers become parameters, because Keras copies other tensors."""
+    stored, owners = module.state_dict(keep_vars=True), dict(module.named_modules())
+    for name, parameter in module.named_parameters():
+        path, _, key = name.rpartition(".")
+        yield Place(name, owners[path]._parameters, key, parameter)
+    for path, owner in owners.items():
+        for key, buffer in list(owner.named_buffers(recurse=False)):
+            full = f"{path}.{key}" if path else key
             if full in stored:
-                owner.register_buffer(name, nn.Parameter(buffer, requires_grad=False))
-                yield full, getattr(owner, name)
+                owner.register_buffer(key, nn.Parameter(buffer, requires_grad=False))
+                yield Place(full, owner._buffers, key, getattr(owner, key))
 
 
 def _variable(name: str, tensor: Tensor) -> keras.Variable:

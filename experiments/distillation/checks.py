@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from experiments.distillation.teachers import Teacher, check_name
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError, near
-from framework.spec import DistillSpec
+from framework.spec import DistillSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from keras import Model
@@ -61,6 +62,28 @@ def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = No
         raise UserError(f"the {who} doesn't take views [B, {size}, {size}, 3]: {size_hint()}; {error}") from error
 
 
+def admit_teacher(teacher: Teacher) -> None:
+    """Try a teacher with real numbers; raises as `Candidate.admit_teacher` does."""
+    from framework.models.admission import Candidate
+
+    who = f"the teacher {teacher.spec.name!r}"
+    Candidate(teacher.model, who, teacher.size, teacher.spec.normalize).admit_teacher()
+
+
+def admit_student(student: Model, spec: DistillSpec) -> None:
+    """Try a student with real numbers; raises as `Candidate.admit_student` does."""
+    from framework.models.admission import Candidate
+
+    Candidate(student, f"the student {spec.student.name!r}", spec.views.size).admit_student()
+
+
+def check_loss(spec: DistillSpec, num_classes: int) -> None:
+    """Try a loss of one's own on two examples; raises as `framework.losses.tried` does."""
+    from framework import losses
+
+    losses.tried(spec.loss, num_classes)
+
+
 def check_outputs(student: Model, teachers: Sequence[Teacher], splits: Splits, spec: DistillSpec) -> None:
     """Hold student and teachers against the data's classes and each other.
 
@@ -76,26 +99,49 @@ def check_outputs(student: Model, teachers: Sequence[Teacher], splits: Splits, s
             raise UserError(f"the teacher has {count} outputs and the student {own}")
 
 
-def refuse_weak_teacher(spec: DistillSpec, measured: Mapping[str, float]) -> None:
-    """Hold each teacher against its own `min_accuracy`.
+def refuse_weak_teacher(spec: DistillSpec, measured: Mapping[str, float], num_classes: int | None = None) -> None:
+    """Hold each teacher against its own `min_accuracy`; without one, against chance.
 
     Args:
         spec: says what is wanted.
         measured: evaluations before the first step, `"test.teacher.accuracy"`, or `"test.teacher0.accuracy"` where
             there are several teachers; the test split comes first.
+        num_classes: of the data; None without labels.
 
     Raises:
-        UserError: a teacher is weaker, or there is nothing to measure it on.
+        UserError: a teacher is weaker, or there is nothing to measure a `min_accuracy` on; or it gives no numbers.
     """
     for index, teacher in enumerate(spec.teachers):
-        least, name = teacher.min_accuracy, f"teacher{index if len(spec.teachers) > 1 else ''}"
-        if least is None:
+        name = f"teacher{index if len(spec.teachers) > 1 else ''}"
+        split = next((each for each in ("test", "validation") if f"{each}.{name}.accuracy" in measured), None)
+        if split is None:
+            if teacher.min_accuracy:
+                raise UserError(
+                    f"teacher.min_accuracy = {teacher.min_accuracy} needs a test or validation split with labels"
+                )
             continue
-        accuracy = measured.get(f"test.{name}.accuracy", measured.get(f"validation.{name}.accuracy"))
-        if accuracy is None:
-            raise UserError(f"teacher.min_accuracy = {least} needs a test or validation split with labels")
+        accuracy, count = measured[f"{split}.{name}.accuracy"], measured.get(f"{split}.examples", 0)
+        if not math.isfinite(measured.get(f"{split}.{name}.loss", 0.0)):
+            raise UserError(f"the teacher {teacher.name!r} gives no finite logits for images of {split}: {_MENDING}")
+        least, told = _least(teacher, num_classes, count)
         if accuracy < least:
-            raise UserError(
-                f"the teacher {teacher.name!r} reaches {accuracy:.1%}, below teacher.min_accuracy = {least}: "
-                "wrong classes, input range (teacher.normalize) or weights?"
-            )
+            raise UserError(f"the teacher {teacher.name!r} reaches {accuracy:.1%} on {split}, {told}: {_MENDING}")
+
+
+_MENDING = (
+    "wrong classes (teacher.classes), input range (teacher.normalize) or weights? "
+    "teacher.min_accuracy=0 takes it as it is"
+)
+# So few examples say nothing about chance.
+_FEWEST = 50
+
+
+def _least(teacher: TeacherSpec, num_classes: int | None, count: float) -> tuple[float, str]:
+    """The accuracy that a teacher needs, and in words what a lower one is."""
+    if teacher.min_accuracy is not None:
+        return teacher.min_accuracy, f"below teacher.min_accuracy = {teacher.min_accuracy}"
+    if num_classes is None or num_classes < 2 or count < _FEWEST:
+        return 0.0, ""
+    chance = 1 / num_classes
+    # Two standard deviations: what guessing gives in 39 of 40 cases is no better than guessing.
+    return chance + 2 * math.sqrt(chance * (1 - chance) / count), f"near chance ({chance:.1%} of {num_classes} classes)"

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from backends.base import Backend, Device
 from experiments.distillation.checks import refuse_weak_teacher
 from experiments.distillation.feed import Feed
@@ -133,7 +135,7 @@ class Distillation:
             with stop.heeding(False):
                 before = self.evaluator.evaluate(["validation", "test"])
             recorder.metrics(0, before)
-            refuse_weak_teacher(self.spec, before)
+            refuse_weak_teacher(self.spec, before, len(self.splits.classes) if self.splits.classes else None)
         loop = self._loop(recorder, folder, stop, progress, warn, batches or self.loader.batches)
         outcome = yield from loop.turns()
         if folder and outcome.status == "COMPLETED":
@@ -211,11 +213,25 @@ class Distillation:
         return {**spec, **self.environment, "options": plain(self.options), "made_by": self.made_by}
 
     def explain(self, step: int) -> str:
-        """What a step worked with, for the message on a loss that is no number: `step` updates are done after it."""
-        draws = self.loader.batch(step - 1).draws
+        """What a step worked with, for the message on a loss that is NaN or infinite; `step` counts it."""
+        batch = self.loader.batch(step - 1)
+        draws, silent = batch.draws, self._teacher_without_numbers(batch)
         factor = schedules.make(self.spec.schedule, self.total_steps)(step - 1)
         rate = f"learning rate {self.spec.optimizer.lr * factor:g}"
-        return f" ({rate}, draws {draws_hash(draws)})" if draws is not None else f" ({rate})"
+        told = f"{rate}, draws {draws_hash(draws)}" if draws is not None else rate
+        return f" ({told}{silent})"
+
+    def _teacher_without_numbers(self, batch: Batch) -> str:
+        """Which teacher is to blame for it, if one is."""
+        if not self.spec.teachers:
+            return ""
+        answers = batch.targets or self.trainer.teach(batch)
+        names = [
+            each.name
+            for each, logits in zip(self.spec.teachers, answers, strict=True)
+            if not np.isfinite(np.asarray(logits, np.float32)).all()
+        ]
+        return f"; the teacher {names[0]!r} gives NaN or infinite logits for this batch" if names else ""
 
     def store_student(self, folder: Path, outcome: Outcome) -> list[Path]:
         """Put the trained student into a folder that serves as a teacher or for later use.

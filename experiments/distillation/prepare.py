@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import backends
 from backends.base import Backend, Device
 from experiments.distillation import precision, teachers, weights
-from experiments.distillation.checks import check_outputs, num_outputs
+from experiments.distillation.checks import admit_student, admit_teacher, check_loss, check_outputs, num_outputs
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import GIVEN
@@ -62,6 +62,8 @@ def gather(
     place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
     device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
     found = (teachers.handed_over(spec, teacher),) if teacher else teachers.load(spec, splits, root)
+    for each in found:
+        admit_teacher(each)
     if any(each.spec.precision for each in found):
         found = precision.compared(spec, found, splits, root, tell)
     return Common(backend, device, splits, found)
@@ -103,7 +105,10 @@ def prepare(
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
         student = _built(spec, options, num_classes, root)
+    admit_student(student, spec)
     check_outputs(student, common.teachers, common.splits, spec)
+    if spec.teachers:
+        check_loss(spec, num_classes)
     hashes = weights.hashes(spec, root)
     spec = weights.to_be_stored(spec, hashes)
     total_steps = spec.duration.steps(common.splits.train.num_examples, spec.batch_size)

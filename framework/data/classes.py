@@ -1,7 +1,8 @@
 """Class names of the paper's data sets in the order of the authors' teachers' outputs, and the way between two orders.
 
 A line of `classes/NAME.txt` is one class, with its other names after tabs. Copies of a data set write a name in their
-own way (`British_Shorthair`, `british shorthair`), so names are compared by their letters and digits alone.
+own way (`British_Shorthair`, `british shorthair`), so names that are not equal are compared by their letters and digits
+alone.
 """
 
 from __future__ import annotations
@@ -69,17 +70,28 @@ def permutation(theirs: Sequence[Names], ours: Sequence[str], who: str, data: st
     """
     if len(theirs) != len(ours):
         raise UserError(f"{who} knows {len(theirs)} classes, but data {data!r} have {len(ours)}: {_HINT}")
-    places = {plain_name(each): place for place, names in enumerate(theirs) for each in names}
-    missing = [name for name in ours if plain_name(name) not in places]
+    places = _places(theirs)
+    found = [places.get(name, places.get(plain_name(name))) for name in ours]
+    missing = [name for name, place in zip(ours, found, strict=True) if place is None]
     if missing:
         few = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         hint = near(plain_name(missing[0]), places).partition("? ")
         close = f" ({hint[0]}?)" if hint[1] else ""
         raise UserError(f"{who} knows no class {few} of data {data!r}{close}: {_HINT}")
-    found = np.array([places[plain_name(name)] for name in ours], np.int64)
-    if len(set(found.tolist())) < len(ours):
+    if len(set(found)) < len(ours):
         raise UserError(f"{who}: two classes of data {data!r} are one of its own: {_HINT}")
-    return found
+    return np.array(found, np.int64)
+
+
+def _places(theirs: Sequence[Names]) -> dict[str, int]:
+    """The place of each name, exact or plain; plain names that several classes have ('A' and 'a') are left out."""
+    exact: dict[str, int] = {}
+    plain: dict[str, set[int]] = {}
+    for place, names in enumerate(theirs):
+        for name in names:
+            exact.setdefault(name, place)
+            plain.setdefault(plain_name(name), set()).add(place)
+    return {name: places.pop() for name, places in plain.items() if len(places) == 1} | exact
 
 
 _HINT = "teacher.classes=data takes its outputs in the data's own order, data.labels=null distils without labels"

@@ -26,7 +26,8 @@ class NotFinite(FloatingPointError):
     """
 
     def __init__(self, step: int, told: str) -> None:
-        super().__init__(f"{told}: try a lower optimizer.lr")
+        # No learning rate mends a teacher: `explain` has named it then.
+        super().__init__(told if "; the teacher " in told else f"{told}: try a lower optimizer.lr")
         self.step, self.told = step, told
 
     @classmethod

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from keras import ops
 
 from framework.errors import UserError
-from framework.losses import DISTANCES, ENSEMBLES, bound, cross_entropy, hard, kl, soft_cross_entropy
+from framework.losses import DISTANCES, ENSEMBLES, bound, cross_entropy, hard, kl, soft_cross_entropy, tried
 from framework.spec import DistillSpec, LossSpec
 from tests.recorded import params, recordings
 
@@ -255,3 +257,39 @@ def test_summed_divergences_teach_what_the_mean_softmax_teaches(differentiate: A
     ]
     np.testing.assert_allclose(gradients[0], 3 * gradients[1], rtol=0, atol=1e-5)
     assert np.abs(gradients[1] - gradients[2]).max() > 1e-2
+
+
+@pytest.fixture
+def own_losses(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A user's own losses."""
+    module = types.ModuleType("own_losses")
+    module.right = lambda student, teacher, temperature: ops.sum(ops.square(student - teacher), -1)
+    module.rest = lambda *logits, scale=1.0: scale * ops.sum(logits[0] - logits[1], -1)
+    module.scalar = lambda student, teacher, temperature: ops.mean(ops.square(student - teacher))
+    module.classes = lambda student, teacher, temperature: ops.mean(ops.square(student - teacher), 0)
+    module.column = lambda student, teacher, temperature: ops.sum(student, -1, keepdims=True)
+    module.nan = lambda student, teacher, temperature: ops.log(-ops.sum(ops.square(student), -1))
+    module.none = lambda student, teacher, temperature: None
+    module.two = lambda student, teacher: ops.sum(student, -1)
+    monkeypatch.setitem(sys.modules, "own_losses", module)
+    return module
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_a_loss_of_ones_own_is_tried(own_losses: types.ModuleType, num_classes: int) -> None:
+    for name in ("right", "rest"):
+        tried(LossSpec(distance=f"own_losses:{name}"), num_classes)
+    for name, told in (
+        ("scalar", "returns a scalar for . examples: expected"),
+        ("classes", rf"returns \[{num_classes}\] for . examples"),
+        ("column", r"returns \[., 1\] for . examples"),
+        ("nan", "expected finite numbers"),
+        ("none", "fails on . examples: AttributeError"),
+    ):
+        with pytest.raises(UserError, match=f"'own_losses:{name}' .*{told}"):
+            tried(LossSpec(distance=f"own_losses:{name}"), num_classes)
+
+
+def test_a_loss_of_another_arity_is_refused_at_once(own_losses: types.ModuleType) -> None:
+    with pytest.raises(UserError, match=r"'own_losses:two' must take .*temperature\); it takes \(student, teacher\)"):
+        bound(LossSpec(distance="own_losses:two"))

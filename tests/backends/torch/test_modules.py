@@ -13,6 +13,7 @@ import torch
 from backends.torch.modules import TorchModel
 from framework.errors import UserError
 from framework.models import catalog, initial
+from framework.models.admission import Candidate
 from tests.backends import contract
 from tests.backends.tiny import CLASSES, SIZE
 
@@ -50,6 +51,53 @@ def lazy(num_classes, image_size):
 
 def nhwc(num_classes, image_size):
     return nn.Sequential(nn.Conv2d(image_size, 8, 1), nn.Flatten(), nn.Linear(8, num_classes))
+
+
+class Running(nn.Module):
+    def __init__(self, num_classes, image_size):
+        super().__init__()
+        self.head = nn.Linear(3 * image_size**2, num_classes)
+        self.register_buffer("mean", torch.zeros(3 * image_size**2))
+
+    def forward(self, x):
+        features = x.flatten(1)
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * features.detach().mean(0)
+        return self.head(features - self.mean)
+
+
+class Stray(Running):
+    # Its mean is a plain attribute.
+    def __init__(self, num_classes, image_size):
+        super().__init__(num_classes, image_size)
+        del self.mean
+        self.mean = torch.zeros(3 * image_size**2)
+
+
+class Fleeting(Running):
+    # Its mean is not stored.
+    def __init__(self, num_classes, image_size):
+        super().__init__(num_classes, image_size)
+        del self.mean
+        self.register_buffer("mean", torch.zeros(3 * image_size**2), persistent=False)
+
+
+class Anew(Running):
+    # It replaces a parameter.
+    def forward(self, x):
+        if self.training:
+            self.head.bias = nn.Parameter(self.head.bias.detach() + 1)
+        return self.head(x.flatten(1))
+
+
+class Tied(nn.Module):
+    def __init__(self, num_classes, image_size):
+        super().__init__()
+        self.one, self.head = nn.Linear(3 * image_size**2, num_classes), nn.Linear(3 * image_size**2, num_classes)
+        self.head.weight = self.one.weight
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
 
 
 def frozen(num_classes, image_size):
@@ -141,6 +189,48 @@ def test_arithmetic_is_the_policys(policy: str, dtypes: tuple[torch.dtype, torch
     finally:
         keras.config.set_dtype_policy(before)
     assert (model._held[0].head.weight.dtype, logits.dtype) == dtypes
+
+
+def test_buffers_that_are_assigned_anew_are_learned_and_stored(tiny: Any, tmp_path: Path) -> None:
+    spec = tiny.spec(student={"name": "torch_nets:Running"}, teachers=[{"name": "torch_nets:Running"}])
+    trainer = tiny.trainer(spec)
+    admitted = Candidate(trainer.task.student, "the student", SIZE)
+    admitted.admit_student()
+    assert not trainer.state()["student/mean"].any()
+    tiny.run(trainer, spec, 3)
+    state = trainer.state()
+    assert np.abs(state["student/mean"]).max() > 0
+    (module,) = trainer.task.student._held
+    np.testing.assert_array_equal(state["student/mean"], module.mean.detach().numpy())
+    trainer.restore({**state, "student/mean": np.ones_like(state["student/mean"])})
+    assert (module.mean == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("Stray", "keeps something from training that is no parameter and no buffer"),
+        ("Fleeting", "keeps something from training that is no parameter and no buffer"),
+        ("Anew", "makes 'head.bias' anew in training"),
+    ],
+)
+def test_state_that_would_be_lost_is_refused(function: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Candidate(build(function), "the student", SIZE).admit_student()
+
+
+def test_tied_parameters_are_admitted() -> None:
+    Candidate(build("Tied"), "the student", SIZE).admit_student()
+
+
+def test_what_moves_keeps_its_tensors() -> None:
+    """On the way to an accelerator PyTorch puts other tensors in the place of buffers."""
+    model = build()
+    model._apply(lambda tensor: tensor.clone())
+    (module,) = model._held
+    for name, variable in initial.parameters(model).items():
+        if name != "draws":
+            assert variable.value.data_ptr() == module.state_dict()[name.replace("/", ".")].data_ptr(), name
 
 
 @pytest.mark.parametrize(

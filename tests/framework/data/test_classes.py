@@ -46,6 +46,25 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("theirs", "ours", "places"),
+    [
+        (("A", "a"), ("a", "A"), [1, 0]),
+        (("+", "-", "="), ("-", "=", "+"), [1, 2, 0]),
+        (("A", "a", "Big_Cat"), ("a", "big cat", "A"), [1, 2, 0]),
+    ],
+)
+def test_equal_names_go_before_alike_ones(theirs: tuple[str, ...], ours: tuple[str, ...], places: list[int]) -> None:
+    assert permutation([(name,) for name in theirs], ours, "the teacher", "d").tolist() == places
+
+
+def test_a_name_that_is_like_two_is_neither() -> None:
+    with pytest.raises(UserError, match="knows no class 'Ä' of data"):
+        permutation([("+",), ("-",)], ("+", "Ä"), "the teacher", "d")
+    with pytest.raises(UserError, match=r"knows no class '\*' of data"):
+        permutation([("+",), ("-",)], ("+", "*"), "the teacher", "d")
+
+
+@pytest.mark.parametrize(
     ("ours", "told"),
     [
         (["cat"], "the teacher knows 2 classes, but data 'd' have 1"),

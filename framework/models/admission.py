@@ -1,0 +1,210 @@
+"""The admission test: what a model, whoever made it, must do with a handful of views before it learns or teaches.
+
+A model is called with numbers, in evaluation and, a student, in training mode; what it keeps is put back afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from framework.errors import UserError
+from framework.models.foreign import NUM_PROBES, are_probabilities, probes
+from framework.models.initial import parameters
+from framework.models.reordered import Reordered
+from framework.task import mode
+from framework.views import normalize
+
+Array = np.ndarray
+# How far two answers may differ, as a share of the largest logit: rounding, in another order on an accelerator.
+_CLOSE = {"float64": 1e-3, "float32": 1e-3}
+_HALF = 5e-2
+
+
+@dataclass
+class Candidate:
+    """A model that is to be tried.
+
+    Attributes:
+        model: a built Keras model.
+        who: what messages call it, `"the teacher 'digits'"`.
+        size: pixels of its views.
+        normalize: its own input range, as in `TeacherSpec`.
+    """
+
+    model: keras.Model
+    who: str
+    size: int
+    normalize: str | None = None
+
+    def admit_teacher(self) -> None:
+        """Refuse a model that can't teach.
+
+        Raises:
+            UserError: it doesn't take the views; gives anything but one tensor of finite logits [B, C], or
+                probabilities; or its answer for an image depends on chance, or on the other images.
+        """
+        if not self._is_ours():
+            self._evaluated()
+
+    def admit_student(self) -> None:
+        """Refuse a model that can't learn, or would be stored without all that it learned; its state stays.
+
+        Raises:
+            UserError: as for a teacher, but for the other images; or in training mode it gives something else, or
+                keeps what is no variable.
+        """
+        if self._is_ours():
+            return
+        first = self._evaluated(student=True)
+        before = _state(self.model)
+        try:
+            trained = self._logits(self._views(), training=True)
+            _check_finite(trained, f"{self.who} in training mode", self.model)
+            if trained.shape != first.shape:
+                shapes = f"{list(trained.shape)} in training mode and {list(first.shape)} in evaluation"
+                raise UserError(f"{self.who} gives {shapes}: build it without auxiliary outputs")
+            self._check_tracked(before)
+        finally:
+            _restore(self.model, before)
+        if not self._close(self._logits(self._views()), first):
+            raise UserError(
+                f"{self.who} keeps something from training that is no parameter and no buffer: it would not be stored; "
+                "keep it in a variable (torch: register_buffer)"
+            )
+
+    def _is_ours(self) -> bool:
+        """Whether our own code computes it: then only its weights are looked at, because JAX compiles what is tried."""
+        model = self.model.model if isinstance(self.model, Reordered) else self.model
+        ours = type(model).__module__.startswith("framework.models.")
+        if ours:
+            _check_weights(model, self.who)
+        return ours
+
+    def _evaluated(self, student: bool = False) -> Array:
+        """Its logits of the probes, after all that holds for evaluation was checked."""
+        logits = self._logits(self._views())
+        _check_finite(logits, self.who, self.model)
+        if are_probabilities(logits):
+            raise UserError(
+                f"{self.who} gives probabilities (rows that sum to one), expected logits: leave out its softmax, or "
+                "return the logarithm of it"
+            )
+        if student:
+            self._check_steady(logits)
+            return logits
+        # The same first images among others: one call shows both faults.
+        mixed = self._logits(self._views(others=True))
+        half = NUM_PROBES // 2
+        if not self._close(mixed[:half], logits[:half]):
+            self._check_steady(logits)
+            raise UserError(
+                f"{self.who}: its answer for an image depends on the other images of the batch: it is in training "
+                "mode, or normalises by the batch's own statistics"
+            )
+        return logits
+
+    def _check_steady(self, logits: Array) -> None:
+        if not self._close(self._logits(self._views()), logits):
+            raise UserError(
+                f"{self.who} gives other logits for the same images when it is asked again: in evaluation it must draw "
+                "nothing (dropout that ignores training=False?)"
+            )
+
+    def _check_tracked(self, before: Mapping[str, Array]) -> None:
+        now = parameters(self.model)
+        stray = [*(name for name in now if name not in before), *getattr(self.model, "untracked", tuple)()]
+        if stray:
+            raise UserError(
+                f"{self.who} makes {stray[0]!r} anew in training: it would not be trained or stored; make it once, and "
+                "assign its values in place"
+            )
+
+    def _close(self, one: Array, other: Array) -> bool:
+        share = _CLOSE.get(self.model.compute_dtype, _HALF)
+        return bool(np.abs(one - other).max() <= share * max(1e-6, float(np.abs(other).max())))
+
+    def _views(self, others: bool = False) -> Any:
+        shown = probes(self.size)
+        if others:
+            half = NUM_PROBES // 2
+            shown = np.concatenate([shown[:half], -shown[:half]])
+        return normalize(keras.ops.convert_to_tensor(shown, dtype=keras.config.floatx()), self.normalize)
+
+    def _logits(self, views: Any, training: bool = False) -> Array:
+        """What the model gives, once it is one tensor [B, C]."""
+        when = " in training mode" if training else ""
+        try:
+            outputs = self.model(_beside(views, self.model), **mode(self.model, training))
+        except UserError:
+            raise
+        except Exception as error:  # it is somebody else's code
+            reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300]
+            raise UserError(
+                f"{self.who} doesn't take views [B, {self.size}, {self.size}, 3]{when}: {reason}"
+            ) from error
+        _check_one(outputs, f"{self.who}{when}")
+        return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")))
+
+
+def _beside(views: Any, model: keras.Model) -> Any:
+    """The views on the model's device: a model of PyTorch's isn't on the accelerator yet."""
+    place = getattr(model.variables[0].value, "device", None) if model.variables else None
+    moves = hasattr(views, "to") and hasattr(place, "type")
+    return views.to(place) if moves else views
+
+
+def _check_one(outputs: Any, who: str) -> None:
+    if isinstance(outputs, Mapping):
+        found = f"a dictionary ({', '.join(map(str, outputs))})"
+    elif isinstance(outputs, (tuple, list)):
+        found = f"{len(outputs)} outputs" if len(outputs) != 1 else "a list of one tensor"
+    elif not hasattr(outputs, "shape"):
+        found = f"a {type(outputs).__name__}"
+    elif len(outputs.shape) != 2 or outputs.shape[0] != NUM_PROBES:
+        found = f"{list(outputs.shape)} for {NUM_PROBES} images"
+    else:
+        return
+    raise UserError(f"{who} gives {found}, expected one tensor of logits [B, C]: return the logits alone")
+
+
+def _check_finite(logits: Array, who: str, model: keras.Model) -> None:
+    bad = ~np.isfinite(logits)
+    if not bad.any():
+        return
+    value = "NaN" if np.isnan(logits).any() else str(logits[bad][0])
+    _check_weights(model, who)
+    masked = np.flatnonzero(bad.all(0))
+    if value == "-inf" and len(masked):
+        raise UserError(
+            f"{who} gives -inf for output {masked[0]}, from which no loss can be computed: mask with a large finite "
+            "number, -1e4 for one"
+        )
+    raise UserError(
+        f"{who} gives {value}, expected finite logits: wrong input range (normalize), or too small a dtype?"
+    )
+
+
+def _check_weights(model: keras.Model, who: str) -> None:
+    for name, variable in parameters(model).items() if model.variables else ():
+        array = np.asarray(keras.ops.convert_to_numpy(variable))
+        if array.dtype.kind in "fV" and not np.isfinite(array.astype(np.float32)).all():
+            raise UserError(f"{who} has weights that are not finite numbers, {name!r} for one")
+
+
+def _state(model: keras.Model) -> dict[str, Array]:
+    """A copy of all that the model's variables hold."""
+    if not model.variables:
+        return {}
+    return {name: np.array(keras.ops.convert_to_numpy(each)) for name, each in parameters(model).items()}
+
+
+def _restore(model: keras.Model, before: Mapping[str, Array]) -> None:
+    for name, variable in parameters(model).items() if before else ():
+        if name in before and not np.array_equal(keras.ops.convert_to_numpy(variable), before[name], equal_nan=True):
+            variable.assign(before[name])
