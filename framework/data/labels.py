@@ -76,7 +76,8 @@ def to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndarray:
         UserError: a label is no known class; it names the row.
     """
     _require_numbers_or_words(column)
-    if column.names is None and not _from_zero(classes):
+    is_words = any(isinstance(value, str) for value in column.values)
+    if column.names is None and (is_words or not _from_zero(classes)):
         return _values_to_numbers(column, classes)
     numbers = np.array([UNLABELLED if value is None else int(value) for value in column.values], np.int64)
     wrong = np.flatnonzero((numbers < UNLABELLED) | (numbers >= len(classes)))
@@ -102,7 +103,8 @@ def _from_zero(classes: tuple[str, ...]) -> bool:
 
 
 def _values_to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndarray:
-    known: dict[Any, int] = {name: number for number, name in enumerate(classes)} | {None: UNLABELLED, "-1": UNLABELLED}
+    known: dict[Any, int] = {None: UNLABELLED, str(UNLABELLED): UNLABELLED}
+    known |= {name: number for number, name in enumerate(classes)}
     words = [value if value is None or isinstance(value, str) else str(int(value)) for value in column.values]
     for row, word in zip(column.rows, words, strict=True):
         if word is not None and word not in known:

@@ -38,6 +38,9 @@ def check_presence(spec: DataSpec, classes: tuple[str, ...], labels: Mapping[str
         if not len(absent):
             continue
         which = few(classes[number] for number in absent)
+        if role != "train" and not count.any():
+            notes += (f"{spec.name}: no image of {role} has a label",)
+            continue
         if role != "train":
             notes += (f"{spec.name}: {role} has no image of {which}",)
             continue

@@ -88,9 +88,9 @@ class Here(Commands):
 
 
 def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """Whatever a command's end was, there is no traceback and, beside progress, little to read."""
+    """Whatever a command's end was: no traceback and, beside progress and what the data are, little to read."""
     assert "Traceback" not in done.stderr, done.stderr
-    told = [line for line in done.stderr.splitlines() if not PROGRESS.match(line)]
+    told = [line for line in done.stderr.splitlines() if not PROGRESS.match(line) and not line.startswith("data ")]
     assert len(told) <= 3, done.stderr
     return done
 

@@ -261,6 +261,8 @@ def test_images_of_all_sizes_a_bad_one_and_another_number_of_classes(here: Any, 
     )
     assert done.returncode == 0, done.stderr
     assert "1 bad images have a neighbour in their place" in done.stderr
+    assert "40 images to train, 4 to test, 2 classes: dark, light; 20 training images a class" in done.stderr
+    assert "4 images of test are in train too, pixel for pixel" in done.stderr
     (folder,) = (here.root / "runs").iterdir()
     card = stored.load_card(folder / "student")
     assert (card.classes, card.num_classes) == (("dark", "light"), 2)

@@ -134,7 +134,7 @@ def test_a_spec_alone(data: Any, tmp_path: Path, backend: str) -> None:
     first, result = distill(spec, data=tmp_path / "data", quiet=True, backend=backend)
     again, _ = distill(spec, data=str(tmp_path / "data"), quiet=True, backend=backend)
     assert all(np.array_equal(a, b) for a, b in zip(weights(first), weights(again), strict=True))
-    assert set(result) == {"steps", "seconds", "steps_per_second", "train", "test"}
+    assert set(result) == {"steps", "seconds", "steps_per_second", "train", "validation", "test"}
     assert not (tmp_path / "e/runs").exists()
 
 

@@ -151,6 +151,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         several("train/a", "train/b", "test/a", "test/c"),
         r"label 'c' is no training class",
     ),
+    "a word among numbers": (several("train/0", "train/1", "test/0", "test/x"), r"label 'x' is no training class"),
     "no image but others": (["cat/0.heic"], r"no images in this folder \(1 \.heic\)"),
 }
 
@@ -315,3 +316,19 @@ def test_numbers_that_do_not_begin_with_zero(
     splits = read(write_parquet({"image": [encode(paint(number)) for number in range(4)], "label": values}))
     assert (splits.classes, labels(splits)) == ((str(first), str(second)), [1, 0, 1, -1])
     assert any(f"the labels {first} to {second} are taken as 2 classes, 0 to 1" in note for note in splits.notes)
+
+
+def test_numbers_as_names_stay_names(write: Write, read: Read) -> None:
+    splits = read(write(*several("0", "1", "10", "-1")), **OWN)
+    assert (splits.classes, sorted(set(labels(splits)))) == (("-1", "0", "1", "10"), [0, 1, 2, 3])
+
+
+def test_a_split_without_labels_says_so(tmp_path: Path, read: Read, encode: Callable[..., bytes], paint: Paint) -> None:
+    from datasets import Dataset, DatasetDict
+
+    def part(*values: int) -> Dataset:
+        images = [{"bytes": encode(paint(number)), "path": None} for number in range(len(values))]
+        return Dataset.from_dict({"image": images, "label": list(values)})
+
+    DatasetDict({"train": part(0, 1, 1), "test": part(-1, -1)}).save_to_disk(tmp_path / "saved")
+    assert any("no image of test has a label" in note for note in read(tmp_path / "saved").notes)
