@@ -53,22 +53,20 @@ def open_images(name: str, folder: Path) -> Opened:
     trees = {split: tree.below(sub) for split, sub in splits.items()} or {"train": tree}
     roots = {split: folder / sub for split, sub in splits.items()} or {"train": folder}
     _count_strays(tree, splits)
-    read: dict[str, Dataset] = {}
+    for split in [split for split, part in trees.items() if not part.images]:
+        tree.reasons[f"folder without images ({splits[split]!r})"] += 1
+        del trees[split]
+    tables = {split: metadata.read(name, (roots[split], folder), tree) for split in trees}
+    read = {split: _dataset(roots[split], part.images, tables[split], name, tree) for split, part in trees.items()}
+    bare = [split for split in trees if tables[split] is None]
+    flat = frozenset(split for split in bare if all(len(parts) == 1 for parts in trees[split].images))
     problems: dict[str, str] = {}
-    unlabelled: set[str] = set()
-    for split, part in trees.items():
-        if not part.images:
-            tree.reasons[f"folder without images ({splits[split]!r})"] += 1
-            continue
-        table = metadata.read(name, (roots[split], folder), tree)
-        read[split] = _dataset(roots[split], part.images, table, name, tree)
-        if table is None and not any(len(parts) > 1 for parts in part.images):
-            unlabelled.add(split)
-        elif table is None or "label" not in table.columns:
-            problem = _problem(part, roots[split], f"{name}/{splits.get(split, '')}", tree)
-            problems |= {split: f"data {name!r}{problem}"} if problem and table is None else {}
-    flat = frozenset(unlabelled) if len(unlabelled) < len(read) else frozenset()
-    return Opened(DatasetDict(read), left_out=tree.left_out(), unlabelled=flat, problems=problems)
+    for split in bare:
+        problem = _problem(trees[split], roots[split], f"{name}/{splits.get(split, '')}", tree)
+        if problem is not None and split not in flat:
+            problems[split] = f"data {name!r}{problem}"
+    unlabelled = flat if len(flat) < len(read) else frozenset()
+    return Opened(DatasetDict(read), left_out=tree.left_out(), unlabelled=unlabelled, problems=problems)
 
 
 def _count_strays(tree: Tree, splits: Mapping[str, str]) -> None:
