@@ -69,8 +69,9 @@ def load(name: str) -> Backend:
     with held_back():
         backend = cast(Backend, importlib.import_module(f"backends.{name}").BACKEND)
     from framework import kernels
-    from framework.models import catalog
+    from framework.models import catalog, weights
 
     kernels.install(backend.kernels)
     catalog.install_wrapper(backend.wrap)
+    weights.install_reader(backend.read_weights)
     return backend

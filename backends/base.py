@@ -90,6 +90,7 @@ class Backend:
         kernels: replacements for `framework.kernels`.
         versions: versions of the engine and of Keras.
         wrap: makes a Keras model of the engine's own modules: see `framework.models.catalog.install_wrapper`.
+        read_weights: reads its library's own files: see `framework.models.weights.install_reader`.
     """
 
     name: str
@@ -98,3 +99,4 @@ class Backend:
     kernels: Mapping[str, Callable[..., Any]]
     versions: Callable[[], dict[str, str]]
     wrap: Callable[[Any, int, int], Any] | None = None
+    read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ __all__ = ["distill", "load_student"]
 def __getattr__(name: str) -> Any:
     # Lazily, so that reading a run's numbers does not wait for the data layer.
     if name == "distill":
+        _choose_keras_engine()
         from experiments.distillation.python import distill
 
         return distill
@@ -26,3 +29,12 @@ def __getattr__(name: str) -> Any:
 
         return load_student
     raise AttributeError(f"module 'experiments' has no attribute {name!r}")
+
+
+def _choose_keras_engine() -> None:
+    """Let Keras, where it is imported next to build a model, run on what is installed, and not on its own default."""
+    import backends
+
+    installed = backends.installed()
+    if "keras" not in sys.modules and installed:
+        os.environ.setdefault("KERAS_BACKEND", installed[0])

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from framework.errors import UserError
-from framework.models.foreign import check_logits, named_variable, probes, size_hint
+from framework.models.foreign import DRAWS, check_logits, named_variable, probes, size_hint
 
 # How modules name what says that they are being trained, and its value then.
 TRAINING = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
@@ -49,7 +49,7 @@ class FlaxModel(keras.Model):
         super().__init__(name=type(module).__name__.lower())
         self._module = module
         self._draws = keras.Variable(
-            np.array([seed % 2**32, 0], np.uint32), name="draws", dtype="uint32", trainable=False
+            np.array([seed % 2**32, 0], np.uint32), name=DRAWS, dtype="uint32", trainable=False
         )
         known = inspect.signature(type(module).__call__).parameters
         self._flag = next((name for name in TRAINING if name in known), None)
@@ -85,6 +85,10 @@ class FlaxModel(keras.Model):
         for path, value in _flat(changed).items():
             self._leaves[path].assign(value)
         return logits
+
+    def given(self) -> tuple[Any, Mapping[str, Any]]:
+        """The module and its variables, as its `apply` takes them."""
+        return self._module, _nested({path: variable.value for path, variable in self._leaves.items()})
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         return (input_shape[0], self._num_classes)

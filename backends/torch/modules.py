@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
-from framework.models.foreign import check_logits, named_variable, probes, size_hint
+from framework.models.foreign import DRAWS, check_logits, named_variable, probes, size_hint
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -45,7 +45,7 @@ class TorchModel(keras.Model):
         with keras.device("cpu"):
             self._places = list(_owned(module))
             self._tensors = [_variable(place.name, place.tensor) for place in self._places]
-            self._draws = keras.Variable([seed % 2**62, 0], name="draws", dtype="int64", trainable=False)
+            self._draws = keras.Variable([seed % 2**62, 0], name=DRAWS, dtype="int64", trainable=False)
         self._num_classes = self._checked_outputs(image_size)
         self.built = True
 
@@ -104,6 +104,10 @@ class TorchModel(keras.Model):
         for place in self._places:
             place.held[place.key] = place.tensor
         return self
+
+    def given(self) -> nn.Module:
+        """The module itself, which was trained in place."""
+        return self._held[0]
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         return (input_shape[0], self._num_classes)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends.base import Backend, Device
+from experiments.distillation import sources
 from experiments.distillation.checks import refuse_weak_teacher
 from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin
@@ -20,6 +21,7 @@ from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.draws.views import draws_hash
 from framework.files import stored
+from framework.files.arrays import write_arrays
 from framework.files.checkpoints import Checkpoints
 from framework.loop import progress as shown
 from framework.loop.evaluator import Evaluator
@@ -131,6 +133,8 @@ class Distillation:
         batches: Batches | None = None,
     ) -> Turns:
         """As `run`, a step at a time; `batches` takes the loader's place where others see the same."""
+        for path in sources.keep(self.spec, folder / "sources") if folder else ():
+            recorder.artifact(path)
         if self.origin is None:
             with stop.heeding(False):
                 before = self.evaluator.evaluate(["validation", "test"])
@@ -237,15 +241,19 @@ class Distillation:
         """Put the trained student into a folder that serves as a teacher or for later use.
 
         Returns:
-            The files: a model card and weights; for a student that was handed over as an object, one `.keras` file.
+            The files: a model card and weights; for a student that was handed over as an object, one `.keras` file, or
+            the weights alone of a module that is no Keras model.
         """
-        if self.spec.student.name == GIVEN:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.trained_student().save(folder / GIVEN_FILE)
-            return [folder / GIVEN_FILE]
         dtype = self.options.store_dtype
         # Counters and seeds stay what they are.
         weights = {name: a.astype(dtype) if a.dtype.kind in "fV" else a for name, a in self._weights().items()}
+        if self.spec.student.name == GIVEN:
+            folder.mkdir(parents=True, exist_ok=True)
+            if hasattr(self.student, "given"):
+                write_arrays(folder / stored.WEIGHTS, weights, {"name": self.student.name})
+                return [folder / stored.WEIGHTS]
+            self.trained_student().save(folder / GIVEN_FILE)
+            return [folder / GIVEN_FILE]
         stored.save(folder, self._card(outcome), weights)
         return [folder / stored.CARD, folder / stored.WEIGHTS]
 
@@ -260,6 +268,17 @@ class Distillation:
         state = self.trainer.state()
         return {name.removeprefix("student/"): array for name, array in state.items() if name.startswith("student/")}
 
+    def _preprocessing(self) -> dict[str, str]:
+        size, resize = self.spec.views.size, self.spec.evaluation.resize
+        whole = f"the whole image is squeezed to {size} x {size} pixels, whatever its shape"
+        cut = f"the shorter side is resized to {resize} pixels, and the central {size} x {size} are cut out"
+        return {
+            "channels": "RGB, last",
+            "range": "[-1, 1]: pixels / 127.5 - 1",
+            "resizing": "bilinear, half-pixel centres, no antialiasing",
+            "crop": whole if resize is None else cut,
+        }
+
     def _card(self, outcome: Outcome) -> stored.ModelCard:
         name = self.spec.student.name
         return stored.ModelCard(
@@ -269,6 +288,7 @@ class Distillation:
             classes=self.splits.classes,
             num_classes=self.num_classes,
             image_size=self.spec.views.size,
+            preprocessing=self._preprocessing(),
             fingerprint=self.spec.fingerprint,
             result=plain(outcome.result),
             made_by=self.made_by,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import backends
 from backends.base import Backend, Device
-from experiments.distillation import precision, teachers, weights
+from experiments.distillation import precision, sources, teachers, weights
 from experiments.distillation.checks import admit_student, admit_teacher, check_loss, check_outputs, num_outputs
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.feed import Feed
@@ -52,7 +52,7 @@ def gather(
     spec: DistillSpec,
     options: RunOptions,
     root: Path,
-    teacher: Model | None = None,
+    teacher: Any = None,
     splits: Splits | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Common:
@@ -61,7 +61,7 @@ def gather(
     splits = splits or load_data(spec, root, tell)
     place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
     device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
-    found = (teachers.handed_over(spec, teacher),) if teacher else teachers.load(spec, splits, root)
+    found = (teachers.handed_over(spec, teacher),) if teacher is not None else teachers.load(spec, splits, root)
     for each in found:
         admit_teacher(each)
     if any(each.spec.precision for each in found):
@@ -73,8 +73,8 @@ def prepare(
     spec: DistillSpec,
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     *,
-    student: Model | None = None,
-    teacher: Model | None = None,
+    student: Any = None,
+    teacher: Any = None,
     splits: Splits | None = None,
     root: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -87,7 +87,7 @@ def prepare(
     Args:
         spec: the distillation.
         options: how to run it.
-        student, teacher: built Keras models to take instead of the spec's.
+        student, teacher: built Keras models, or modules of the backend's own library, to take instead of the spec's.
         splits: data to take instead of the spec's.
         root: the folder for caches; by default where runs go.
         tell: takes one-line remarks for the user.
@@ -101,6 +101,7 @@ def prepare(
     spec = replace(spec, teachers=tuple(each.spec for each in common.teachers))
     num_classes = num_logits(common, spec)
     if student is not None:
+        student = _given(student, spec)
         given = {"model": student.name, "sha256": weights.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
@@ -110,7 +111,7 @@ def prepare(
     if spec.teachers:
         check_loss(spec, num_classes)
     hashes = weights.hashes(spec, root)
-    spec = weights.to_be_stored(spec, hashes)
+    spec = sources.identified(weights.to_be_stored(spec, hashes))
     total_steps = spec.duration.steps(common.splits.train.num_examples, spec.batch_size)
     return Distillation(
         spec=spec,
@@ -142,6 +143,12 @@ def num_logits(common: Common, spec: DistillSpec) -> int:
         return len(common.splits.classes)
     first = common.teachers[0]
     return num_outputs(first.model, spec, "teacher", first.size)
+
+
+def _given(student: Any, spec: DistillSpec) -> Model:
+    from framework.models import catalog
+
+    return catalog.given(student, "student", spec.views.size, spec.seed if spec.init_seed is None else spec.init_seed)
 
 
 def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path) -> Model:

@@ -21,27 +21,27 @@ from framework.spec import DistillSpec
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-    from keras import Model
 
 
 def distill(
     spec: DistillSpec | Mapping[str, Any],
     *,
-    student: Model | None = None,
-    teacher: Model | None = None,
+    student: Any = None,
+    teacher: Any = None,
     data: DatasetDict | Path | str | None = None,
     folder: Path | str | None = None,
     recorder: Recorder | None = None,
     quiet: bool = False,
     resume: Path | str | None = None,
     **options: Any,
-) -> tuple[Model, dict[str, Any]]:
+) -> tuple[Any, dict[str, Any]]:
     """Distil from Python, without Sacred and without a database.
 
     Args:
         spec: a `DistillSpec`, or its values as nested dicts.
-        student: a built Keras model instead of `spec.student`; it is trained in place.
-        teacher: a built Keras model instead of `spec.teachers`.
+        student: a model instead of `spec.student`: a built Keras model or, on its own backend, a `torch.nn.Module`,
+            both trained in place; a Flax module, alone or as the pair (module, variables).
+        teacher: such a model instead of `spec.teachers`.
         data: a `datasets.DatasetDict` instead of `spec.data`, or a path.
         folder: where checkpoints and the stored student go; None keeps no file.
         recorder: told of metrics.
@@ -50,7 +50,8 @@ def distill(
         options: of `RunOptions`, such as `backend="jax"`.
 
     Returns:
-        The trained Keras model, and the results as nested plain values.
+        The trained student, of the kind that was handed over (for Flax the module and its trained variables), else a
+        Keras model; and the results as nested plain values.
 
     Raises:
         UserError: a mistake in the arguments.
@@ -77,7 +78,9 @@ def distill(
         raise outcome.error
     if outcome.status != "COMPLETED":
         raise KeyboardInterrupt(outcome.status)
-    return ready.trained_student(), outcome.result
+    trained = ready.trained_student()
+    own = hasattr(trained, "given") and student is not None and student is not trained
+    return trained.given() if own else trained, outcome.result
 
 
 def _on_disk(data: DatasetDict, folder: str) -> str:

@@ -150,17 +150,21 @@ def load(spec: DistillSpec, splits: Splits, root: Path | None = None) -> tuple[T
     )
 
 
-def handed_over(spec: DistillSpec, model: Model) -> Teacher:
-    """A built model as the only teacher of a spec.
+def handed_over(spec: DistillSpec, model: Any) -> Teacher:
+    """A built model, or a module of the backend's own library, as the only teacher of a spec.
 
     Raises:
-        UserError: the spec has none or several, or wants it in a precision of its own.
+        UserError: the spec has none or several, or wants it in a precision of its own; or it is no model.
     """
+    from framework.models import catalog
+
     if len(spec.teachers) != 1:
         raise UserError(f"teaching = {spec.teaching!r}: expected {len(spec.teachers)} teachers, received 1")
     if spec.teachers[0].precision:
         raise UserError("teacher.precision: a model that is handed over computes as it was built")
-    return _identified(replace(spec.teachers[0], name=GIVEN), spec.teacher_sizes[0], None, model)
+    size = spec.teacher_sizes[0]
+    model = catalog.given(model, "teacher", size, spec.seed)
+    return _identified(replace(spec.teachers[0], name=GIVEN), size, None, model)
 
 
 def _loaded(teacher: TeacherSpec, size: int, seed: int, splits: Splits, root: Path) -> Teacher:

@@ -13,9 +13,7 @@ import numpy as np
 from experiments.tracking.journal import default_root
 from framework.errors import UserError
 from framework.files import download, stored
-from framework.files.arrays import DamagedFile, read_arrays
 from framework.files.arrays import digest as file_digest
-from framework.protocols import Array
 from framework.spec import DistillSpec, ModelSpec, TeacherSpec
 
 if TYPE_CHECKING:
@@ -86,7 +84,7 @@ def fill(model: Model, path: Path, num_classes: int | None, dont_load: Sequence[
 
     Args:
         model: a built Keras model.
-        path: a stored model's folder, or a `.safetensors` or `.npz` file; its head is `head/...`.
+        path: a stored model's folder, or a file that `framework.models.weights.read_any` reads; its head is `head/...`.
         num_classes: of `model`, whose head keeps its own values where the file's has another number; None takes all
             or nothing, as for a teacher, who can't teach with a head that was never trained.
         dont_load: regular expressions of names that keep the values they have.
@@ -94,25 +92,17 @@ def fill(model: Model, path: Path, num_classes: int | None, dont_load: Sequence[
     Raises:
         UserError: nothing readable is there, or names and shapes don't fit.
     """
+    from framework.models.foreign import DRAWS
     from framework.models.initial import assign
+    from framework.models.weights import read_any
 
-    arrays = stored.load_weights(path, stored.load_card(path)) if stored.is_stored(path) else _arrays(path)
+    arrays = stored.load_weights(path, stored.load_card(path)) if stored.is_stored(path) else read_any(path)
+    if DRAWS not in arrays:
+        # Our own counter of a wrapped module's random numbers, which no file of its library has.
+        dont_load = (*dont_load, DRAWS)
     head = arrays.get("head/bias")
     other = head is not None and num_classes is not None and head.shape != (num_classes,)
     try:
         assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
     except UserError as error:
         raise UserError(f"weights {str(path)!r}: {error}") from error
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    if not path.is_file():
-        raise UserError(f"weights: there is no stored model and no file at {path}")
-    if path.suffix == ".npz":
-        from framework.models.weights import read
-
-        return read(path)
-    try:
-        return read_arrays(path)[0]
-    except DamagedFile as error:
-        raise UserError(str(error)) from error

@@ -83,6 +83,34 @@ def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise DamagedFile(f"{path} is damaged: {error}") from error
 
 
+def read_foreign(path: Path) -> dict[str, Array]:
+    """Read any file of safetensors' layout; one of ours is verified, others hold nothing to verify them by.
+
+    Raises:
+        DamagedFile: as `read_arrays`; or the file is cut short, or no such file at all.
+        TypeError: an array is of a kind that numpy doesn't have.
+        FileNotFoundError: there is no such file.
+    """
+    content = path.read_bytes()
+    try:
+        (length,) = struct.unpack("<Q", content[:8])
+        header = json.loads(content[8 : 8 + length])
+        if {"crc32", "values", "header"} & set(header.pop("__metadata__", None) or {}):
+            return read_arrays(path)[0]
+        body = memoryview(content)[8 + length :]
+        unknown = [entry["dtype"] for entry in header.values() if entry["dtype"] not in {*_DTYPES}]
+        if unknown:
+            raise TypeError(f"arrays of {unknown[0]} can't be read; allowed: {', '.join(_DTYPES)}")
+        return {name: _plain(entry, body) for name, entry in header.items()}
+    except (struct.error, ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise error if isinstance(error, DamagedFile) else DamagedFile(f"{path} is damaged: {error}") from error
+
+
+def _plain(entry: Mapping[str, Any], body: memoryview) -> Array:
+    start, stop = entry["data_offsets"]
+    return np.frombuffer(body[start:stop], _dtype(entry["dtype"])).reshape(entry["shape"]).copy()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, atomically and durably."""
     _replace(path, [text.encode()])

@@ -30,6 +30,7 @@ class ModelCard:
         classes: names of its outputs, in order; None where only `num_classes` is known.
         num_classes: number of logits.
         image_size: pixels of the views that it was trained on.
+        preprocessing: how an image becomes its input, in words: `channels`, `range`, `resizing` and `crop`.
         normalize: its own input range, as in `TeacherSpec`.
         sha256: of the weights' file.
         fingerprint: of the spec that made it.
@@ -42,6 +43,7 @@ class ModelCard:
     classes: tuple[str, ...] | None = None
     num_classes: int
     image_size: int
+    preprocessing: dict[str, str] = field(default_factory=dict)
     normalize: Literal["imagenet", "unit", "caffe", "pixels"] | None = None
     sha256: str = ""
     fingerprint: str = ""

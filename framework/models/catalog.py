@@ -96,6 +96,21 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
     return _checked(name, _as_keras(name, made, image_size, seed), num_classes, image_size)
 
 
+def given(made: Any, who: str, image_size: int, seed: int) -> keras.Model:
+    """A model that was handed over, as a Keras model: one already, or a module of the backend's own library.
+
+    Args:
+        made: the model; of Flax a module, or the pair of a module and its variables.
+        who: what messages call it, `"student"`.
+        image_size: side of its views, in pixels.
+        seed: of what it draws.
+
+    Raises:
+        UserError: it is no model that this backend knows.
+    """
+    return made if isinstance(made, keras.Model) else _as_keras(who, made, image_size, seed)
+
+
 @contextmanager
 def _unless_imported(name: str) -> Iterator[None]:
     """Let a library that nothing has imported yet be missing: Keras would import it for seconds to seed it as well."""
@@ -187,7 +202,7 @@ def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:
     kind = f"{type(made).__module__}.{type(made).__qualname__}"
     libraries = [base.__module__.partition(".")[0] for base in type(made).__mro__]
     hint = next((f": {LIBRARIES[library]}" for library in libraries if library in LIBRARIES), "")
-    raise UserError(f"model {name!r}: it returned a {kind}, not a keras.Model{hint}")
+    raise UserError(f"model {name!r}: expected a keras.Model, received a {kind}{hint}")
 
 
 def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.Model:

@@ -11,6 +11,8 @@ import numpy as np
 from framework.errors import UserError
 
 NUM_PROBES = 4
+# The name of the variable that wrapped modules have beside their own: the seed and count of their random numbers.
+DRAWS = "draws"
 
 
 def probes(image_size: int) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""BiT weights from `.npz` files: both layouts that were published, renamed to our parameters. Pure numpy.
+"""Weights from files, whoever wrote them: `.safetensors`, `.npz` and what a backend's library reads besides.
 
-Layouts: `big_vision`, the authors' names (`block1/unit01/conv1/kernel`), perhaps below `params/` or `opt/target/`; and
-`legacy`, the earlier release's (`resnet/block1/unit01/a/standardized_conv2d/kernel`). Assigning them to a model is
-`framework.models.initial.assign`, which is strict.
+Names of BiT's `.npz` files become our parameters'. Two layouts were published: `big_vision`, the authors' names
+(`block1/unit01/conv1/kernel`), perhaps below `params/` or `opt/target/`; and `legacy`, the earlier release's
+(`resnet/block1/unit01/a/standardized_conv2d/kernel`). Assigning them to a model is `framework.models.initial.assign`,
+which is strict.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from framework.errors import UserError
 from framework.files.archives import check_size
+from framework.files.arrays import DamagedFile, read_foreign
 
 Array = np.ndarray
 
@@ -24,6 +26,76 @@ PREFIXES = ("params/", "opt/target/")
 # The parts a, b and c of a legacy unit are the first, second and third convolution with the norm before it.
 PART = {"a": "1", "b": "2", "c": "3"}
 NORM = {"gamma": "scale", "beta": "bias"}
+
+
+# Reads what a backend's own library writes; None is no such file.
+Reader = Callable[[Path], "Mapping[str, Array] | None"]
+_readers: list[Reader] = []
+_ZIP, _PICKLE, _HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n"
+_ALLOWED = "allowed: .safetensors, .npz, or with backend=torch a state dict of PyTorch's (.pt)"
+
+
+def install_reader(reader: Reader | None) -> None:
+    """Let a backend read its own library's files of weights; None takes that back."""
+    _readers[:] = [reader] if reader else []
+
+
+def read_any(path: Path) -> dict[str, Array]:
+    """Read a file of weights, known by what is in it; a name such as `body.0.weight` becomes `body/0/weight`.
+
+    Raises:
+        UserError: no such file, or none that can be read here; it is called damaged only where it is.
+    """
+    if not path.is_file():
+        raise UserError(f"weights: there is no stored model and no file at {path}")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(_ZIP) and _holds(path, ".npy"):
+        return read(path)
+    if head.startswith((_ZIP, _PICKLE)):
+        return _slashed(_of_backend(path))
+    if head.startswith(_HDF5):
+        raise UserError(f"weights {str(path)!r}: HDF5 files can't be read; {_ALLOWED}")
+    if path.suffix == ".npz":
+        return read(path)
+    if path.suffix != ".safetensors" and head[8:9] != b"{":
+        raise UserError(f"weights {str(path)!r}: no file of weights; {_ALLOWED}")
+    try:
+        arrays = read_foreign(path)
+    except (DamagedFile, TypeError) as error:
+        raise UserError(str(error) if isinstance(error, DamagedFile) else f"weights {str(path)!r}: {error}") from error
+    # numpy calls bfloat16, which it doesn't know, a kind "V".
+    return _slashed({name: a.astype(np.float32) if a.dtype.kind in "fV" else a for name, a in arrays.items()})
+
+
+def _holds(path: Path, suffix: str) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(suffix) for name in archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise UserError(f"weights {str(path)!r} is damaged: {error}") from error
+
+
+def _of_backend(path: Path) -> Mapping[str, Array]:
+    if path.suffix == ".keras":
+        raise UserError(f"weights {str(path)!r}: a whole model, which is named as the model itself (student.name=)")
+    for reader in _readers:
+        found = reader(path)
+        if found is not None:
+            return found
+    raise UserError(
+        f"weights {str(path)!r}: a file of PyTorch's needs backend=torch; or save it as .safetensors, which all read"
+    )
+
+
+def _slashed(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """PyTorch's names as ours, without what wrappers (`DataParallel`, `torch.compile`) put before all of them."""
+    if any("/" in name for name in arrays):
+        return dict(arrays)
+    for prefix in ("module.", "_orig_mod."):
+        if arrays and all(name.startswith(prefix) for name in arrays):
+            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return {name.replace(".", "/"): array for name, array in arrays.items()}
 
 
 def read(path: str | Path) -> dict[str, Array]:

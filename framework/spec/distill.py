@@ -64,6 +64,8 @@ class DistillSpec:
         seed: of every random number in the run; 0 to 2**63 - 1.
         init_seed: seed of the student's initial weights alone, for other weights on the same views; None is `seed`.
         evaluation: when and how models are measured.
+        sources: a hash of the file of each function of your own (`package.module:function`); filled in when it is
+            found, not to be set.
     """
 
     data: DataSpec = field(default_factory=DataSpec)
@@ -80,6 +82,7 @@ class DistillSpec:
     seed: int = 0
     init_seed: int | None = None
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check(1 <= self.batch_size <= 2**20, "batch_size", self.batch_size, "1 to 1048576 examples")
@@ -160,10 +163,13 @@ class DistillSpec:
             value["loss"]["label_smoothing"] = value["loss"]["options"].pop("label_smoothing")
         for part, defaults in _LATER.items():
             value[part] = {k: v for k, v in value[part].items() if k not in defaults or v != defaults[k]}
-        for model in (value["student"], *value["teachers"]):
-            # A spec without it is the one that it was before there was such a key.
-            if not model["dont_load"]:
-                del model["dont_load"]
+        # A spec without them is the one that it was before there were such keys.
+        for part, key in (
+            (value, "sources"),
+            *((model, "dont_load") for model in (value["student"], *value["teachers"])),
+        ):
+            if not part[key]:
+                del part[key]
         for teacher in value["teachers"]:
             del teacher["min_accuracy"]
             for later in ("classes", "precision"):

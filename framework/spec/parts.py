@@ -57,8 +57,9 @@ class ModelSpec:
             or a `.keras` file.
         options: keyword arguments of the function that builds the model, `student.options.widths=[16,32,64]`. Another
             name drops them.
-        weights: initial weights, by name: a stored model's folder, a `.safetensors` or `.npz` file, or the URL of such
-            a file (`#sha256=...` after it is checked); None draws them from the seed.
+        weights: initial weights, by name: a stored model's folder; a `.safetensors` or `.npz` file, whoever wrote it,
+            or with `backend=torch` a state dict (`.pt`); or the URL of such a file (`#sha256=...` after it is checked);
+            None draws them from the seed.
         dont_load: regular expressions, `"['head/.*']"`: parameters whose whole name matches one are not loaded from
             `weights` and keep what the seed drew.
     """
@@ -89,7 +90,8 @@ class TeacherSpec(ModelSpec):
         classes: the order of the teacher's outputs, which are matched to the data's by name: `flowers`, `food`,
             `imagenet`, `pet`, `sun`, or a file with one name a line; `data` is the data's own order; None is what a
             stored teacher says, else the data's.
-        min_accuracy: refuse to start if the teacher's test accuracy is below this share, 0 to 1; None never refuses.
+        min_accuracy: refuse to start if the teacher's test accuracy is below this share, 0 to 1; None refuses a teacher
+            that is near chance on 50 labelled images or more, 0 takes any.
         precision: arithmetic of the frozen teacher and, except for `mixed_bfloat16`, of its weights; None is the run's
             `precision`. Its agreement with the teacher in the run's precision is measured first.
         fingerprint: what identifies a stored teacher; filled in when it is found, not to be set.
@@ -319,7 +321,7 @@ class EvaluationSpec:
             end only.
         train_subset: training examples that are measured as well, without augmentation; 0 for none.
         resize: shorter side in pixels before the central crop of `views.size`, in proportion for teachers of another
-            size; None takes the whole image at the views' size.
+            size; None squeezes the whole image, whatever its shape, to the square of the views' size.
         batch_size: examples at a time, 1 or more.
     """
 

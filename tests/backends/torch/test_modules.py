@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from backends.torch.modules import TorchModel
 from framework.errors import UserError
@@ -245,6 +246,32 @@ def test_what_moves_keeps_its_tensors() -> None:
 def test_mistakes_are_explained(function: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(function)
+
+
+def test_a_module_is_handed_over_as_teacher_and_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch_nets import Running
+
+    from experiments import distill
+
+    monkeypatch.setenv("EXPERIMENTS_DIR", str(tmp_path / "e"))
+    spec = {
+        "data": {"name": "digits", "test": None},
+        "teachers": [{"min_accuracy": 0.0}],
+        "views": {"size": SIZE},
+        "duration": {"total_steps": 2},
+        "evaluation": {"num_times": 0, "train_subset": 0},
+    }
+    student, teacher = Running(10, SIZE), Running(10, SIZE)
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    trained, result = distill(spec, student=student, teacher=teacher, folder=tmp_path / "run", quiet=True)
+    assert trained is student
+    assert result["steps"] == 2
+    assert student.mean.abs().max() > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    stored = load_file(tmp_path / "run/student/weights.safetensors")
+    np.testing.assert_array_equal(stored["mean"], student.mean.detach().numpy())
+    again = Running(10, SIZE)
+    again.load_state_dict({name.replace("/", "."): torch.tensor(a) for name, a in stored.items() if name != "draws"})
 
 
 def test_another_number_of_classes_is_refused() -> None:

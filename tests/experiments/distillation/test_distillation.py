@@ -162,6 +162,42 @@ def test_mistakes(data: Any, backend: str, changes: Any, arguments: Any, told: s
         distill(SPEC | changes, data=data, quiet=True, backend=backend, **built)
 
 
+def test_a_loss_of_ones_own_is_in_the_fingerprint_and_kept(
+    data: Any, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept_loss.py").write_text(
+        "def loss(student, teacher, temperature):\n    return ((student - teacher) ** 2).sum(-1)\n"
+        "def scalar(student, teacher, temperature):\n    return ((student - teacher) ** 2).sum()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec, run = SPEC | {"loss": {"distance": "kept_loss:loss"}}, tmp_path / "run"
+    if backend != "tensorflow":  # whose tensors have no methods
+        recorder = Written()
+        distill(spec, teacher=model(), data=data, folder=run, recorder=recorder, quiet=True, backend=backend)
+        assert recorder.files[0] == run / "sources/kept_loss.py"
+        assert recorder.files[0].read_text() == (tmp_path / "kept_loss.py").read_text()
+        [line] = Checkpoints(run / "checkpoints").load()[1]["spec"]["sources"]
+        assert line.startswith("kept_loss:loss ")
+    with pytest.raises(UserError, match=r"'kept_loss:scalar' (returns a scalar|fails)"):
+        distill(SPEC | {"loss": {"distance": "kept_loss:scalar"}}, teacher=model(), data=data, quiet=True)
+
+
+def test_what_is_no_model_is_refused(data: Any, backend: str) -> None:
+    for given in ({"teacher": 3}, {"student": "convnet", "teacher": model()}):
+        with pytest.raises(UserError, match=r"expected a keras\.Model, received a builtins\.(int|str)"):
+            distill(SPEC, data=data, quiet=True, backend=backend, **given)
+
+
+def test_the_card_says_how_an_image_becomes_an_input(data: Any, backend: str, tmp_path: Path) -> None:
+    spec = SPEC | LABELS
+    for resize, told in ((None, "the whole image is squeezed to 8 x 8"), (9, "the central 8 x 8 are cut out")):
+        evaluation = spec["evaluation"] | {"resize": resize}
+        distill(spec | {"evaluation": evaluation}, data=data, folder=tmp_path / "run", quiet=True, backend=backend)
+        card = json.loads((tmp_path / "run/student/model.json").read_text())
+        assert card["preprocessing"]["range"] == "[-1, 1]: pixels / 127.5 - 1"
+        assert told in card["preprocessing"]["crop"]
+
+
 def test_a_teacher_for_other_views_is_a_mistake(data: Any, backend: str) -> None:
     with pytest.raises(UserError, match="the teacher"):
         distill(SPEC, teacher=model(size=16), data=data, quiet=True, backend=backend)

@@ -147,7 +147,7 @@ def test_a_backend_wraps_its_own_modules(own: types.ModuleType, monkeypatch: pyt
 def test_a_module_of_another_library_is_told_its_backend(library: str, hint: str, own: types.ModuleType) -> None:
     kind = type("Module", (), {"__module__": f"{library}.nn"})
     own.module = lambda num_classes, image_size: type("Net", (kind,), {"__module__": "own_models"})()
-    with pytest.raises(UserError, match=rf"returned a own_models\.Net, not a keras\.Model: a .* {hint}"):
+    with pytest.raises(UserError, match=rf"expected a keras\.Model, received a own_models\.Net: a .* {hint}"):
         catalog.build("own_models:module", {}, 5, 8, seed=7)
 
 
@@ -163,7 +163,7 @@ def test_a_module_of_another_library_is_told_its_backend(library: str, hint: str
         ("own_models:flat", {"unit": 3}, "has no option 'unit': did you mean 'units'? allowed: activation, units"),
         ("own_models:needy", {}, "'own_models:needy' needs the option 'rank'"),
         ("own_models:narrow", {}, "its function must take image_size= (it takes num_classes)"),
-        ("own_models:number", {}, "it returned a builtins.int, not a keras.Model"),
+        ("own_models:number", {}, "expected a keras.Model, received a builtins.int"),
         ("own_models:pooled", {}, "gives (None, 6), expected logits [B, 5]"),
         ("own_models:flat", {"activation": "softmax"}, "ends in softmax, expected logits: build it without"),
         ("own_models:operation", {}, "ends in softmax, expected logits"),

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from framework.errors import UserError
+from framework.files.arrays import write_arrays
 from framework.models import initial, weights
 from framework.models.bit import bit
 from tests.recorded import FOLDER, recordings
@@ -135,3 +137,71 @@ def test_a_file_that_would_unpack_to_an_absurd_size_is_refused(tmp_path: Path) -
     arrays = {"head/kernel": np.zeros((2048, 1000), np.float32)}
     np.savez_compressed(tmp_path / "zeros.npz", **arrays)
     assert weights.read(tmp_path / "zeros.npz")["head/kernel"].shape == (2048, 1000)
+
+
+ARRAYS = {"body.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "head.bias": np.zeros(2, np.float16)}
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_any_safetensors_are_weights(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(ARRAYS, path, metadata=metadata)
+    found = weights.read_any(path)
+    assert list(found) == ["body/0/weight", "head/bias"]
+    np.testing.assert_array_equal(found["body/0/weight"], ARRAYS["body.0.weight"])
+    path.rename(tmp_path / "without_a_suffix")
+    assert list(weights.read_any(tmp_path / "without_a_suffix")) == list(found)
+
+
+def test_wrappers_of_modules_leave_no_prefix(tmp_path: Path) -> None:
+    save_file({f"module.{name}": array for name, array in ARRAYS.items()}, tmp_path / "a.safetensors")
+    assert list(weights.read_any(tmp_path / "a.safetensors")) == ["body/0/weight", "head/bias"]
+
+
+def test_our_own_files_are_still_verified(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_arrays(path, {"a/b": np.zeros(4, np.float32)}, {})
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="array 'a/b' does not verify"):
+        weights.read_any(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told", "damaged"),
+    [
+        ("a.safetensors", b"x", "damaged", True),
+        ("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(9), "HDF5 files can't be read; allowed: .safetensors", False),
+        ("a.txt", b"what is this", "no file of weights; allowed: .safetensors", False),
+        ("a.npz", b"PK\x03\x04", "damaged", True),
+    ],
+)
+def test_a_file_is_told_for_what_it_is(tmp_path: Path, name: str, content: bytes, told: str, damaged: bool) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(told)) as caught:
+        weights.read_any(tmp_path / name)
+    assert ("damaged" in str(caught.value)) == damaged
+
+
+def test_a_cut_file_of_others_is_damaged_and_an_unknown_dtype_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(ARRAYS, path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-3])
+    with pytest.raises(UserError, match="is damaged"):
+        weights.read_any(path)
+    path.write_bytes(content.replace(b'"F16"', b'"F99"'))
+    with pytest.raises(UserError, match=r"a\.safetensors': arrays of F99 can't be read"):
+        weights.read_any(path)
+
+
+def test_files_of_another_librarys_name_its_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_readers", [])
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    with pytest.raises(UserError, match=r"a file of PyTorch's needs backend=torch; or save it as \.safetensors"):
+        weights.read_any(tmp_path / "a.pt")
+    (tmp_path / "a.pt").rename(tmp_path / "a.keras")
+    with pytest.raises(UserError, match="a whole model, which is named as the model itself"):
+        weights.read_any(tmp_path / "a.keras")

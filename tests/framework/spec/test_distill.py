@@ -113,6 +113,7 @@ OTHER: dict[Path_, Any] = {
     ("evaluation", "train_subset"): 64,
     ("evaluation", "resize"): 32,
     ("evaluation", "batch_size"): 32,
+    ("sources",): ["mine:loss 0123456789abcdef"],
 }
 # Where a key has a meaning beside another value alone.
 BESIDE: dict[Path_, tuple[Path_, Any]] = {("loss", "options"): (("loss", "distance"), "hard")}
