@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import backends
 from backends.base import Backend, Device
-from experiments.distillation import precision, sources, teachers, weights
+from experiments.distillation import hints, precision, sources, teachers, weights
 from experiments.distillation.checks import admit_student, admit_teacher, check_loss, check_outputs, num_outputs
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.feed import Feed
@@ -64,6 +64,8 @@ def gather(
     found = (teachers.handed_over(spec, teacher),) if teacher is not None else teachers.load(spec, splits, root)
     for each in found:
         admit_teacher(each)
+        for line in hints.of_teacher(spec, each, splits):
+            tell(line)
     if any(each.spec.precision for each in found):
         found = precision.compared(spec, found, splits, root, tell)
     return Common(backend, device, splits, found)

@@ -140,7 +140,7 @@ class Candidate:
         """What the model gives, once it is one tensor [B, C]."""
         when = " in training mode" if training else ""
         try:
-            outputs = self.model(_beside(views, self.model), **mode(self.model, training))
+            outputs = self.model(beside(views, self.model), **mode(self.model, training))
         except UserError:
             raise
         except Exception as error:  # it is somebody else's code
@@ -152,7 +152,7 @@ class Candidate:
         return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")))
 
 
-def _beside(views: Any, model: keras.Model) -> Any:
+def beside(views: Any, model: keras.Model) -> Any:
     """The views on the model's device: a model of PyTorch's isn't on the accelerator yet."""
     place = getattr(model.variables[0].value, "device", None) if model.variables else None
     moves = hasattr(views, "to") and hasattr(place, "type")

@@ -1,0 +1,95 @@
+"""What a teacher of somebody else's makes of some labelled images: its input range and its classes' order, guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import get_args, get_type_hints
+
+import numpy as np
+
+from experiments.distillation.teachers import Teacher
+from framework.data.source import Splits
+from framework.protocols import Array, Source
+from framework.spec import DistillSpec, TeacherSpec
+
+# So many images tell 44 % from 91 %.
+_IMAGES = 64
+# How much better another range must be, as a share of the images.
+_BETTER = 0.15
+# From this share on it is an order, and no accident.
+_ORDERED = 0.6
+
+
+def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]:
+    """Lines on a teacher whose input range nobody has said; none where there are no labels to measure it by.
+
+    Args:
+        spec: the distillation.
+        teacher: as it teaches.
+        splits: the data.
+    """
+    source = splits.test or splits.validation or splits.train
+    if teacher.folder is not None or teacher.spec.normalize is not None or splits.classes is None:
+        return []
+    views, labels = _labelled(spec, teacher, source)
+    if len(labels) < _IMAGES // 2:
+        return []
+    found = {name: _winners(teacher, views, name) for name in (None, *_ranges())}
+    right = {name: float((winners == labels).mean()) for name, winners in found.items()}
+    best = max(right, key=lambda name: right[name])
+    name, ordered = max(((name, _reordered(each, labels)) for name, each in found.items()), key=lambda pair: pair[1])
+    who = f"hint: the teacher {teacher.spec.name!r} reaches {right[None]:.0%} of {len(labels)} images"
+    if ordered >= max(_ORDERED, right[best] + _BETTER):
+        also = f"teacher.normalize={name} and " if name else ""
+        return [f"{who}, and {ordered:.0%} with {also}its outputs in another order: teacher.classes=FILE says which"]
+    if best is not None and right[best] >= right[None] + _BETTER:
+        return [f"{who}, and {right[best]:.0%} with teacher.normalize={best}"]
+    return []
+
+
+def _ranges() -> Iterator[str]:
+    choices = get_type_hints(TeacherSpec)["normalize"]
+    yield from (name for part in get_args(choices) for name in get_args(part))
+
+
+def _labelled(spec: DistillSpec, teacher: Teacher, source: Source) -> tuple[Array, Array]:
+    """Some images as the teacher sees them in evaluation, in [-1, 1], and their labels."""
+    from framework.data.loader import EvalBatches
+
+    alone = replace(
+        spec,
+        teachers=(teacher.spec,),
+        views=replace(spec.views, teacher_size=teacher.size),
+        evaluation=replace(spec.evaluation, batch_size=_IMAGES),
+    )
+    batch = next(iter(EvalBatches(alone, source, _IMAGES)))
+    [views] = batch.teacher_views or (batch.views,)
+    known = (batch.mask > 0) & (batch.labels >= 0)
+    return views[known], batch.labels[known]
+
+
+def _winners(teacher: Teacher, views: Array, name: str | None) -> Array:
+    from keras import ops
+
+    from framework.models.admission import beside
+    from framework.task import mode
+    from framework.views import normalize
+
+    shown = beside(normalize(ops.convert_to_tensor(views), name), teacher.model)
+    logits = ops.convert_to_numpy(ops.cast(teacher.model(shown, **mode(teacher.model, False)), "float32"))
+    return np.asarray(logits).argmax(-1)
+
+
+def _reordered(winners: Array, labels: Array) -> float:
+    """The share that would be right if each output were the class that it is most often given for, each class once."""
+    from scipy.optimize import linear_sum_assignment
+
+    size = 1 + int(max(winners.max(), labels.max()))
+    # A few images for a class fit any order.
+    if len(labels) < 5 * size:
+        return 0.0
+    counts = np.zeros((size, size), int)
+    np.add.at(counts, (winners, labels), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    return float(counts[rows, columns].sum() / len(labels))
