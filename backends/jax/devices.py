@@ -12,10 +12,12 @@ import jax
 from backends import precision as policy
 from backends.base import Device
 from backends.devices import match
+from framework.errors import UserError
 from framework.spec import Precision
 
 # The size of XLA's pool of threads, read once, when the process first asks for a device.
 _THREADS = "PJRT_NPROC"
+_PLATFORMS = "JAX_PLATFORMS"
 _DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 
@@ -36,6 +38,9 @@ def configure(
         cache: where compiled programs stay for the next process; `JAX_COMPILATION_CACHE_DIR` goes before it.
         tf32: multiply float32 in TensorFloat-32 where the accelerator has it; exactly otherwise.
         deterministic: let XLA take kernels that give the same bits each time; before the process first computes.
+
+    Raises:
+        UserError: there is no such device, or `JAX_PLATFORMS` names none that is here.
     """
     if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
@@ -48,12 +53,29 @@ def configure(
     exact = "tensorfloat32" if tf32 and precision == "float32" else "highest"
     jax.config.update("jax_default_matmul_precision", exact if precision in ("float32", "float64") else None)
     policy.apply(precision)
+    _check_platforms()
     found = {f"{_kind(each)}:{each.id}": each for each in [*_devices("gpu"), *_devices("tpu"), *_devices("cpu")]}
     name = match(device, found, {"gpu": "jax-cuda", "tpu": "jax-tpu"})
     chosen = found[name]
     kind = _kind(chosen)
     taken = int(os.environ[_THREADS]) if kind == "cpu" else None
     return Device(kind, name, chosen.device_kind, taken, chosen, _free(chosen))
+
+
+def _check_platforms() -> None:
+    """Have JAX start what `JAX_PLATFORMS` names: where that is not here, it would also not start the CPU."""
+    wanted = os.environ.get(_PLATFORMS)
+    if not wanted:
+        return
+    try:
+        jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).partition(" (set ")[0].splitlines()[:1]
+        why = f" ({said[0].rstrip('.')})" if said else ""
+        raise UserError(
+            f"{_PLATFORMS} = {wanted!r} names what JAX can't use here{why}; "
+            f"cpu is always here, and without {_PLATFORMS} it takes the best there is"
+        ) from None
 
 
 def _free(device: jax.Device) -> int | None:

@@ -14,13 +14,12 @@ from sacred.commandline_options import cli_option
 
 from experiments import config as configs
 from experiments.command import sacred_run, usage
-from experiments.command.database import database
-from experiments.command.exit import DONE, ended, guarded
-from experiments.command.sacred_run import Ended
+from experiments.command.exit import DONE, guarded
 from experiments.command.training import Finish, Training
 from experiments.distillation import early, lineage, resuming
 from experiments.planning.plan import add_command, timed_steps
-from experiments.tracking.journal import default_root
+from experiments.tracking.journal import check_root, default_root
+from experiments.tracking.mongod import check_database, open_database
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 from framework.spec.validation import plain
@@ -90,15 +89,12 @@ class Program:
             return DONE
         spec, chosen = configs.spec_and_options(config)
         early.check(spec, chosen)
+        check_root(root)
+        check_database(uri, journal_alone)
         line = scrub_text(shlex.join(["python", "-m", self.module, *argv]))
         training = Training(self.module, line, experiment, config, root, origin)
-        with database(uri, journal_alone, root) as opened:
-            try:
-                training.prepare()
-            except Ended as error:
-                return ended(self.module, error, kept="before the first step, nothing was trained")
-            meta = {"named_configs": recipes, "config_updates": changes}
-            return training.go(opened(), options, meta, self.finish)
+        meta = {"named_configs": recipes, "config_updates": changes}
+        return training.go(lambda: open_database(uri, journal_alone, root), options, meta, self.finish)
 
     def _options(self, experiment: Experiment, argv: list[str]) -> dict[str, Any]:
         usage.refuse_options(argv, experiment)

@@ -13,6 +13,7 @@ from sacred import SETTINGS, Experiment
 from sacred.dependencies import Source, get_digest
 from sacred.utils import SacredInterrupt
 
+from backends.base import Backend, Device
 from experiments.tracking import machine
 from experiments.tracking.observer import SacredObserver
 from experiments.tracking.recorder import PACE, Tracker
@@ -56,6 +57,11 @@ def make(module: str, flags: Sequence[Any] = ()) -> Experiment:
     return made
 
 
+def placed(backend: Backend, device: Device) -> dict[str, Any]:
+    """What a config may leave to the machine, as it was chosen: the config that is stored is the one that was used."""
+    return {"backend": backend.name, "device": device.name, "threads": device.threads}
+
+
 def _loaded() -> list[str]:
     """The files of the modules of experiments that are imported by now."""
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
@@ -68,6 +74,7 @@ def run(
     train: Callable[[], Outcome],
     flags: Mapping[str, Any],
     meta: Mapping[str, Any],
+    told: Sequence[str] = (),
 ) -> BaseException | None:
     """Train within a Sacred run, and close its tracker; `tracker.note` says what the database lacks.
 
@@ -77,6 +84,7 @@ def run(
         train: what Sacred calls; its outcome is the run's.
         flags: Sacred's own options.
         meta: the recipes and changes that made the config.
+        told: lines that were printed before, which belong to the run's output.
 
     Returns:
         What the run ended by, if not well: `Ended`, `Failed`, or what was raised outside of the training.
@@ -84,7 +92,7 @@ def run(
     host, repository = _machine()
     for source in experiment.sources if repository else ():
         source.repo, source.commit, source.is_dirty = (repository[name] for name in ("url", "commit", "dirty"))
-    experiment.observers.append(SacredObserver(tracker, host))
+    experiment.observers.append(SacredObserver(tracker, host, told))
 
     # Sacred marks the function that it calls, which a bound method does not let it, and stores its name.
     def main() -> dict[str, Any]:

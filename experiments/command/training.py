@@ -1,4 +1,7 @@
-"""One training run of a command: prepared, run within a Sacred run, and told."""
+"""One training run of a command: prepared, run within a Sacred run, and told.
+
+What is refused, is refused while it is prepared: nothing has been written down by then.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sacred import Experiment
+from sacred.randomness import set_global_seed
 
 from experiments import config as configs
 from experiments.command import sacred_run
@@ -25,6 +29,7 @@ from experiments.tracking.mongod import DatabaseError, Destination
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import PACE, Tracker
 from experiments.tracking.scrub import reason
+from framework.errors import UserError
 from framework.loop.stop import Stop
 from framework.protocols import Outcome
 
@@ -40,7 +45,7 @@ class Training:
     Args:
         module: the command's, `"experiments.run"`.
         command: the command line, stored with the student.
-        experiment: Sacred's.
+        experiment: Sacred's, with the config.
         config: the spec and the options.
         root: the folder of runs.
         origin: the run to resume, if any.
@@ -63,54 +68,77 @@ class Training:
         self.root, self.origin = root, origin
         self.spec, self.options = configs.spec_and_options(config)
         self.outcome: Outcome | None = None
-        self.ready: Distillation | None = None
-        self.changes: list[str] = []
         self.stop = Stop()
+        self.told: list[str] = []
 
-    def prepare(self) -> None:
-        """Find data and teachers, build the models, load the checkpoint.
-
-        Raises:
-            UserError: anything that the user can mend.
-            Ended: it was asked to end.
-        """
-        with self.stop.listening():
-            try:
-                splits = data_for(self.spec, self.options, self.root, tell)
-                self.ready = prepare(self.spec, self.options, root=self.root, splits=splits, tell=tell)
-                if self.origin is not None:
-                    self.changes = resuming.go_on(self.ready, self.origin, self.options.resume_anyway)
-            except KeyboardInterrupt as error:
-                raise Ended(self.stop.status or "INTERRUPTED") from error
-
-    def go(self, destination: Destination, flags: Mapping[str, Any], meta: Mapping[str, Any], finish: Finish) -> int:
-        """Run what was prepared, and report.
+    def go(
+        self, connect: Callable[[], Destination], flags: Mapping[str, Any], meta: Mapping[str, Any], finish: Finish
+    ) -> int:
+        """Prepare, run and report.
 
         Args:
-            destination: where the run goes.
+            connect: opens where the run goes, once it is prepared.
             flags: Sacred's own options.
             meta: the recipes and changes that made the config.
             finish: what is done with a completed run beside the report.
 
         Returns:
             The exit code.
+
+        Raises:
+            UserError: anything that the user can mend; there is no run then.
         """
-        self.destination, self.folder = destination, new_run_folder(self.root)
-        self.tracker = Tracker(self.folder, destination)
+        debug = bool(flags.get("--debug"))
+        if flags.get("--queue"):
+            raise UserError("-q queues a run that nothing will run; leave it out")
+        try:
+            with self.stop.listening():
+                self.ready = self._prepared()
+        except KeyboardInterrupt:
+            asked = Ended(self.stop.status or "INTERRUPTED")
+            return ended(self.module, asked, debug, "before the first step, nothing was trained")
+        with connect() as self.destination:
+            self.folder = new_run_folder(self.root)
+            self.tracker = Tracker(self.folder, self.destination)
+            error = self._run(flags, meta)
+            code = self._failed(error, debug) if error is not None else self._completed(finish)
+            for line in (self.tracker.note, self.destination.note):
+                if line:
+                    print(line, file=sys.stderr)
+        return code
+
+    def _prepared(self) -> Distillation:
+        # As Sacred does before a run: other people's models may draw from the libraries' own generators.
+        set_global_seed(self.spec.seed)
+        splits = data_for(self.spec, self.options, self.root, self._tell)
+        ready = prepare(self.spec, self.options, root=self.root, splits=splits, tell=self._tell)
+        ready.made_by = self.command
+        if self.origin is not None:
+            self.changes = resuming.go_on(ready, self.origin, self.options.resume_anyway)
+            # "resume=latest" makes nothing again.
+            ready.made_by = self.origin.metadata.get("made_by") or ready.made_by
+        else:
+            # A weak teacher is refused by what is measured first.
+            _ = ready.before
+        self.experiment.add_config(sacred_run.placed(ready.backend, ready.device))
+        return ready
+
+    def _tell(self, line: str) -> None:
+        """Say it, and keep it for the run's output, which doesn't exist yet."""
+        tell(line)
+        self.told.append(line)
+
+    def _run(self, flags: Mapping[str, Any], meta: Mapping[str, Any]) -> BaseException | None:
         others = None
         if self.origin is not None:
             self.tracker.annotate(**self.origin.fields())
             others = threading.Thread(target=self._bring_along, args=(self.origin.segments,), daemon=True)
             others.start()
-        error = sacred_run.run(self.experiment, self.tracker, self._body, flags, meta)
+        error = sacred_run.run(self.experiment, self.tracker, self._body, flags, meta, self.told)
         if others is not None:
             # Nobody waits for that after a signal or while the database is away: the next segment does it again.
             others.join(timeout=PACE.close if error is None and self.tracker.note is None else 1.0)
-        code = self._failed(error, bool(flags.get("--debug"))) if error is not None else self._completed(finish)
-        for line in (self.tracker.note, self.destination.note):
-            if line:
-                print(line, file=sys.stderr)
-        return code
+        return error
 
     def _body(self) -> Outcome:
         with self.stop.listening():
@@ -121,26 +149,21 @@ class Training:
         return self.outcome
 
     def _train(self) -> Outcome:
-        assert self.ready is not None
-        self.ready.made_by = self.command
         if self.origin is not None:
-            self._resumes(self.ready, self.origin)
+            self._tell_origin(self.origin)
         self.spec = self.ready.spec
         self.tracker.started(self.spec.to_dict(), self._environment())
         rounded = ", TensorFloat-32" if self.options.tf32 else ""
         tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
         return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
 
-    def _resumes(self, ready: Distillation, origin: Origin) -> None:
-        changes = self.changes
-        self.experiment.current_run.info.update({**origin.fields(), "resumed_anyway": changes})
-        if changes:
-            self.tracker.annotate(resumed_anyway=changes)
-        self.origin = ready.origin
-        # "resume=latest" makes nothing again.
-        ready.made_by = origin.metadata.get("made_by") or ready.made_by
-        notes = "".join(f"; {line}" for line in (*origin.notes, *changes))
-        tell(f"resumes run {origin.folder.name} after step {origin.step}{notes}")
+    def _tell_origin(self, origin: Origin) -> None:
+        self.experiment.current_run.info.update({**origin.fields(), "resumed_anyway": self.changes})
+        if self.changes:
+            self.tracker.annotate(resumed_anyway=self.changes)
+        self.origin = self.ready.origin
+        notes = "".join(f"; {line}" for line in (*origin.notes, *self.changes))
+        tell(f"resuming run {origin.folder.name} after step {origin.step}{notes}")
 
     def _bring_along(self, folders: Sequence[Path]) -> None:
         """Bring into the database what runs that were killed had still to write."""
@@ -150,9 +173,8 @@ class Training:
             for folder in folders:
                 replay(folder, self.destination.database)
         except (DatabaseError, OSError) as error:
-            tell(
-                f"not all of the runs before is in the database ({reason(error)}): {self.destination.replay_command()}"
-            )
+            cure = self.destination.replay_command()
+            tell(f"the database lacks part of the earlier segments ({reason(error)}): {cure}")
 
     def _warn(self, line: str) -> None:
         """Say it, and write it down."""
@@ -160,18 +182,15 @@ class Training:
         self.tracker.record("warning", text=line)
 
     def _environment(self) -> dict[str, Any]:
-        assert self.ready is not None
         prints = {"fingerprint": self.spec.fingerprint, "fingerprint_no_seed": self.spec.fingerprint_no_seed}
         return {**self.ready.environment, **prints}
 
     def _title(self) -> str:
-        assert self.ready is not None
         epochs = self.ready.total_steps * self.spec.batch_size / self.ready.splits.train.num_examples
         teaching = self.spec.teaching if self.spec.teachers else "training on labels"
         return f"{teaching}: {self.ready.total_steps} steps ({epochs:.0f} epochs) of {self.spec.data.name}"
 
     def _completed(self, finish: Finish) -> int:
-        assert self.ready is not None
         assert self.outcome is not None
         problems = self.outcome.problems
         extra = () if problems else finish(self.ready, self.outcome, self.folder)
@@ -184,7 +203,7 @@ class Training:
     def _failed(self, error: BaseException, debug: bool) -> int:
         if isinstance(error, Failed) and error.__cause__ is not None:
             error = error.__cause__
-        # The same steps would end in the same way: nobody is told to go on from a loss that is no number.
+        # The same steps would end in the same way: nobody is told to resume from a loss that is NaN or infinite.
         return ended(self.module, error, debug, self._kept(hint=not isinstance(error, FloatingPointError)))
 
     def _kept(self, hint: bool = True) -> str:
@@ -192,10 +211,10 @@ class Training:
             return f"before the first step, nothing was trained; run {self._name()}"
         kept = f"kept: {self.outcome.kept}" if self.outcome.kept else "no checkpoint yet"
         told = f"ended after step {self.outcome.steps}, {kept}; run {self._name()}"
-        # A run that wrote none itself leads to the one that it went on from.
+        # A run that wrote none itself leads to the one that it resumed.
         if not hint or (self.outcome.kept is None and self.origin is None):
             return told
-        return f"{told}: python -m {self.module}{self._flag()} with resume={self._name()} goes on"
+        return f"{told}: python -m {self.module}{self._flag()} with resume={self._name()} resumes it"
 
     def _name(self) -> str:
         return str(self.tracker.number or self.tracker.uid)

@@ -49,7 +49,7 @@ options:
   -d, --debug               show the traceback of a fault
   -h, --help [KEY...]       this text, or the meaning of these keys alone (--help optimizer)
 
-exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM, SIGUSR1), 130 Ctrl-C;
+exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM, SIGUSR1 and 2), 130 Ctrl-C or SIGHUP;
 a run that could not write a checkpoint ends with 1 at the end; resuming a finished run does nothing and ends with 0"""
 
 

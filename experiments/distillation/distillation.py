@@ -137,14 +137,23 @@ class Distillation:
             recorder.artifact(path)
         if self.origin is None:
             with stop.heeding(False):
-                before = self.evaluator.evaluate(["validation", "test"])
-            recorder.metrics(0, before)
-            refuse_weak_teacher(self.spec, before, len(self.splits.classes) if self.splits.classes else None)
+                recorder.metrics(0, self.before)
         loop = self._loop(recorder, folder, stop, progress, warn, batches or self.loader.batches)
         outcome = yield from loop.turns()
         if folder and outcome.status == "COMPLETED":
             outcome = self._kept(recorder, folder, outcome, warn)
         return outcome
+
+    @cached_property
+    def before(self) -> dict[str, float]:
+        """Evaluations before the first step, of a run that resumes none.
+
+        Raises:
+            UserError: the teacher is weaker than `min_accuracy`.
+        """
+        measured = dict(self.evaluator.evaluate(["validation", "test"]))
+        refuse_weak_teacher(self.spec, measured, len(self.splits.classes) if self.splits.classes else None)
+        return measured
 
     @cached_property
     def evaluator(self) -> Evaluator:

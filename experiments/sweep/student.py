@@ -65,7 +65,7 @@ class Student:
             rest: called once within the run, whatever becomes of this student.
         """
         experiment = sacred_run.make("experiments.sweep")
-        experiment.add_config(self.entry.point.config)
+        experiment.add_config(self.entry.point.config | sacred_run.placed(common.backend, common.device))
         origin = self.origin.fields() if self.origin is not None else {}
         self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
         meta = {"named_configs": list(self.entry.point.recipes), "config_updates": {}}

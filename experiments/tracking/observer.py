@@ -29,13 +29,15 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
     Args:
         tracker: hears of the run.
         host: what is known of the machine beside what Sacred collects.
+        told: lines that were printed before the run began, the first of its output.
     """
 
     priority = 30
 
-    def __init__(self, tracker: Tracker, host: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, tracker: Tracker, host: Mapping[str, Any] | None = None, told: Iterable[str] = ()) -> None:
         self._tracker = tracker
         self._host = dict(host or {})
+        self._told = "".join(f"{line}\n" for line in told)
         self._info = "{}"
         self._captured = ""
         self._taken = 0
@@ -65,6 +67,8 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
             config=config,
             meta=meta_info,
         )
+        with contextlib.suppress(OSError):
+            self._write(self._told)
         return self._tracker.publish() or self._tracker.uid
 
     def heartbeat_event(self, info: Mapping[str, Any], captured_out: str, beat_time: datetime, result: Any) -> None:
@@ -122,9 +126,13 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
         if end > self._taken:
             # Sacred drops an observer that raises. A full disk is told by the journal; the next beat tries again.
             with contextlib.suppress(OSError):
-                with open(path, "a", encoding="utf-8", errors="replace") as file:
-                    file.write(scrub_text(captured[self._taken : end]))
+                self._write(captured[self._taken : end])
                 self._taken = end
+
+    def _write(self, text: str) -> None:
+        if text:
+            with open(self._tracker.folder / OUTPUT, "a", encoding="utf-8", errors="replace") as file:
+                file.write(scrub_text(text))
 
 
 def _once(repositories: Iterable[Any]) -> list[Any]:

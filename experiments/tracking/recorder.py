@@ -1,4 +1,4 @@
-"""Recorders: the journal alone, and the tracker, which brings the journal into a database behind the run's back."""
+"""Recorders: the journal alone, and the tracker, which brings the journal into a database in the background."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ class JournalRecorder:
         """A file that belongs to the run: a small one is copied and stored, a large one is described by its hash."""
         fields = files.keep(Path(path), self.folder, name or Path(path).name)
         if fields.get("missing"):
-            print(f"warning: artifact {scrub_text(str(path))} is no file; the run goes on without it", file=sys.stderr)
+            print(
+                f"warning: artifact {scrub_text(str(path))} is no file; the run continues without it", file=sys.stderr
+            )
         self.record("artifact", **fields, metadata=metadata, content_type=content_type)
 
     def annotate(self, **fields: Any) -> None:

@@ -91,14 +91,44 @@ def test_an_unreachable_server_is_one_line(here: Any, said: Any, short: tuple[st
 
 
 @pytest.mark.backend
+def test_what_is_refused_leaves_nothing(here: Any, said: Any, short: tuple[str, ...]) -> None:
+    for words, told in {("-q",): "-q queues", ("teacher.min_accuracy=1.0",): "below teacher.min_accuracy"}.items():
+        assert told in said(here.run(*short, *words), 2)
+    assert {path.name for path in here.root.iterdir()} == {"cache"}
+
+
+@pytest.mark.backend
+def test_the_config_that_is_stored_is_the_one_that_was_used(here: Any, short: tuple[str, ...]) -> None:
+    done = here("experiments.run", "-J", "with", *short, "device=cpu")
+    assert done.returncode == 0, done.stderr
+    (folder,) = run_folders(here.root)
+    (run,) = [record for record in read_journal(folder) if record["type"] == "run"]
+    used = {name: run["config"][name] for name in ("backend", "device", "threads")}
+    (started,) = [record for record in read_journal(folder) if record["type"] == "started"]
+    assert used["backend"] == started["environment"]["backend"] == here.backend
+    assert used["device"] == "cpu:0"
+    assert used["threads"] >= 1
+    # What was told before the run began is in its output as well.
+    output = (folder / "output.txt").read_text()
+    assert all(line in output for line in done.stderr.splitlines()), output
+
+
+@pytest.mark.backend
 @pytest.mark.mongod
-def test_a_teacher_that_is_too_weak_is_a_failed_run(
-    here: Any, database: Any, said: Any, short: tuple[str, ...]
+def test_mistakes_in_data_and_teachers(
+    here: Any, database: Any, said: Any, short: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """It is measured within the run; other mistakes leave none."""
-    assert "no split 'nosuch'" in said(here.run(*short, "data.test=nosuch"), 2)
-    assert "below teacher.min_accuracy = 1.0" in said(here.run(*short, "teacher.min_accuracy=1.0"), 2)
-    assert [run["status"] for run in database.runs.find()] == ["FAILED"]
+    write_images(tmp_path / "two", 6)
+    cases = {
+        ("data=./missing",): "missing",
+        ("data.test=nosuch",): "data 'digits' has no split 'nosuch' (data.test): there is upstream (500 rows), train",
+        ("teacher.min_accuracy=1.0",): "below teacher.min_accuracy = 1.0",
+        (f"data={tmp_path / 'two'}", "data.validation=null"): "the teacher knows 10 classes, but data",
+    }
+    for words, told in cases.items():
+        assert told in said(here.run(*short, *words), 2)
+    assert database.runs.count_documents({}) == 0
+    assert run_folders(here.root) == []
 
 
 @pytest.mark.backend

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import pytest
 
 PROJECT = Path(__file__).parents[3]
 # Enough operations that compiling them takes longer than what is worth keeping.
@@ -41,6 +42,22 @@ def compile_in_a_process(cache: Path, **environment: str) -> str:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "cpuu", ",", "nosuch,cpu"])
+def test_platforms_that_are_not_here_are_the_users_mistake(platforms: str) -> None:
+    """In processes of their own: JAX starts its platforms once."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import backends; backends.load('jax').configure('cpu', 1, 'float32')"],
+        cwd=PROJECT,
+        env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": platforms},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    if platforms == "cuda" and done.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert f"UserError: JAX_PLATFORMS = '{platforms}' names what JAX can't use here" in done.stderr
 
 
 def entries(folder: Path) -> set[str]:

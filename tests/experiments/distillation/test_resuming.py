@@ -475,10 +475,10 @@ def test_killed_preempted_and_resumed_as_people_do_it(
     wait_for(1, 90, second)
     second.send_signal(signal.SIGTERM)
     done = commands.wait(second)
-    assert re.search(r"PREEMPTED: .* run 2: python -m experiments\.run with resume=2 goes on", said(done, 75))
+    assert re.search(r"PREEMPTED: .* run 2: python -m experiments\.run with resume=2 resumes it", said(done, 75))
     done = commands("experiments.run", "with", "resume=latest", "checkpoint_minutes=5")
     assert done.returncode == 0, done.stderr
-    assert "resumes run" in done.stderr
+    assert "resuming run" in done.stderr
 
     # In a process of its own like the others: another number of threads would add up in another order.
     whole = type(commands)(tmp_path / "whole", backend)
