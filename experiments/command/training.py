@@ -223,6 +223,6 @@ class Training:
         return f" {self.destination.flag}" if self.destination.flag else ""
 
     def _places(self) -> list[str]:
-        show = f"python -m experiments.runs show {self._name()}{self._flag()}"
-        shown = show if self.destination.database is not None else self.destination.replay_command()
-        return [f"logged in {self.destination.describe()} as run {self._name()}: {shown}", f"files in {self.folder}"]
+        flag = self._flag() if self.destination.database is not None else " --journal-only"
+        show = f"python -m experiments.runs show {self._name()}{flag}"
+        return [f"logged in {self.destination.describe()} as run {self._name()}: {show}", f"files in {self.folder}"]

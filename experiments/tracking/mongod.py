@@ -212,15 +212,16 @@ def _split(text: str, source: str) -> Any:
         is_right = False
     if not is_right:
         raise UserError(
-            f"{source}: the URI can't be read (mongodb://USER:PASSWORD@HOST:PORT/NAME); in USER and PASSWORD, "
-            "/ ? # [ ] @ : and % are written %2F %3F %23 %5B %5D %40 %3A and %25"
+            f"{source}: the URI can't be read; in a user name or password, / ? # [ ] @ : and % are written "
+            "%2F %3F %23 %5B %5D %40 %3A and %25"
         )
     return parts
 
 
 def _named(text: str, source: str, root: Path, opening: Callable[[Mongo], None]) -> Destination:
     shown = scrub_text(text)
-    uri, name = parse_address(_from_file(text[1:]) if text.startswith("@") else text, source)
+    of_file = text.startswith("@")
+    uri, name = parse_address(_from_file(text[1:]) if of_file else text, f"{source} {shown}" if of_file else source)
     options: dict[str, Any] = {"serverSelectionTimeoutMS": int(REACH_S * 1000), "connectTimeoutMS": 3500}
     # The driver's warnings come with its source line.
     with warnings.catch_warnings(record=True) as told:

@@ -201,7 +201,10 @@ def test_a_loss_is_read_once_the_next_step_has_begun(
     assert read == [(2, 3), (4, 4), (6, 6)]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, "INTERRUPTED"), (signal.SIGTERM, "PREEMPTED")])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, "INTERRUPTED"), (signal.SIGHUP, "INTERRUPTED"), (signal.SIGTERM, "PREEMPTED")],
+)
 def test_a_signal_ends_it_after_the_step(made: Callable[..., Loop], number: int, status: str) -> None:
     with Stop().listening() as stop:
         loop = made(stop=stop, progress=After(lambda step: os.kill(os.getpid(), number) if step == 2 else None))
