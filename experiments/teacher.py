@@ -19,7 +19,7 @@ from framework.protocols import Outcome
 def check(config: Config) -> None:
     """Refuse a config that has a teacher: this command makes one."""
     if config["teachers"]:
-        raise UserError("this command trains on labels: add teaching=labels, or distil with experiments.run")
+        raise UserError("this command trains on labels: add teaching=labels; python -m experiments.run distils")
 
 
 def finish(ready: Distillation, outcome: Outcome, folder: Path) -> Sequence[str]:

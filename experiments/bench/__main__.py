@@ -11,7 +11,7 @@ and metrics), step (the same, bare), native (by hand in that library alone: `ben
 step, with an empty and with a filled cache of compiled programs, and the most memory. `loaders` counts images per
 second, ours and those of torch's DataLoader, tf.data and grain, on the same files.
 
-Exit codes: 0 done, 1 a fault, 2 a mistake in what was given, 130 Ctrl-C.
+Exit codes: 0 done, 1 a fault, 2 a mistake in the command, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     sizes = "; ".join(f"{name}: {size.title}" for name, size in SIZES.items())
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    parser.add_argument("--backends", metavar="A,B", help="which (default: all installed)")
-    parser.add_argument("--sizes", metavar="A,B", help=f"which (default: all). {sizes}")
+    parser.add_argument("--backends", metavar="A,B", help="which to measure (default: all installed)")
+    parser.add_argument("--sizes", metavar="A,B", help=f"which to measure (default: all). {sizes}")
     parser.add_argument("--variants", metavar="A,B", help=f"which of {', '.join(VARIANTS)} (default: all)")
     parser.add_argument("--peers", metavar="A,B", help=f"which loaders of {', '.join(loaders.PEERS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="timings of each variant (default: 5)")
@@ -75,9 +75,9 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     for name in ("rounds", "threads", "steps"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name} {value}: 1 or more")
+            raise UserError(f"--{name} {value}: allowed is 1 or more")
     if options.peak is not None and options.peak <= 0:
-        raise UserError(f"--peak {options.peak}: more than 0")
+        raise UserError(f"--peak {options.peak}: allowed is more than 0")
     options.parts = chosen(",".join(options.parts), PARTS, "part")
     named = chosen(options.backends, tuple(backends.BACKENDS), "--backends") if options.backends else []
     options.backends = [backends.choose(name) for name in named] or list(backends.installed())

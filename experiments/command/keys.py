@@ -155,7 +155,9 @@ def listing(config: Mapping[str, Any], columns: int, words: Iterable[str] = ()) 
     for part in parts(config):
         entries = [_entry(key, columns) for key in part.keys if not chosen or key.name in chosen]
         if entries:
-            blocks.append("\n".join([textwrap.fill(f"{part.name}: {part.summary}", columns), *entries]))
+            blocks.append(
+                "\n".join([textwrap.fill(f"{part.name}: {part.summary}".replace("`", ""), columns), *entries])
+            )
     return "\n\n".join(blocks)
 
 

@@ -50,7 +50,7 @@ def report(ready: Distillation, outcome: Outcome, places: Sequence[str], extra: 
     rows = _rows(ready, result)
     seconds, pace = outcome.result["seconds"], outcome.result["steps_per_second"]
     head = f"{split} of {ready.spec.data.name}, {int(result.get('examples', 0))} images"
-    # A run that goes on with another has not done the steps of that one.
+    # A resumed run has not done the steps of the one before.
     time = f"{seconds * pace:.0f} steps in {seconds:.0f} s, {pace * ready.spec.batch_size:.0f} images/s"
     return "\n".join(
         ["", f"{head:52s}{'accuracy (95 %)':22s}{'agreement':>11s}{'KL':>9s}", *rows, time, *extra, *places]

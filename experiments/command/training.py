@@ -214,7 +214,7 @@ class Training:
         # A run that wrote none itself leads to the one that it resumed.
         if not hint or (self.outcome.kept is None and self.origin is None):
             return told
-        return f"{told}: python -m {self.module}{self._flag()} with resume={self._name()} resumes it"
+        return f"{told}; to resume: python -m {self.module}{self._flag()} with resume={self._name()}"
 
     def _name(self) -> str:
         return str(self.tracker.number or self.tracker.uid)

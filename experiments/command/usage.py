@@ -32,8 +32,8 @@ keys (KEY=VALUE, as optimizer.lr=0.001; the values shown are those of {recipe}; 
 {keys}
 
 commands: print_config, print_named_configs, save_config, print_dependencies, and
-  plan                      what a recipe will do (steps, parameters, arithmetic, memory, files, time), and what
-                            is missing on this machine; nothing is downloaded
+  plan                      what a recipe will do (steps, parameters, arithmetic, memory, files, time) and what is
+                            missing on this machine; downloads nothing
 
 options:
   -m ADDRESS, --mongo_db    where to log: host:port:db, or a mongodb:// URI, or @FILE with it (chmod 600; a password
@@ -50,7 +50,7 @@ options:
   -h, --help [KEY...]       this text, or the meaning of these keys alone (--help optimizer)
 
 exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM, SIGUSR1 and 2), 130 Ctrl-C or SIGHUP;
-a run that could not write a checkpoint ends with 1 at the end; resuming a finished run does nothing and ends with 0"""
+a run that could not write a checkpoint ends with 1 at its end; resuming a finished run does nothing and ends with 0"""
 
 
 def text(module: str, summary: str, recipe: str, examples: Sequence[str], words: Sequence[str] = ()) -> str:

@@ -141,12 +141,12 @@ def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> 
     with open_database(uri, journal_only, root) as destination:
         if destination.database is None:
             raise UserError(
-                f"resume = {name!r}: no run in {root / RUNS} has such a uid, and there is no database to know numbers"
+                f"resume = {name!r}: no run in {root / RUNS} has this uid, and without a database runs have no numbers"
             )
         document = queries.find_run(destination.database, name)
     folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
     if not folder.is_dir():
-        raise UserError(f"resume = {name!r}: the run's folder {folder} is not on this machine")
+        raise UserError(f"resume = {name!r}: its folder {folder} is not on this machine")
     return folder
 
 

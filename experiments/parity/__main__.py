@@ -8,7 +8,7 @@ All nets have random weights, a recipe's teachers too: arithmetic is compared, w
     python -m experiments.parity with teaching=independent optimizer.clip_norm=None
     python -m experiments.parity with "student.options={'widths': [16, 32]}" --backends jax,torch --steps 20
 
-Exit codes: 0 within tolerance, 1 out of it (or a fault), 2 a mistake in what was given, 130 Ctrl-C.
+Exit codes: 0 within tolerance, 1 out of it (or a fault), 2 a mistake in the command, 130 Ctrl-C.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def load_examples(spec: DataSpec, cache: Path) -> Examples:
     measured = splits.test or splits.validation or splits.train
     for source in (splits.train, measured):
         if source.uniform is None:
-            raise UserError(f"{source.name}: parity takes images of one size, these have several")
+            raise UserError(f"{source.name}: parity needs images of one size, and these have several")
     ids, few = np.arange(splits.train.num_examples), np.arange(min(512, measured.num_examples))
     labels = measured.labels(few)
     return Examples(
@@ -95,7 +95,9 @@ def measure(
         UserError: the teachers' targets would be made before the training.
     """
     if resolve(spec.teaching, spec.views.mixup).averaged:
-        raise UserError(f"teaching = {spec.teaching!r}: parity takes teachers that see each step's views")
+        raise UserError(
+            f"teaching = {spec.teaching!r}: not compared by parity, whose teachers see the views of each step"
+        )
     student, *teachers = models(spec, examples.num_classes)
     total = spec.duration.steps(len(examples.images), spec.batch_size)
     trainer = backend.compile(spec, student, teachers, total_steps=total, device=device)

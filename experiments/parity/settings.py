@@ -50,7 +50,7 @@ def spec_of(updates: Sequence[str]) -> DistillSpec:
     fields = [field.name for field in dataclasses.fields(DistillSpec)]
     for key in changes:
         if key not in (*fields, "teacher"):
-            raise UserError(f"{key!r} is no part of a spec ({near(key, fields)}); --help lists parity's own options")
+            raise UserError(f"{key!r} is not part of a spec ({near(key, fields)}); --help lists parity's own options")
     spec = config.spec_and_options(config.apply(base, changes))[0]
     for teacher in spec.teachers:
         if teacher.name in stored_names() or Path(teacher.name).expanduser().is_dir():

@@ -116,7 +116,7 @@ def _models(spec: DistillSpec, counts: Counts) -> list[_Model]:
     found = [teachers.to_be_built(teacher, counts.num_classes) for teacher in spec.teachers]
     num_classes = counts.num_classes or (found[0][1] if found else None)
     if num_classes is None:
-        raise UserError("data without labels: the number of classes is the teacher's, and there is none")
+        raise UserError("data without labels and without a teacher: nothing says how many classes there are")
     taught = [
         model("teacher", each, logits, size) for (each, logits), size in zip(found, spec.teacher_sizes, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Train many students on one teacher's pass: the teacher's forward pass and the data are paid once a step.
+"""Train many students on one teacher's pass: the teacher's forward pass and the data are computed once per step.
 
     python -m experiments.sweep over optimizer.lr=1e-3,3e-3 loss.temperature=1,2,5 with flowers_fast
     python -m experiments.sweep over init_seed=0,1,2,3 student.options.widths=[8,16],[16,32] with digits backend=jax
@@ -6,8 +6,8 @@
 
 All combinations of the values are trained. Each student is a run of its own, equal to the run done alone. Students
 share the teacher's pass where they differ in student, init_seed, optimizer, schedule, loss or duration; others (seed,
-views, data, teacher, batch_size) make a group of their own, one after the other. A student whose loss is no number ends
-alone. The best is picked by validation. resume= goes on with a sweep: finished students are left out.
+views, data, teacher, batch_size) make a group of their own, one after the other. When the loss is NaN or infinite, that
+student ends alone. The best is picked by validation. resume= resumes a sweep; finished students are not trained again.
 
 Exit codes: 0 done (students may have diverged, but not all), 1 a fault, 2 a mistake in the command, 75 preempted
 (SIGTERM, SIGUSR1), 130 Ctrl-C.
@@ -75,7 +75,7 @@ def sort_words(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
             place = parts[word]
         elif place is None:
             hint = "" if "=" in word else f" ({near(word, _WORDS)})"
-            raise UserError(f"unexpected {word!r}{hint}: what is swept comes after over, the rest after with")
+            raise UserError(f"unexpected {word!r}{hint}: write what is swept after 'over' and the rest after 'with'")
         else:
             place.append(word)
     resumed = [word.partition("=")[2] for word in parts["with"] if word.startswith("resume=")]
@@ -90,7 +90,7 @@ def _ledger(options: argparse.Namespace, command: str, root: Path) -> ledger.Led
         return ledger.Ledger(root, made, command, options.select)
     if over or words:
         given = " ".join([*over, *words])
-        raise UserError(f"resume = {resumed!r} goes on with the sweep as it was: leave out {given}")
+        raise UserError(f"resume = {resumed!r} uses the stored sweep: drop {given}")
     found = ledger.read(resumed, root)
     found.select = options.select or found.select
     return found
@@ -118,7 +118,7 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
 def _code(session: Session, stop: Stop) -> int:
     uid, statuses = session.ledger.uid, [entry.status for entry in session.ledger.entries]
     if stop.status is not None:
-        tell(f"{stop.status}: python -m experiments.sweep{session.flag} with resume={uid} goes on")
+        tell(f"{stop.status}: to resume: python -m experiments.sweep{session.flag} with resume={uid}")
         return PREEMPTED if stop.status == "PREEMPTED" else INTERRUPTED
     faults = [entry for entry in session.ledger.entries if entry.status not in ("COMPLETED", ledger.DIVERGED)]
     if faults or session.problems or "COMPLETED" not in statuses:

@@ -65,19 +65,17 @@ def points(over: Sequence[str], words: Sequence[str], recipe: str) -> list[Point
 
 def _axes(over: Sequence[str], words: Sequence[str]) -> dict[str, list[str]]:
     if not over:
-        raise UserError("what is swept over? over KEY=VALUE,VALUE ... with RECIPE; --help shows examples")
+        raise UserError("nothing is swept: write over KEY=VALUE,VALUE ... with RECIPE; --help shows examples")
     fixed = {word.partition("=")[0] for word in words if "=" in word}
     axes: dict[str, list[str]] = {}
     for word in over:
         key, equals, text = word.partition("=")
         if not equals:
-            raise UserError(f"over {word!r}: written key=value,value; recipes come after with")
+            raise UserError(f"over {word!r}: expected KEY=VALUE,VALUE; recipes come after 'with'")
         if key in axes or key in fixed:
             raise UserError(f"{key!r} is given twice")
         if key in _OPTIONS:
-            raise UserError(
-                f"over {word!r}: {key} is how a run is run, which doesn't change the student: with {key}=..."
-            )
+            raise UserError(f"over {word!r}: {key} doesn't change the student and can't be swept; write with {key}=...")
         axes[key] = split_values(text)
         if not all(axes[key]) or not axes[key]:
             raise UserError(f"over {word!r}: expected values separated by commas, {key}=VALUE,VALUE")

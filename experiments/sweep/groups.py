@@ -36,7 +36,9 @@ def grouped(specs: Sequence[DistillSpec]) -> list[list[int]]:
     """
     precisions = {spec.precision for spec in specs}
     if "float64" in precisions and len(precisions) > 1:
-        raise UserError("precision: float64 changes the process for good: sweep it alone")
+        raise UserError(
+            "precision = float64 can't be swept beside others: it changes the process for good; sweep it alone"
+        )
     groups: dict[str, list[int]] = {}
     for place, spec in enumerate(specs):
         groups.setdefault(key_of(spec), []).append(place)

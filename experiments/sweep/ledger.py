@@ -17,7 +17,7 @@ from framework.files import stored
 from framework.files.checkpoints import Checkpoints
 
 SWEEPS, FILE = "sweeps", "sweep.json"
-# A student whose loss is no number would come to the same end again.
+# A student whose loss was NaN or infinite would come to the same end again.
 DIVERGED = "DIVERGED"
 
 
@@ -99,7 +99,7 @@ def read(name: str, root: Path) -> Ledger:
     """A sweep by its uid, the beginning of one, its folder, or `latest`.
 
     Raises:
-        UserError: there is no such sweep, there are several, or it still runs.
+        UserError: there is no such sweep, there are several, or it is still running.
     """
     folders = sorted(path.parent for path in (root / SWEEPS).glob(f"*/{FILE}"))
     own = Path(name).expanduser()
@@ -115,7 +115,7 @@ def read(name: str, root: Path) -> Ledger:
     ledger = Ledger(root, entries, document["command"], document["select"], document["sweep"])
     for entry in entries:
         if entry.runs and (ledger.run_folder(entry) / JOURNAL).is_file() and is_alive(ledger.run_folder(entry)):
-            raise UserError(f"resume = {name!r}: sweep {ledger.uid} still runs")
+            raise UserError(f"resume = {name!r}: sweep {ledger.uid} is still running")
     return ledger
 
 

@@ -84,7 +84,7 @@ class Session:
         memories = self._memories(entries, common)
         size = self.options.group_size or groups.fitting(memories, common.device)
         if size < len(entries):
-            tell(f"{len(entries)} students are trained {size} at a time; --group-size takes another number")
+            tell(f"{len(entries)} students are trained {size} at a time (--group-size changes that)")
         for part in groups.parted(entries, size):
             if self.stop.status is None:
                 self._part(part, common, self._destination(opened))
@@ -145,6 +145,6 @@ class Session:
         if self.problems:
             return f"not all could be written: {self.problems[-1]}"
         if not faults:
-            return "no student came to its end"
+            return "no student was trained to its end"
         first = faults[0]
         return f"{len(faults)} of {len(self.ledger.entries)} students failed, {first.point.label}: {first.told}"

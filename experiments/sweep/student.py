@@ -1,4 +1,4 @@
-"""One student of a sweep: a Sacred run of its own, within which those of the others go on."""
+"""One student of a sweep: a Sacred run of its own, within which those of the others run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Student:
         entry: the point; what becomes of it is written there.
         root: the folder of runs.
         destination: where runs go.
-        origin: the run to go on with, if any.
+        origin: the run to resume, if any.
 
     Attributes:
         ready: the prepared distillation, once there is one.
@@ -113,7 +113,7 @@ class Student:
         self.entry.number = self.tracker.number
         if outcome.error is not None and outcome.status == "FAILED":
             self.entry.told = f"{type(outcome.error).__name__}: {outcome.error}"
-            self._note(f"{self.entry.told}; the others go on")
+            self._note(f"{self.entry.told}; the others are trained on")
         self.tracker.ended(outcome.status, self.entry.result)
 
     def _warn(self, line: str) -> None:

@@ -52,7 +52,7 @@ def show(entries: Sequence[Entry], select: str) -> None:
     show_frame(frame(entries, select))
     picked = best(entries, select)
     if picked is None:
-        print(f"no student has a validation {select}: none is picked")
+        print(f"no student has a validation {select}, so none is picked as the best")
         return
     accuracy, count = _value(picked, "test.student.accuracy"), _value(picked, "test.examples")
     told = ""

@@ -53,8 +53,8 @@ class ModelSpec:
     """A model by name, with its options.
 
     Attributes:
-        name: `convnet`, `bit` or `mobilenet_v3`; `keras.applications:NAME`; your own function, `package.module:build`;
-            or a `.keras` file.
+        name: `convnet`, `bit` or `mobilenet_v3`; `keras.applications:NAME`; your own function, `package.module:build`,
+            in the working folder or installed; or a `.keras` file.
         options: keyword arguments of the function that builds the model, `student.options.widths=[16,32,64]`. Another
             name drops them.
         weights: initial weights, by name: a stored model's folder; a `.safetensors` or `.npz` file, whoever wrote it,
@@ -241,7 +241,7 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtensionSpec:
-    """How a schedule goes on in a run that was made longer after it had begun.
+    """How a schedule continues in a run that was made longer after it had begun.
 
     Attributes:
         at: the step from which it counts, 0 or more.
@@ -270,7 +270,7 @@ class ScheduleSpec:
         name: after the warm-up: `cosine` (to 0), `constant`, or `staircase` (to a tenth after 30, 60 and 90 % of the
             steps).
         warmup_steps: steps of linear warm-up to the peak, 0 or more and fewer than the run has.
-        extensions: how it goes on where the run was made longer by `resume=` with `extend=`, which fills this in.
+        extensions: how it continues where the run was made longer by `resume=` with `extend=`, which fills this in.
     """
 
     name: str = "cosine"

@@ -125,6 +125,7 @@ LOADED: list[tuple[str, str, tuple[str, ...]]] = [
     (RUN, "with digits data=./photos", ("10 classes", "have 3", "experiments.teacher with data=./photos")),
     (RUN, "with data=./photos teacher=mine:build", ("mine:build", "views.teacher_size=12")),
     (RUN, "with data=./empty", ("./empty", "no images")),
+    (RUN, "with data=photo teaching=labels", ("'photo'", "no such file or folder in {here}")),
     (SWEEP, "over loss=kl,kll with digits", ("did you mean 'kl'",)),
     (SWEEP, "over seed=1,2 with data=./photos", ("experiments.teacher with data=./photos",)),
     (TEACHER, "with data=./photos student.weights=./photos", ("no stored model", "photos")),

@@ -475,7 +475,7 @@ def test_killed_preempted_and_resumed_as_people_do_it(
     wait_for(1, 90, second)
     second.send_signal(signal.SIGTERM)
     done = commands.wait(second)
-    assert re.search(r"PREEMPTED: .* run 2: python -m experiments\.run with resume=2 resumes it", said(done, 75))
+    assert re.search(r"PREEMPTED: .* run 2; to resume: python -m experiments\.run with resume=2$", said(done, 75))
     done = commands("experiments.run", "with", "resume=latest", "checkpoint_minutes=5")
     assert done.returncode == 0, done.stderr
     assert "resuming run" in done.stderr

@@ -33,7 +33,7 @@ def test_all_combinations_in_order() -> None:
 @pytest.mark.parametrize(
     ("over", "told"),
     [
-        ((), "what is swept over"),
+        ((), "nothing is swept: write over KEY=VALUE,VALUE"),
         (("optimizer.lrr=1,2",), "unknown key 'optimizer.lrr': did you mean 'lr'"),
         (("optimizer.lr=",), "over 'optimizer.lr=': expected values separated by commas"),
         (("optimizer.lr=1e-3,,2",), "expected values separated by commas"),
@@ -42,8 +42,8 @@ def test_all_combinations_in_order() -> None:
         (("optimizer.lr=1e-3,0.001",), "optimizer.lr=0.001 is the same student as optimizer.lr=1e-3"),
         (("optimizer.lr=1", "optimizer.lr=2"), "'optimizer.lr' is given twice"),
         (("batch_size=8,16",), "'batch_size' is given twice"),
-        (("backend=jax,torch",), "backend is how a run is run"),
-        (("glyphs",), "over 'glyphs': written key=value,value"),
+        (("backend=jax,torch",), "backend doesn't change the student"),
+        (("glyphs",), "over 'glyphs': expected KEY=VALUE,VALUE"),
     ],
 )
 def test_mistakes(over: tuple[str, ...], told: str) -> None:
@@ -79,7 +79,7 @@ def test_what_changes_the_views_is_not(word: str) -> None:
 
 
 def test_float64_is_swept_alone() -> None:
-    with pytest.raises(UserError, match="precision: float64"):
+    with pytest.raises(UserError, match="precision = float64 can"):
         groups.grouped([point.spec for point in grid("precision=float32,float64")])
 
 
@@ -126,7 +126,7 @@ def test_a_sweep_that_is_not_there(
     for words, told in (
         (["with", "resume=latest"], "resume = 'latest': no such sweep"),
         (["with", "resume=2020"], "resume = '2020': no such sweep"),
-        (["over", "seed=1", "with", "resume=latest"], "leave out seed=1"),
+        (["over", "seed=1", "with", "resume=latest"], "uses the stored sweep: drop seed=1"),
     ):
         assert main(words) == 2
         assert told in capsys.readouterr().err
