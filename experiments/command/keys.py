@@ -37,6 +37,10 @@ Everything that a run depends on is set by `KEY=VALUE` after `with`; `None` (or 
 other types and values out of range are errors that name the nearest match. The defaults below are the spec's own: a
 recipe sets some of them, and `python -m experiments.run print_config with RECIPE` shows what it makes of all; without
 one the recipe `glyphs` is taken. In Python and in JSON the same keys are nested: `{"optimizer": {"lr": 0.01}}`.
+
+Short forms: `data=X`, `student=X`, `teacher=X`, `optimizer=X` and `schedule=X` set the name, `loss=X` the distance,
+`duration=N` the steps, `teachers=X` the only teacher; `backend=tf` and `backend=pytorch` are known. Quote what has
+spaces or brackets: `"student.options.widths=[8, 16]"`. Your own files and functions are found from the working folder.
 """
 
 

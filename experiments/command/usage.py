@@ -27,7 +27,8 @@ examples:
 recipes ({recipe} where none is named; python -m {module} with RECIPE):
 {recipes}
 
-keys (KEY=VALUE, as optimizer.lr=0.001; the values shown are those of {recipe}; docs/options.md has the same):
+keys (KEY=VALUE, as optimizer.lr=0.001, optimizer=sgd, loss=l2, duration=100; quote what has spaces or brackets; the
+values shown are those of {recipe}; docs/options.md has the same):
 
 {keys}
 

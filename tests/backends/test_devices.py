@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import pytest
 
+from backends.devices import match
 from framework.errors import UserError
 
 
@@ -40,7 +41,17 @@ def test_asking_for_a_gpu_that_is_not_there_says_so(engine: Any) -> None:
         told = str(error)
     else:
         pytest.skip("there is a GPU")
-    assert "device = 'gpu' is not here" in told
+    assert "device = 'gpu' is not here: there is cpu:0" in told
+    assert 'pip install -c constraints.txt -e ".[' in told
+
+
+def test_the_extra_is_named_for_a_kind_that_is_nowhere() -> None:
+    extras = {"gpu": "jax-cuda"}
+    with pytest.raises(UserError, match=r'there is cpu:0; .*-e "\.\[jax-cuda\]"'):
+        match("gpu:1", ["cpu:0"], extras)
+    with pytest.raises(UserError, match=r"did you mean 'gpu:0'\? allowed: cpu:0, gpu:0"):
+        match("gpu:1", ["gpu:0", "cpu:0"], extras)
+    assert match("cuda", ["gpu:0", "cpu:0"], extras) == "gpu:0"
 
 
 @pytest.mark.parametrize(

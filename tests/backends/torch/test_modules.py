@@ -101,6 +101,17 @@ class Tied(nn.Module):
         return self.head(x.flatten(1))
 
 
+class Sized(Net):
+    def forward(self, x):
+        # As vision transformers do.
+        torch._assert(x.shape[2] == 224, "wrong image height")
+        return super().forward(x)
+
+
+def sized(num_classes, image_size):
+    return Sized(num_classes, 0.0)
+
+
 def frozen(num_classes, image_size):
     net = build(num_classes, image_size)
     net.body.requires_grad_(False)
@@ -240,6 +251,7 @@ def test_what_moves_keeps_its_tensors() -> None:
         ("softmax", "gives probabilities, expected logits"),
         ("maps", r"gives \(4, 4, 6, 6\), expected one tensor of logits"),
         ("lazy", "has no shape yet: call the module once"),
+        ("sized", r"doesn't take views \[B, 3, 8, 8\]: .*views.teacher_size=SIZE.*wrong image height"),
         ("nhwc", r"doesn't take views \[B, 3, 8, 8\]: .*expected input\[4, 3, 8, 8\] to have 8 channels"),
     ],
 )

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from experiments.config import recipe_spec
 from experiments.distillation import trained
 from experiments.distillation.options import RunOptions
 from experiments.distillation.teachers import find, trained_folder
 from experiments.distillation.trained import train_missing
+from framework.errors import UserError
 from framework.files import stored
-from framework.spec import DistillSpec
+from framework.spec import DataSpec, DistillSpec, ModelSpec
 from tests.experiments.distillation.small import CARD
 
 SPEC = DistillSpec.from_dict({"teachers": [{"name": "digits"}, {"name": "own:build"}]})
@@ -35,6 +37,32 @@ def test_a_teacher_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (card.result["steps"], card.num_classes) == (3, 10)
     assert card.made_by == "python -m experiments.teacher with digits_teacher"
     assert first.name == f"digits_teacher-{card.fingerprint}"
+
+
+@pytest.mark.backend
+def test_the_data_are_looked_at_before_a_teacher_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    from experiments.recipes import RECIPES
+
+    short = RECIPES["digits_teacher"] | {"duration": {"total_steps": 3}, "schedule": {"warmup_steps": 1}}
+    monkeypatch.setitem(RECIPES, "digits_teacher", short)
+    spec, told = recipe_spec("digits"), list[str]()
+    mistakes = {
+        "have 33: train one: python -m experiments.teacher with data=glyphs": {"data": DataSpec(name="glyphs")},
+        "has no split 'nosuch'": {"data": DataSpec(name="digits", test="nosuch")},
+        "widths=\\[0\\]": {"student": ModelSpec(options={"widths": [0]})},
+    }
+    for message, changes in mistakes.items():
+        with pytest.raises(UserError, match=message):
+            trained.data_for(spec.replace(**changes), RunOptions(backend=backend), tmp_path, told.append)
+    assert not (tmp_path / "teachers").exists()
+    for labels in ("auto", None):
+        found = spec.replace(data=DataSpec(name="digits", labels=labels))
+        splits = trained.data_for(found, RunOptions(backend=backend), tmp_path / str(labels), told.append)
+        assert splits.name == "digits"
+        assert stored.is_stored(trained_folder("digits", tmp_path / str(labels)))
+    assert [line for line in told if "training" in line] == ["training the teacher 'digits_teacher', once"] * 2
 
 
 def test_another_process_that_trains_it_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
