@@ -24,6 +24,7 @@ from typing import Any
 
 from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser, add_debug, guarded, say
 from experiments.command.sacred_run import Ended
+from experiments.distillation import early
 from experiments.distillation.distillation import tell
 from experiments.recipes import DEFAULT
 from experiments.sweep import grid, groups, ledger, table
@@ -98,6 +99,7 @@ def _ledger(options: argparse.Namespace, command: str, root: Path) -> ledger.Led
 
 def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     """The command; returns its exit code."""
+    early.add_working_folder()
     groups.check_size(options.group_size)
     groups.select(options.select, True)
     session = Session(_ledger(options, command, default_root()), options, stop)
