@@ -16,7 +16,7 @@ from experiments.recipes import RECIPES, paper
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text(encoding="utf-8")
 TWO_TEACHERS = next(line.strip() for line in PAGE.splitlines() if line.startswith("    RUN "))
-COMMANDS = sorted({TWO_TEACHERS, *re.findall(r"`(RUN [^`]+)`", PAGE.partition("## On folders")[0])})
+COMMANDS = sorted({TWO_TEACHERS, *re.findall(r"`(RUN [^`]+)`", PAGE.partition("## On your own folders")[0])})
 WORDS = sorted(set(re.findall(r"`([\w.]+=[^`]+)`", PAGE)))
 
 
