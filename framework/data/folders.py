@@ -6,6 +6,7 @@ folder for a class, all without a word.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -211,7 +212,7 @@ def _dataset(root: Path, images: list[Parts], table: Any, name: str, tree: Tree)
     if table is not None:
         images, columns = metadata.rows(name, root, images, table, tree)
     features = dict(Dataset.from_dict(columns).features)
-    columns["image"] = [{"bytes": None, "path": str(root.joinpath(*parts))} for parts in images]
+    columns["image"] = [{"bytes": None, "path": os.path.join(root, *parts)} for parts in images]
     features["image"] = Image()
     if "label" not in columns and any(len(parts) > 1 for parts in images):
         columns["label"] = [parts[0] if len(parts) > 1 else None for parts in images]

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
 
 
-def stamp(path: Path) -> str:
+def stamp(path: str | Path) -> str:
     """A line that is another one when the file is: its path, size, times and inode.
 
     The time of the last change of the inode is among them: what restores a file's own time (`tar`, `cp -p`) can't
     restore that one.
     """
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return f"{path} missing\n"
-    return f"{path.absolute()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}\n"
+    return f"{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}\n"
 
 
 def without_colons(path: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +78,7 @@ class Rows:
         for part in self._parts:
             total.update(f"{part.fingerprint} {part.column} ".encode() + part.rows.astype("<i8").tobytes())
             for path in _paths(part):
-                total.update(stamp(Path(path)).encode())
+                total.update(stamp(path).encode())
         return total.hexdigest()[:32]
 
 
