@@ -75,7 +75,9 @@ def test_the_variable_is_used_after_the_flag(tmp_path: Path, monkeypatch: pytest
     [
         "ab?TOPSECRET@127.0.0.1:9/x?authSource=admin",
         "ab?TOPSECRET%40@127.0.0.1:9/x",
-        "12?TOPSECRET@127.0.0.1:9/x",  # which looks like a port
+        # What begins as a port does.
+        "12?TOPSECRET@127.0.0.1:9/x?authSource=admin",
+        "12/TOPSECRET@127.0.0.1:9/x",
         "ab/TOPSECRET@127.0.0.1:9/x",
         "ab#TOPSECRET@127.0.0.1:9/x",
         "ab[TOPSECRET@127.0.0.1:9/x",
