@@ -81,7 +81,7 @@ class Distillation:
         cache: the folder for what is made once.
         feed: its batches, which others may share.
         made_by: the command line, stored with the student.
-        origin: the run that this one goes on with; its state is the trainer's already.
+        origin: the run that this one resumes; its state is the trainer's already.
     """
 
     spec: DistillSpec

@@ -250,7 +250,9 @@ def test_nobody_has_to_edit_our_tables(commands: Any, short: tuple[str, ...], tm
         "views.augmentations=['mine:darker']",
         "student=mine:build",
         "student.options.units=6",
-        f"teachers=['mine:build',{{'name':'{tmp_path / 'saved.keras'}','normalize':'unit'}}]",
+        # Neither was trained, which is refused unless it is said.
+        "teachers=[{'name':'mine:build','min_accuracy':0},"
+        f"{{'name':'{tmp_path / 'saved.keras'}','normalize':'unit','min_accuracy':0}}]",
     )
     done = commands.run(
         "-J", *(word for word in short if not word.startswith("teacher=")), *own, PYTHONPATH=str(tmp_path)
@@ -266,6 +268,8 @@ def test_nobody_has_to_edit_our_tables(commands: Any, short: tuple[str, ...], tm
     assert (card.name, card.options) == ("mine:build", {"units": 6})
     assert card.made_by.startswith("python -m experiments.run -J with digits ")
     assert stored.load_weights(folder / "student", card)["hidden/kernel"].shape == (192, 6)
+    assert [line.split()[0] for line in started["spec"]["sources"]] == ["mine:build", "mine:darker", "mine:distance"]
+    assert (folder / "sources" / "mine.py").read_text() == MINE
 
 
 def write_images(folder: Path, count: int) -> None:
