@@ -17,8 +17,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_an_unknown_name_names_the_near_one() -> None:
-    with pytest.raises(UserError, match=r"backend = 'pytorch': did you mean 'torch'\? allowed: jax, tensorflow, torch"):
-        backends.load("pytorch")
+    with pytest.raises(
+        UserError, match=r"backend = 'tensorflw': did you mean 'tensorflow'\? allowed: jax, tensorflow, torch"
+    ):
+        backends.load("tensorflw")
 
 
 def test_a_missing_engine_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

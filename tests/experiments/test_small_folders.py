@@ -16,7 +16,7 @@ from experiments import config, distill
 
 pytestmark = pytest.mark.backend
 PAGE = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("## On folders of one's own")[2].partition("\n## ")[0]
+SECTION = PAGE.partition("## On your own folders")[2].partition("\n## ")[0]
 TRAINED = re.findall(r"^    python -m experiments.teacher with (.+)$", SECTION, re.MULTILINE)
 COMMANDS = re.findall(r"`RUN ([^`]+)`", SECTION)
 WIDTHS = "student.options.widths"

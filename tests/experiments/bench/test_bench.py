@@ -41,8 +41,8 @@ def test_quick_loaders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         (["stepps"], "part 'stepps': did you mean 'steps'"),
         (["--sizes", "bit46"], "--sizes 'bit46'"),
-        (["--rounds", "0"], "--rounds 0: 1 or more"),
-        (["--peak", "0"], "--peak 0.0: more than 0"),
+        (["--rounds", "0"], "--rounds 0: allowed is 1 or more"),
+        (["--peak", "0"], "--peak 0.0: allowed is more than 0"),
         (["--precision", "mixed_bfloat16", "--variants", "distiller"], "--variants 'distiller'"),
         (["--against", "nowhere.json"], "--against nowhere.json"),
     ],

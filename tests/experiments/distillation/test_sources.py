@@ -15,26 +15,26 @@ from framework.spec import DistillSpec
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the path with functions of one's own."""
-    package = tmp_path / "own_functions"
+    package = tmp_path / "own_sources"
     package.mkdir()
-    (package / "__init__.py").write_text("from own_functions.losses import loss\n")
+    (package / "__init__.py").write_text("from own_sources.losses import loss\n")
     (package / "losses.py").write_text("def loss(student, teacher, temperature):\n    return student\n")
     (package / "views.py").write_text("def darker(views, uniforms):\n    return views\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [name for name in sys.modules if name.partition(".")[0] == "own_functions"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "own_sources"]:
         monkeypatch.delitem(sys.modules, name)
     return package
 
 
 def spec(**changes: Any) -> DistillSpec:
-    own = {"loss": {"distance": "own_functions:loss"}, "views": {"augmentations": ["own_functions.views:darker"]}}
+    own = {"loss": {"distance": "own_sources:loss"}, "views": {"augmentations": ["own_sources.views:darker"]}}
     return DistillSpec.from_dict(own | changes)
 
 
 def test_a_changed_file_is_another_spec(written: Path) -> None:
     """Also where the function is written in another file than the module that has its name."""
     first = sources.identified(spec())
-    assert [line.split()[0] for line in first.sources] == ["own_functions.views:darker", "own_functions:loss"]
+    assert [line.split()[0] for line in first.sources] == ["own_sources.views:darker", "own_sources:loss"]
     assert first == sources.identified(spec())
     assert first.fingerprint != spec().fingerprint
     for name in ("losses.py", "views.py"):
@@ -55,7 +55,7 @@ def test_a_spec_without_such_functions_is_what_it_was() -> None:
 
 def test_files_are_kept_with_the_run(written: Path, tmp_path: Path) -> None:
     kept = sources.keep(spec(), tmp_path / "run" / "sources")
-    assert sorted(path.name for path in kept) == ["own_functions.py", "own_functions.views.py"]
+    assert sorted(path.name for path in kept) == ["own_sources.py", "own_sources.views.py"]
     for path, name in zip(sorted(kept), ("losses.py", "views.py"), strict=True):
         assert path.read_text() == (written / name).read_text()
     assert sources.keep(DistillSpec(), tmp_path / "other") == []
@@ -64,7 +64,7 @@ def test_files_are_kept_with_the_run(written: Path, tmp_path: Path) -> None:
 
 def test_what_wraps_a_function_is_looked_through(written: Path) -> None:
     (written / "bound.py").write_text(
-        "from functools import partial\nfrom own_functions.losses import loss\nhalf = partial(loss, temperature=2)\n"
+        "from functools import partial\nfrom own_sources.losses import loss\nhalf = partial(loss, temperature=2)\n"
     )
-    found = sources.own(spec(loss={"distance": "own_functions.bound:half"}))
-    assert found["own_functions.bound:half"].name == "losses.py"
+    found = sources.own(spec(loss={"distance": "own_sources.bound:half"}))
+    assert found["own_sources.bound:half"].name == "losses.py"
