@@ -297,6 +297,7 @@ class Distillation:
             classes=self.splits.classes,
             num_classes=self.num_classes,
             image_size=self.spec.views.size,
+            resize=self.spec.evaluation.resize,
             preprocessing=self._preprocessing(),
             fingerprint=self.spec.fingerprint,
             result=plain(outcome.result),

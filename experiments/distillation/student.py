@@ -57,7 +57,8 @@ class Student:
             BadImage: it can't be read.
         """
         pixels = image if isinstance(image, np.ndarray) else decode({"path": str(image), "bytes": None})
-        return to_range(evaluation_view(pixels, None, None, self.card.image_size))
+        size, resize = self.card.image_size, self.card.resize
+        return to_range(evaluation_view(pixels, resize, None if resize is None else size, size))
 
     def preprocess(self, images: Sequence[Image]) -> Array:
         """The views of several images: float32 [B, S, S, 3] in [-1, 1]; arguments and errors as in `view`."""

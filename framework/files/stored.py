@@ -30,6 +30,7 @@ class ModelCard:
         classes: names of its outputs, in order; None where only `num_classes` is known.
         num_classes: number of logits.
         image_size: pixels of the views that it was trained on.
+        resize: the shorter side before the central crop is cut, in pixels; None squeezes the whole image into a square.
         preprocessing: how an image becomes its input, in words: `channels`, `range`, `resizing` and `crop`.
         normalize: its own input range, as in `TeacherSpec`.
         sha256: of the weights' file.
@@ -43,6 +44,7 @@ class ModelCard:
     classes: tuple[str, ...] | None = None
     num_classes: int
     image_size: int
+    resize: int | None = None
     preprocessing: dict[str, str] = field(default_factory=dict)
     normalize: Literal["imagenet", "unit", "caffe", "pixels"] | None = None
     sha256: str = ""

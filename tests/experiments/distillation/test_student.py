@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from PIL import Image
 
 from experiments import distill, load_student
+from experiments.distillation.student import Student
 from framework.data.decode import BadImage
+from framework.data.hostviews import evaluation_view
+from framework.data.loader import to_range
 from framework.errors import UserError
 
 pytestmark = pytest.mark.backend
@@ -61,6 +65,14 @@ def test_predictions_are_those_of_the_evaluation(run: tuple[Path, float], photog
     assert np.mean(right) > 0.8
     arrays = [np.asarray(Image.open(path)) for path in paths]
     np.testing.assert_array_equal(student.predict(arrays), student.predict(paths))
+
+
+def test_the_central_crop_is_that_of_the_evaluation(run: tuple[Path, float], backend: str) -> None:
+    student = load_student(run[0], backend)
+    cropped = Student(student.model, dataclasses.replace(student.card, resize=10))
+    image = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(cropped.view(image), to_range(evaluation_view(image, 10, 8, 8)))
+    assert np.abs(cropped.view(image) - student.view(image)).max() > 0.1
 
 
 def test_nothing_to_predict(run: tuple[Path, float], backend: str) -> None:
