@@ -119,6 +119,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell's background job ignores Ctrl-C, and so would the processes that tests start.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        # Under `nohup` the closing of a terminal is ignored.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     unwanted = [name for name in ABSENT if util.find_spec(name)]
     if unwanted:
         raise pytest.UsageError(f"installed, though nothing here asks for them: {', '.join(unwanted)}")

@@ -426,7 +426,7 @@ def test_names(tmp_path: Path) -> None:
     assert lineage.find(old.name, tmp_path) == lineage.find(str(old), tmp_path) == old
     with pytest.raises(UserError, match=f"could be {old.name}, {new.name}"):
         lineage.find(old.name[:8], tmp_path)
-    with pytest.raises(UserError, match="there is no database to know numbers"):
+    with pytest.raises(UserError, match="without a database runs have no numbers"):
         lineage.find("3", tmp_path, journal_only=True)
     with pytest.raises(UserError, match="no checkpoint in"):
         resuming.load(lineage.find(empty.name, tmp_path))

@@ -62,7 +62,7 @@ def test_the_data_are_looked_at_before_a_teacher_is_trained(
         splits = trained.data_for(found, RunOptions(backend=backend), tmp_path / str(labels), told.append)
         assert splits.name == "digits"
         assert stored.is_stored(trained_folder("digits", tmp_path / str(labels)))
-    assert [line for line in told if "training" in line] == ["training the teacher 'digits_teacher', once"] * 2
+    assert [line for line in told if line.startswith("training")] == ["training the teacher 'digits_teacher', once"] * 2
 
 
 def test_another_process_that_trains_it_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
