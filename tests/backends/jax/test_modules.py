@@ -153,7 +153,7 @@ def test_the_flag_of_training_may_say_the_opposite() -> None:
         ("softmax", "gives probabilities, expected logits"),
         ("maps", r"gives \(4, 8, 8, 4\), expected one tensor of logits"),
         ("large", r"doesn't take views \[B, 8, 8, 3\]"),
-        ("nnx_module", r"not a keras\.Model: a Flax module needs backend=jax, and to be a flax\.linen\.Module"),
+        ("nnx_module", r"received a flax\.nnx.*: a Flax module needs backend=jax, and to be a flax\.linen\.Module"),
     ],
 )
 def test_mistakes_are_explained(function: str, message: str) -> None:
