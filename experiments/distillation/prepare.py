@@ -187,7 +187,8 @@ def _hints(spec: DistillSpec) -> list[str]:
     if decay > 0.01:
         meant = decay * spec.optimizer.lr
         hints.append(
-            f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here; elsewhere's {decay:g} is {meant:g}"
+            f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here: "
+            f"a decay of {decay:g} in other libraries is {meant:g} here"
         )
     if resolve(spec.teaching, spec.views.mixup).averaged:
         crops = spec.views.target_crops

@@ -81,7 +81,7 @@ def extended(spec: DistillSpec, options: RunOptions, origin: Origin) -> DistillS
         origin: the run until now.
 
     Raises:
-        UserError: the duration is what it was, or the learning rate to go on with is 0.
+        UserError: the duration is what it was, or the learning rate to continue with is 0.
     """
     if options.extend is None:
         return spec

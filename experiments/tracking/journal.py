@@ -2,7 +2,7 @@
 
 One record a line, each with a `type`, a `time` (seconds since 1970, UTC) and the CRC32 of the rest of its line: a line
 that was damaged is left out, and never read as something else. NaN and infinities are written as Python's json module
-writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time. A long journal goes on
+writes them (`NaN`, `Infinity`). A database is a copy of it that can be made again at any time. A long journal continues
 in further files: see `experiments.tracking.pieces`.
 """
 

@@ -63,7 +63,7 @@ class Publisher:
             Whether the journal has been written to its present end.
 
         Raises:
-            pymongo.errors.PyMongoError: the database can't be reached; calling again goes on.
+            pymongo.errors.PyMongoError: the database can't be reached; calling again continues.
         """
         at_end = False
         if not self._unwritten:

@@ -70,7 +70,7 @@ class Loader:
     def drawn(self, step: int) -> tuple[Array, Draws]:
         """The examples of one step, int64 [B], and the draws of their views."""
         size, place = self.spec.batch_size, step % self._together
-        # Several threads may ask: each goes on with what it has seen itself.
+        # Several threads may ask: each continues from what it has seen itself.
         block = self._block
         if block[0] != step // self._together:
             block = self._block = self._drawn_together(step)
