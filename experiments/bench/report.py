@@ -154,7 +154,7 @@ def plot(found: Found, path: Path) -> None:
     seconds = medians(found)
     sizes = list(dict.fromkeys(size for size, _, _ in seconds))
     variants = list(dict.fromkeys(variant for *_, variant in seconds))
-    figure = Figure(figsize=(4 * max(1, len(sizes)), 3.2), layout="constrained")
+    figure = Figure(figsize=(4 * max(1, len(sizes)) + 1, 3.2), layout="constrained")
     for place, size in enumerate(sizes):
         axes = figure.add_subplot(1, len(sizes), place + 1)
         names = list(dict.fromkeys(backend for known, backend, _ in seconds if known == size))
@@ -166,6 +166,6 @@ def plot(found: Found, path: Path) -> None:
         axes.set_xticks([index + 0.4 - 0.4 / len(variants) for index in range(len(names))], names)
         axes.axhline(1.0, color="gray", linewidth=0.8)
         axes.set_title(size)
-    figure.axes[0].set_ylabel("speed, by hand = 1")
-    figure.axes[0].legend(fontsize="small")
+    figure.axes[0].set_ylabel("speed (step by hand = 1)")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=120)

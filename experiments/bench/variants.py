@@ -23,7 +23,7 @@ from experiments.parity.measure import models
 from experiments.tracking.recorder import JournalRecorder
 from framework.data.loader import Loader
 from framework.data.source import Splits
-from framework.loop.evaluator import Evaluator
+from framework.loop.evaluator import Evaluator, evaluation_batches
 from framework.loop.fit import Cadence, Loop
 from framework.protocols import Array, Batch, Trainer
 from framework.spec import DistillSpec, LossSpec, ModelSpec, schedules
@@ -92,7 +92,7 @@ def whole(bench: Bench) -> Run:
     """(a) The trainer in its own loop, with its loader, journal and metrics; nothing is evaluated."""
     trainer, loader = bench.trainer(), bench.loader()
     splits = Splits(bench.size.source, None, None, bench.size.source.classes, "noise", "noise")
-    evaluator = Evaluator(bench.spec, splits, trainer)
+    evaluator = Evaluator(bench.spec, evaluation_batches(bench.spec, splits), trainer)
     recorder = JournalRecorder(Path(tempfile.mkdtemp(prefix="bench-")))
 
     def run(steps: int) -> dict[str, float]:

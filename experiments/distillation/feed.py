@@ -8,7 +8,7 @@ from pathlib import Path
 from framework.data.loader import EvalBatches, Loader
 from framework.data.source import Splits
 from framework.data.targets import make
-from framework.loop.evaluator import Evaluator
+from framework.loop.evaluator import Evaluator, evaluation_batches
 from framework.protocols import Trainer
 from framework.spec import DistillSpec
 from framework.spec.teachings import resolve
@@ -47,6 +47,5 @@ class Feed:
 
     def evaluator(self, spec: DistillSpec, splits: Splits, trainer: Trainer) -> Evaluator:
         """What measures a student and its teachers: each has its own, on the same views."""
-        made = Evaluator(spec, splits, trainer)
-        self._measured = made.batches = self._measured or made.batches
-        return made
+        self._measured = self._measured or evaluation_batches(spec, splits)
+        return Evaluator(spec, self._measured, trainer)

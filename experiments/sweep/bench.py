@@ -23,7 +23,7 @@ from experiments.distillation.distillation import NoRecorder
 from experiments.planning.estimates import RandomSource
 from framework.data.loader import Loader
 from framework.data.source import Splits
-from framework.loop.evaluator import Evaluator
+from framework.loop.evaluator import Evaluator, evaluation_batches
 from framework.loop.fit import Cadence, Loop
 from framework.loop.stop import Stop
 from framework.loop.together import Shared, together
@@ -99,7 +99,7 @@ class Bench:
 
     def _loop(self, place: int, steps: int, batches: Callable[[int], Iterator[Batch | Seen]]) -> Loop:
         trainer = self.trainers[place]
-        evaluator = Evaluator(self.specs[place], self.splits, trainer)
+        evaluator = Evaluator(self.specs[place], evaluation_batches(self.specs[place], self.splits), trainer)
         cadence = Cadence(trainer.steps_done + steps, log_every=steps, num_evaluations=0)
         return Loop(trainer, lambda start: islice(batches(start), steps), evaluator, NoRecorder(), cadence)
 

@@ -16,25 +16,29 @@ from framework.spec import DistillSpec
 _KEPT_BYTES = 512 * 2**20
 
 
+def evaluation_batches(spec: DistillSpec, splits: Splits) -> dict[str, EvalBatches]:
+    """The batches of each split that is evaluated, by its name; they may be shared."""
+    made: dict[str, EvalBatches] = {}
+    if spec.evaluation.train_subset:
+        made["train"] = EvalBatches(spec, splits.train, spec.evaluation.train_subset)
+    for name, source in (("validation", splits.validation), ("test", splits.test)):
+        if source is not None:
+            made[name] = EvalBatches(spec, source)
+    return made
+
+
 class Evaluator:
     """Measures student and teachers on the splits.
 
     Args:
         spec: the distillation.
-        splits: its data.
+        batches: of its data, as `evaluation_batches` makes them.
         trainer: has the models.
     """
 
-    def __init__(self, spec: DistillSpec, splits: Splits, trainer: Trainer) -> None:
-        self.spec, self.trainer = spec, trainer
+    def __init__(self, spec: DistillSpec, batches: Mapping[str, EvalBatches], trainer: Trainer) -> None:
+        self.spec, self.batches, self.trainer = spec, batches, trainer
         self._targets: dict[str, list[tuple[Array, ...]] | None] = {}
-        subset = spec.evaluation.train_subset
-        self.batches: dict[str, EvalBatches] = {}
-        if subset:
-            self.batches["train"] = EvalBatches(spec, splits.train, subset)
-        for name, source in (("validation", splits.validation), ("test", splits.test)):
-            if source is not None:
-                self.batches[name] = EvalBatches(spec, source)
 
     def evaluate(self, names: Iterable[str] | None = None) -> dict[str, float]:
         """Evaluate some splits, or all of them.

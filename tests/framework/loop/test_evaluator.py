@@ -38,7 +38,7 @@ def test_teachers_are_asked_once(tiny: Tiny, sizes: Any, monkeypatch: pytest.Mon
     spec = tiny.spec(views=views, teachers=[small] * count, evaluation={"batch_size": 8, "train_subset": 0})
     trainer = tiny.trainer(spec)
     splits = Splits(Noise(), Noise(), None, tuple("abcd"), "noise", "noise")
-    measured = evaluator.Evaluator(spec, splits, trainer)
+    measured = evaluator.Evaluator(spec, evaluator.evaluation_batches(spec, splits), trainer)
     plain = trainer.evaluate(measured.batches["validation"])
     asked, teach = [], trainer.teach
     monkeypatch.setattr(trainer, "teach", lambda batch: asked.append(batch) or teach(batch))
@@ -58,7 +58,8 @@ def test_logits_that_do_not_fit_are_not_kept(tiny: Tiny, monkeypatch: pytest.Mon
     monkeypatch.setattr(evaluator, "_KEPT_BYTES", 100)
     spec = tiny.spec(evaluation={"batch_size": 8, "train_subset": 0})
     trainer = tiny.trainer(spec)
-    measured = evaluator.Evaluator(spec, Splits(Noise(), Noise(), None, tuple("abcd"), "noise", "noise"), trainer)
+    splits = Splits(Noise(), Noise(), None, tuple("abcd"), "noise", "noise")
+    measured = evaluator.Evaluator(spec, evaluator.evaluation_batches(spec, splits), trainer)
     seen: list[EvalBatch] = []
     monkeypatch.setattr(trainer, "evaluate", lambda batches: seen.extend(batches) or {})
     measured.evaluate(["validation"])

@@ -20,7 +20,7 @@ from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.files.arrays import read_arrays
 from framework.files.checkpoints import BEST, BEST_STUDENT, Checkpoints
-from framework.loop.evaluator import Evaluator, nested
+from framework.loop.evaluator import Evaluator, evaluation_batches, nested
 from framework.loop.fit import Cadence, Loop
 from framework.loop.progress import Silent
 from framework.loop.saving import Best
@@ -125,7 +125,7 @@ def made(trainers: Callable[[int], Trainer], tmp_path: Path) -> Callable[..., Lo
         given = {
             "trainer": trainer,
             "batches": Loader(SPEC, source, STEPS).batches,
-            "evaluator": Evaluator(SPEC, splits, trainer),
+            "evaluator": Evaluator(SPEC, evaluation_batches(SPEC, splits), trainer),
             "recorder": Written(),
             "cadence": Cadence(STEPS, log_every=1, num_evaluations=2),
             "checkpoints": Checkpoints(tmp_path),
