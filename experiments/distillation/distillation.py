@@ -211,6 +211,7 @@ class Distillation:
             self.total_steps,
             log_every=options.log_every,
             num_evaluations=self.spec.evaluation.num_times,
+            spacing=self.spec.evaluation.spacing,
             checkpoint_minutes=options.checkpoint_minutes,
             checkpoint_steps=min(filter(None, steps), default=None),
             keep_every=options.keep_every,

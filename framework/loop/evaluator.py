@@ -8,6 +8,7 @@ from typing import Any
 
 from framework.data.loader import EvalBatches
 from framework.data.source import Splits
+from framework.errors import UserError
 from framework.inputs import all_views
 from framework.protocols import Array, Batch, EvalBatch, Trainer
 from framework.spec import DistillSpec
@@ -17,13 +18,21 @@ _KEPT_BYTES = 512 * 2**20
 
 
 def evaluation_batches(spec: DistillSpec, splits: Splits) -> dict[str, EvalBatches]:
-    """The batches of each split that is evaluated, by its name; they may be shared."""
+    """The batches of each split that is evaluated, by its name; they may be shared.
+
+    Raises:
+        UserError: `evaluation.splits` names one that there isn't.
+    """
     made: dict[str, EvalBatches] = {}
     if spec.evaluation.train_subset:
         made["train"] = EvalBatches(spec, splits.train, spec.evaluation.train_subset)
     for name, source in (("validation", splits.validation), ("test", splits.test)):
         if source is not None:
             made[name] = EvalBatches(spec, source)
+    # Data without a validation split are common, and told of where they are opened.
+    for name in {*spec.evaluation.splits} - {*made, "validation"}:
+        missing = "evaluation.train_subset is 0" if name == "train" else f"the data have no {name} split"
+        raise UserError(f"evaluation.splits = {list(spec.evaluation.splits)}: {missing}")
     return made
 
 
@@ -52,6 +61,10 @@ class Evaluator:
             for split in wanted
             for metric, value in self.trainer.evaluate(self._taught(split)).items()
         }
+
+    def along_the_way(self) -> dict[str, float]:
+        """Evaluate `evaluation.splits`, as in `evaluate`."""
+        return self.evaluate(self.spec.evaluation.splits)
 
     def _taught(self, split: str) -> Iterable[EvalBatch]:
         """A split's batches with the teachers' logits, which are computed once: teachers don't change."""

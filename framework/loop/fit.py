@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, cast
 
 from framework.files.checkpoints import Checkpoints
@@ -17,6 +18,7 @@ from framework.loop.saving import Best, Saver, newest
 from framework.loop.skipping import NotFinite, Skipping
 from framework.loop.stop import Stop
 from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
+from framework.spec.parts import Spacing
 
 # A loop a step at a time: it pauses after each, and gives its outcome at the end.
 Turns = Generator[None, None, Outcome]
@@ -32,10 +34,11 @@ class Cadence:
     Attributes:
         total_steps: where it ends.
         log_every: steps between two logged losses; None takes 400 points a run.
-        num_evaluations: evaluations of validation data, spread evenly.
+        num_evaluations: evaluations along the way, the last at the end.
         checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one anyway.
         checkpoint_steps: steps between two checkpoints, whatever the time; None for none.
         keep_every: a checkpoint is written at its multiples too; None for none.
+        spacing: whether evaluations are spread evenly over the steps, or over their logarithm.
     """
 
     total_steps: int
@@ -44,6 +47,7 @@ class Cadence:
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
     keep_every: int | None = None
+    spacing: Spacing = "linear"
 
     def saves_at(self, step: int, seconds: float) -> bool:
         """Whether the state is kept after so many steps, and so many seconds after it was kept last."""
@@ -56,10 +60,16 @@ class Cadence:
         return step % every == 0 or step == self.total_steps
 
     def evaluates_at(self, step: int) -> bool:
-        """Whether validation data are measured after so many steps; the end is measured anyway."""
-        if step == self.total_steps or not self.num_evaluations:
-            return False
-        return step * self.num_evaluations // self.total_steps != (step - 1) * self.num_evaluations // self.total_steps
+        """Whether models are measured after so many steps; the end is measured anyway."""
+        return step in self._evaluated
+
+    @cached_property
+    def _evaluated(self) -> frozenset[int]:
+        total, times = self.total_steps, self.num_evaluations
+        places = range(1, times)
+        if self.spacing == "log":
+            return frozenset(round(total ** (place / times)) for place in places) - {total}
+        return frozenset(-(-total * place // times) for place in places) - {total}
 
 
 @dataclass
@@ -185,12 +195,12 @@ class Loop:
         self.recorder.metrics(bad.step, {"train.skipped": 1.0})
 
     def _evaluate(self, step: int) -> dict[str, float]:
-        """Measure validation data; a signal ends it at once, since the state is complete."""
+        """Measure along the way; a signal ends it at once, since the state is complete."""
         if self.stop.status is not None:
             return {}
         try:
             with self.stop.heeding(False):
-                values = self.evaluator.evaluate(["validation"])
+                values = self.evaluator.along_the_way()
         except KeyboardInterrupt:
             return {}
         self.recorder.metrics(step, values)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from framework.errors import UserError
 from framework.spec.validation import check, plain
 
+Spacing = Literal["linear", "log"]
 Ensemble = Literal["sum_kl", "mean_logits", "mean_probs"]
 _LARGEST = 4096
 
@@ -317,8 +318,11 @@ class EvaluationSpec:
     """When and how models are measured.
 
     Attributes:
-        num_times: evaluations on validation data, spread evenly over the run, the last at its end; 0 evaluates at the
-            end only.
+        num_times: evaluations over the run, the last at its end; 0 evaluates at the end only.
+        splits: what is measured along the way, of `train` (see `train_subset`), `validation` and `test`; the end
+            measures all. Look at `test` along the way for a figure alone: whatever is chosen by it (a step, a rate, a
+            duration) has seen the answers. The best checkpoint is chosen by validation, whatever is listed.
+        spacing: `linear` spreads the evaluations evenly over the steps, `log` over their logarithm: 10, 100, 1000 ...
         train_subset: training examples that are measured as well, without augmentation; 0 for none.
         resize: shorter side in pixels before the central crop of `views.size`, in proportion for teachers of another
             size; None squeezes the whole image, whatever its shape, to the square of the views' size.
@@ -326,6 +330,8 @@ class EvaluationSpec:
     """
 
     num_times: int = 10
+    splits: tuple[Literal["train", "validation", "test"], ...] = ("validation",)
+    spacing: Spacing = "linear"
     train_subset: int = 512
     resize: int | None = None
     batch_size: int = 256

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from framework.data.source import Splits
+from framework.errors import UserError
 from framework.loop import evaluator
 from framework.protocols import EvalBatch
 from tests.backends.tiny import Tiny
@@ -64,3 +65,22 @@ def test_logits_that_do_not_fit_are_not_kept(tiny: Tiny, monkeypatch: pytest.Mon
     monkeypatch.setattr(trainer, "evaluate", lambda batches: seen.extend(batches) or {})
     measured.evaluate(["validation"])
     assert [batch.targets for batch in seen] == [(), (), ()]
+
+
+def test_the_splits_along_the_way(tiny: Tiny) -> None:
+    def made(evaluation: dict[str, Any], test: Noise | None) -> evaluator.Evaluator:
+        spec = tiny.spec(evaluation={"batch_size": 8, "train_subset": 0, **evaluation})
+        splits = Splits(Noise(), Noise(), test, tuple("abcd"), "noise", "noise")
+        return evaluator.Evaluator(spec, evaluator.evaluation_batches(spec, splits), tiny.trainer(spec))
+
+    def measured(of: evaluator.Evaluator) -> set[str]:
+        return {name.split(".")[0] for name in of.along_the_way()}
+
+    assert measured(made({}, Noise())) == {"validation"}
+    both = {"splits": ["validation", "test"]}
+    assert measured(made(both, Noise())) == {"validation", "test"}
+    assert measured(made({"splits": ["train"], "train_subset": 8}, Noise())) == {"train"}
+    with pytest.raises(UserError, match=r"the data have no test split"):
+        made(both, None)
+    with pytest.raises(UserError, match="train_subset is 0"):
+        made({"splits": ["train"]}, Noise())

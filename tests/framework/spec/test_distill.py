@@ -110,6 +110,8 @@ OTHER: dict[Path_, Any] = {
     ("seed",): 1,
     ("init_seed",): 1,
     ("evaluation", "num_times"): 3,
+    ("evaluation", "splits"): ["validation", "test"],
+    ("evaluation", "spacing"): "log",
     ("evaluation", "train_subset"): 64,
     ("evaluation", "resize"): 32,
     ("evaluation", "batch_size"): 32,
@@ -122,6 +124,8 @@ CADENCE = {
     ("data", "missing_classes"),
     ("teachers", 0, "min_accuracy"),
     ("evaluation", "num_times"),
+    ("evaluation", "splits"),
+    ("evaluation", "spacing"),
     ("evaluation", "train_subset"),
     ("evaluation", "batch_size"),
 }
