@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import sys
 import types
 import typing
@@ -164,6 +165,10 @@ def _convert_choice(args: tuple[Any, ...], value: Any, path: str) -> Any:
 
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if isinstance(value, str) and (args[0] is str or typing.get_origin(args[0]) is typing.Literal):
+        # One word, or several as a shell leaves them: test, [train,test].
+        bare = re.fullmatch(r"\[([\w./:-]+(?:, *[\w./:-]+)*)\]", value)
+        value = re.split(", *", bare[1]) if bare else [value]
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         raise UserError(f"{path} = {value!r}: expected a list")
     if len(args) == 2 and args[1] is Ellipsis:

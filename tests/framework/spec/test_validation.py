@@ -92,6 +92,20 @@ def test_a_whole_float_is_an_integer_and_an_integer_a_float(value: int) -> None:
     assert convert(float, value, "x") == float(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("train", ("train",)),
+        ("[train,test]", ("train", "test")),
+        ("[a.b:c, ../d]", ("a.b:c", "../d")),
+        ("head/[ab]", ("head/[ab]",)),
+        ("a,b", ("a,b",)),
+    ],
+)
+def test_words_as_a_shell_leaves_them(value: str, words: tuple[str, ...]) -> None:
+    assert convert(tuple[str, ...], value, "x") == words
+
+
 def test_plain_is_json() -> None:
     assert json.loads(json.dumps(plain(build(Outer, FULL))))["many"] == [{"word": "y", "share": None}]
 
