@@ -89,8 +89,8 @@ def _meant(name: str) -> list[Path]:
 
 def answers(student: Student, paths: Sequence[Path]) -> Iterator[Answer]:
     """Each image with the probabilities of its classes, [C], or with the reason why it can't be read."""
+    from framework.data.bad import num_threads
     from framework.data.bar import image_bar
-    from framework.data.decoded import num_threads
     from framework.data.loader import ahead
 
     with ThreadPoolExecutor(num_threads()) as pool, image_bar(len(paths), "predicting") as bar:

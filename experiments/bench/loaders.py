@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from framework import data
-from framework.data.decoded import num_threads
+from framework.data.bad import num_threads
 from framework.data.loader import Loader
 from framework.data.resolve import DECODED_LIMIT
 from framework.data.source import Splits

@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from framework.data.bad import Policy, look, num_threads, refuse_bad
 from framework.data.bar import image_bar
-from framework.data.decode import BadImage, Encoded, check_size, decode, size_of
+from framework.data.decode import BadImage, Encoded, check_size, decode
+from framework.data.measured import MANY, MeasuredImages, estimated_bytes
 from framework.data.offline import once
 from framework.data.rows import Rows
-from framework.errors import UserError
+from framework.protocols import Array
 
 T = TypeVar("T")
-Policy = Literal["error", "skip"]
 
 VERSION = 2  # of the layout and of `decode`: another number makes all of them anew
-MAX_SKIPPED = 1000  # at most one bad image in so many may be skipped; a single one always
 _CHUNK = 256
 
 
@@ -56,9 +56,27 @@ class DecodedImages:
         """How many bad images have a neighbour in their place."""
         return int((self.origin != np.arange(len(self.origin))).sum())
 
+    @cached_property
+    def uniform(self) -> tuple[int, int] | None:
+        """The (height, width) that all images have; None where they differ."""
+        height, width = (int(side) for side in self.sizes[0])
+        return (height, width) if (self.sizes == self.sizes[0]).all() else None
 
-def open_decoded(rows: Rows, cache: Path, policy: Policy, limit: int) -> DecodedImages:
-    """Open the decoded images of some rows, making it first where the cache has none.
+    def sizes_of(self, ids: Array) -> Array:
+        """The int32 [B, 2] (height, width) of the images of int64 [B] places."""
+        return self.sizes[ids]
+
+    def origin_of(self, ids: Array) -> Array:
+        """The rows, int64 [B], whose images stand at int64 [B] places."""
+        return self.origin[ids]
+
+    known_origin_of = origin_of
+
+
+def open_decoded(rows: Rows, cache: Path, policy: Policy, limit: int) -> DecodedImages | MeasuredImages:
+    """Open the decoded images of some rows, making them first where the cache has none.
+
+    Where a few of them say that all would not fit, none is looked at before it is drawn.
 
     Args:
         rows: the encoded images.
@@ -71,6 +89,8 @@ def open_decoded(rows: Rows, cache: Path, policy: Policy, limit: int) -> Decoded
     """
     key = hashlib.sha256(f"{rows.key} {policy} {VERSION} {limit}".encode()).hexdigest()[:32]
     folder = cache / "decoded" / key
+    if len(rows) > MANY and not folder.is_dir() and estimated_bytes(rows) > limit:
+        return MeasuredImages(rows, policy)
     with once(folder) as making:
         if making is not None:
             _make(rows, making, policy, limit)
@@ -84,11 +104,6 @@ def open_decoded(rows: Rows, cache: Path, policy: Policy, limit: int) -> Decoded
     )
 
 
-def num_threads() -> int:
-    """Threads for decoding: the processors this process may use, eight at most."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
 def replacements(is_bad: np.ndarray) -> np.ndarray:
     """For each row (bool [N]) itself if good, else the next good one, cyclically: int64 [N]."""
     good = np.flatnonzero(~is_bad)
@@ -97,7 +112,7 @@ def replacements(is_bad: np.ndarray) -> np.ndarray:
 
 def _make(rows: Rows, folder: Path, policy: Policy, limit: int) -> None:
     sizes, reasons = _survey(rows, whole=policy == "skip")
-    _judge(rows, reasons, policy)
+    refuse_bad(rows, reasons, policy)
     is_bad = np.zeros(len(rows), bool)
     is_bad[list(reasons)] = True
     origin = replacements(is_bad)
@@ -112,35 +127,14 @@ def _make(rows: Rows, folder: Path, policy: Policy, limit: int) -> None:
 
 def _survey(rows: Rows, whole: bool) -> tuple[np.ndarray, dict[int, str]]:
     """Sizes of all images and the reasons of the bad ones; `whole` decodes each, else the headers are read."""
-
-    def look(encoded: Encoded) -> tuple[int, int] | str:
-        try:
-            return decode(encoded).shape[:2] if whole else size_of(encoded)
-        except BadImage as reason:
-            return str(reason)
-
     sizes, reasons = np.zeros((len(rows), 2), np.int32), {}
-    for number, found in _each(rows, np.arange(len(rows)), look, f"{'checking' if whole else 'measuring'} {rows.name}"):
+    doing = f"{'checking' if whole else 'measuring'} {rows.name}"
+    for number, found in _each(rows, np.arange(len(rows)), partial(look, whole=whole), doing):
         if isinstance(found, str):
             reasons[number] = found
         else:
             sizes[number] = found
     return sizes, reasons
-
-
-def _judge(rows: Rows, reasons: dict[int, str], policy: Policy) -> None:
-    if not reasons:
-        return
-    first = min(reasons)
-    message = f"{rows.place(first)}: {reasons[first]}"
-    if policy == "error":
-        others = f" (and {len(reasons) - 1} more bad images)" if len(reasons) > 1 else ""
-        raise UserError(f"{message}{others}; data.on_bad_image=skip takes a neighbour instead")
-    allowed = min(max(1, len(rows) // MAX_SKIPPED), len(rows) - 1)
-    if len(reasons) > allowed:
-        raise UserError(
-            f"{rows.name}: {len(reasons)} of {len(rows)} images are bad, {allowed} may be; first, {message}"
-        )
 
 
 def _decode_all(rows: Rows, origin: np.ndarray, sizes: np.ndarray, folder: Path) -> str:
@@ -160,7 +154,7 @@ def _decode_all(rows: Rows, origin: np.ndarray, sizes: np.ndarray, folder: Path)
                     raise BadImage(image)
                 check_size(image, sizes[place])
             except BadImage as reason:
-                _judge(rows, {number: str(reason)}, "error")
+                refuse_bad(rows, {number: str(reason)}, "error")
                 raise
             total.update(image)  # type: ignore[arg-type]
             file.write(image.data)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from framework.data.decoded import num_threads
+from framework.data.bad import num_threads
 from framework.data.hostviews import evaluation_view, render_view
 from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, mix_factors, some

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from framework.data.bad import num_threads
 from framework.data.decode import BadImage, check_size, decode
-from framework.data.decoded import DecodedImages, num_threads
+from framework.data.decoded import DecodedImages
+from framework.data.measured import MeasuredImages
 from framework.data.rows import Rows
 from framework.errors import UserError
 from framework.protocols import Array, Source
@@ -44,21 +46,23 @@ class Splits:
 
 
 class ImageSource:
-    """A `Source` over decoded images: pixels from memory-mapped files, or decoded on demand."""
+    """A `Source` over images: pixels from memory-mapped files, or decoded on demand."""
 
     def __init__(
-        self, rows: Rows, decoded: DecodedImages, labels: Array | None, classes: tuple[str, ...] | None
+        self,
+        rows: Rows,
+        decoded: DecodedImages | MeasuredImages,
+        labels: Array | None,
+        classes: tuple[str, ...] | None,
     ) -> None:
         self.name = rows.name
         self.num_examples = len(rows)
         self.classes = classes
         self.digests = decoded.digests
         self._rows, self._decoded = rows, decoded
-        self._labels = None if labels is None else labels[decoded.origin]
-        self._starts = np.cumsum([0, *decoded.sizes.astype(np.int64).prod(1) * 3])
-        height, width = (int(side) for side in decoded.sizes[0])
-        self.uniform = (height, width) if (decoded.sizes == decoded.sizes[0]).all() else None
-        parts = (decoded.sha256, str(classes), b"" if self._labels is None else self._labels.tobytes())
+        self._labels, self.uniform = labels, decoded.uniform
+        mine = self.labels(np.arange(self.num_examples))
+        parts = (decoded.sha256, str(classes), b"" if mine is None else mine.tobytes())
         self.fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def images(self, ids: Array) -> Sequence[Array]:
@@ -68,26 +72,34 @@ class ImageSource:
             UserError: an image is bad; it is said when the image is taken.
         """
         if self._decoded.pixels is None:
-            return Decoding(self._decode_one, self._decoded.origin[ids], self._rows, self._pool)
+            return Decoding(self._decode_one, self._decoded.origin_of(ids), self._rows, self._pool)
         if self.uniform is not None and 3 * math.prod(self.uniform) <= _GATHERED:
             return _dense(self._decoded.pixels.reshape(self.num_examples, *self.uniform, 3)[ids])
         return [self._view(self._decoded.pixels, int(number)) for number in ids]
 
     def sizes(self, ids: Array) -> Array:
         """The int32 [B, 2] (height, width) of the images."""
-        return self._decoded.sizes[ids]
+        return self._decoded.sizes_of(ids)
 
     def labels(self, ids: Array) -> Array | None:
         """The int32 [B] labels, -1 where an example has none; None where the data have no labels."""
-        return None if self._labels is None else self._labels[ids]
+        return None if self._labels is None else self._labels[self._decoded.known_origin_of(ids)]
 
     def _view(self, pixels: Array, number: int) -> Array:
-        return pixels[self._starts[number] : self._starts[number + 1]].reshape(*self._decoded.sizes[number], 3)
+        return pixels[self._starts[number] : self._starts[number + 1]].reshape(*self._size(number), 3)
+
+    def _size(self, number: int) -> Array:
+        return self._decoded.sizes_of(np.array([number]))[0]
+
+    @cached_property
+    def _starts(self) -> Array:
+        sizes = self._decoded.sizes_of(np.arange(self.num_examples))
+        return np.cumsum([0, *sizes.astype(np.int64).prod(1) * 3])
 
     def _decode_one(self, number: int, encoded: Any) -> Array:
         try:
             image = decode(encoded)
-            check_size(image, self._decoded.sizes[number])
+            check_size(image, self._size(number))
             return image
         except BadImage as reason:
             raise UserError(

@@ -67,7 +67,7 @@ def test_a_changed_image_is_decoded_again(
 def test_the_second_load_reads_no_image(two_classes: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read(two_classes, validation=None).train.images(np.arange(20))
     monkeypatch.setattr("framework.data.decoded.decode", None)
-    monkeypatch.setattr("framework.data.decoded.size_of", None)
+    monkeypatch.setattr("framework.data.bad.size_of", None)
     np.testing.assert_array_equal(read(two_classes, validation=None).train.images(np.arange(20)), before)
 
 
