@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from framework.protocols import Trainer
 from framework.spec import DistillSpec, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from framework.task import Task
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,52 @@ class Device:
         return f"{self.description} ({self.name}{threads})"
 
 
-class Compile(Protocol):
-    """Makes a trainer of a spec and its built models."""
+@dataclass(frozen=True)
+class Settings:
+    """What a process computes with, chosen before any model is built.
 
-    def __call__(
+    Attributes:
+        device: as in `backends.devices.match`; None takes the best there is.
+        threads: CPU threads; None leaves the number to the library. One that has computed before may keep what it had.
+        precision: of the models to be built.
+        cache: a folder where compiled programs stay for the next process, where the library can do that; the library's
+            own environment variable goes before it.
+        tf32: let an accelerator multiply float32 in TensorFloat-32; exactly otherwise.
+        deterministic: add up in one order on accelerators too, or refuse what the library can't do so; once asked for,
+            it stays for the process.
+    """
+
+    device: str | None = None
+    threads: int | None = None
+    precision: Precision = "float32"
+    cache: Path | None = None
+    tf32: bool = False
+    deterministic: bool = False
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An engine.
+
+    Attributes:
+        name: as `backends.load` knows it.
+        configure: chooses device, threads and precision for the process, before any model is built.
+        trainer: makes a trainer of a task, for a device (None: the CPU), compiled or not (None: the engine's habit).
+        kernels: replacements for `framework.kernels`.
+        versions: versions of the engine and of Keras.
+        wrap: makes a Keras model of the engine's own modules: see `framework.models.catalog.install_wrapper`.
+        read_weights: reads its library's own files: see `framework.models.weights.install_reader`.
+    """
+
+    name: str
+    configure: Callable[[Settings], Device]
+    trainer: Callable[[Task, Device | None, bool | None], Trainer]
+    kernels: Mapping[str, Callable[..., Any]]
+    versions: Callable[[], dict[str, str]]
+    wrap: Callable[[Any, int, int], Any] | None = None
+    read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None
+
+    def compile(
         self,
         spec: DistillSpec,
         student: Any,
@@ -53,50 +95,8 @@ class Compile(Protocol):
         jit: bool | None = None,
         grad_accum_steps: int = 1,
     ) -> Trainer:
-        """Compile for `total_steps` on a device; `jit` None is the backend's habit.
+        """A trainer of a spec and its built models; device and jit as in `trainer`, the rest as in `Task`."""
+        # It imports Keras, which `backends.load` comes before.
+        from framework.task import Task
 
-        The gradients of `grad_accum_steps` parts of a batch are added up before one update.
-        """
-
-
-class Configure(Protocol):
-    """Chooses device, threads and precision for the process, before any model is built."""
-
-    def __call__(
-        self,
-        device: str | None,
-        threads: int | None,
-        precision: Precision,
-        cache: Path | None = None,
-        tf32: bool = False,
-        deterministic: bool = False,
-    ) -> Device:
-        """`device` as in `backends.devices.match`; `threads` None leaves the number to the library.
-
-        `cache` is a folder where compiled programs stay for the next process, where the library can do that; `tf32`
-        lets an accelerator multiply float32 in TensorFloat-32. `deterministic` has the library add up in one order on
-        accelerators too, or refuse what it can't do so; once asked for, it stays for the process.
-        """
-
-
-@dataclass(frozen=True)
-class Backend:
-    """An engine.
-
-    Attributes:
-        name: as `backends.load` knows it.
-        configure: chooses the device; call it once, before models are built.
-        compile: makes a trainer.
-        kernels: replacements for `framework.kernels`.
-        versions: versions of the engine and of Keras.
-        wrap: makes a Keras model of the engine's own modules: see `framework.models.catalog.install_wrapper`.
-        read_weights: reads its library's own files: see `framework.models.weights.install_reader`.
-    """
-
-    name: str
-    configure: Configure
-    compile: Compile
-    kernels: Mapping[str, Callable[..., Any]]
-    versions: Callable[[], dict[str, str]]
-    wrap: Callable[[Any, int, int], Any] | None = None
-    read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None
+        return self.trainer(Task(spec, student, teachers, total_steps, grad_accum_steps), device, jit)

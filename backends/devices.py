@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 from framework.errors import UserError, near
@@ -33,3 +34,8 @@ def match(wanted: str | None, found: Iterable[str], extras: Mapping[str, str] | 
         f"device = {wanted!r} is not here: there is {', '.join(names)}; where the machine has one, install the extra "
         f'for it: pip install -c constraints.txt -e ".[{extra}]"'
     )
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,7 +22,6 @@ from framework import evaluation
 from framework.models.layers import standardised, standardised_kernels
 from framework.optimizers.base import widened
 from framework.protocols import Array, Batch, EvalBatch, Seen
-from framework.spec import DistillSpec
 from framework.task import Task, mode
 
 Tensor: TypeAlias = Any
@@ -52,21 +51,6 @@ class EngineTrainer(ABC):
         self._measure = self.compiled(self.measured, "carry", "frozen")
         # For a look at what a step computes inside.
         self._views, self._differentiate = self.compiled(task.views), self.compiled(self.gradients, "carry")
-
-    @classmethod
-    def compile(
-        cls,
-        spec: DistillSpec,
-        student: Any,
-        teachers: Sequence[Any],
-        *,
-        total_steps: int,
-        device: Device | None = None,
-        jit: bool | None = None,
-        grad_accum_steps: int = 1,
-    ) -> EngineTrainer:
-        """Make a trainer; see `backends.base.Compile`."""
-        return cls(Task(spec, student, teachers, total_steps, grad_accum_steps), device, jit)
 
     @cached_property
     def frozen(self) -> list[Tree]:

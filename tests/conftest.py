@@ -139,7 +139,7 @@ def has_server() -> bool:
 @cache
 def has_accelerator() -> bool:
     """Whether the backend takes more than the CPU; asked in a process of its own, since asking configures it."""
-    code = f"import backends; print(backends.load({BACKEND!r}).configure(None, None, 'float32').kind)"
+    code = f"import backends; print(backends.load({BACKEND!r}).configure(backends.base.Settings()).kind)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.split()[-1] != "cpu"
 

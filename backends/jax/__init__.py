@@ -14,7 +14,7 @@ from backends.jax.trainer import JaxTrainer
 BACKEND = Backend(
     name="jax",
     configure=configure,
-    compile=JaxTrainer.compile,
+    trainer=JaxTrainer,
     kernels=KERNELS,
     versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
     wrap=wrap,

@@ -10,10 +10,9 @@ from pathlib import Path
 import jax
 
 from backends import precision as policy
-from backends.base import Device
-from backends.devices import match
+from backends.base import Device, Settings
+from backends.devices import cores, match
 from framework.errors import UserError
-from framework.spec import Precision
 
 # The size of XLA's pool of threads, read once, when the process first asks for a device.
 _THREADS = "PJRT_NPROC"
@@ -21,41 +20,26 @@ _PLATFORMS = "JAX_PLATFORMS"
 _DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 
-def configure(
-    device: str | None,
-    threads: int | None,
-    precision: Precision,
-    cache: Path | None = None,
-    tf32: bool = False,
-    deterministic: bool = False,
-) -> Device:
-    """Choose the device for the process: an accelerator where there is one.
-
-    Args:
-        device: `cpu`, `gpu`, `tpu` or one of them with a number, `gpu:1`; None takes the best.
-        threads: CPU threads; None takes all cores. A process that has computed before keeps the number it had.
-        precision: of the models to be built.
-        cache: where compiled programs stay for the next process; `JAX_COMPILATION_CACHE_DIR` goes before it.
-        tf32: multiply float32 in TensorFloat-32 where the accelerator has it; exactly otherwise.
-        deterministic: let XLA take kernels that give the same bits each time; before the process first computes.
+def configure(settings: Settings) -> Device:
+    """See `backends.base.Settings`.
 
     Raises:
         UserError: there is no such device, or `JAX_PLATFORMS` names none that is here.
     """
-    if deterministic:
+    if settings.deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in _DETERMINISTIC if flag not in flags)]).strip()
-    os.environ.setdefault(_THREADS, str(threads or _cores()))
-    if cache is not None and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache / f"jax-{_processor()}"))
+    os.environ.setdefault(_THREADS, str(settings.threads or cores()))
+    if settings.cache is not None and jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(settings.cache / f"jax-{_processor()}"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    jax.config.update("jax_enable_x64", precision == "float64")
-    exact = "tensorfloat32" if tf32 and precision == "float32" else "highest"
-    jax.config.update("jax_default_matmul_precision", exact if precision in ("float32", "float64") else None)
-    policy.apply(precision)
+    jax.config.update("jax_enable_x64", settings.precision == "float64")
+    exact = "tensorfloat32" if settings.tf32 and settings.precision == "float32" else "highest"
+    jax.config.update("jax_default_matmul_precision", exact if settings.precision in ("float32", "float64") else None)
+    policy.apply(settings.precision)
     _check_platforms()
     found = {f"{_kind(each)}:{each.id}": each for each in [*_devices("gpu"), *_devices("tpu"), *_devices("cpu")]}
-    name = match(device, found, {"gpu": "jax-cuda", "tpu": "jax-tpu"})
+    name = match(settings.device, found, {"gpu": "jax-cuda", "tpu": "jax-tpu"})
     chosen = found[name]
     kind = _kind(chosen)
     taken = int(os.environ[_THREADS]) if kind == "cpu" else None
@@ -81,10 +65,6 @@ def _check_platforms() -> None:
 def _free(device: jax.Device) -> int | None:
     found = device.memory_stats() or {}
     return int(found["bytes_limit"]) - int(found["bytes_in_use"]) if "bytes_limit" in found else None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

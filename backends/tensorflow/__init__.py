@@ -13,7 +13,7 @@ from backends.tensorflow.trainer import TensorFlowTrainer
 BACKEND = Backend(
     name="tensorflow",
     configure=configure,
-    compile=TensorFlowTrainer.compile,
+    trainer=TensorFlowTrainer,
     kernels=KERNELS,
     versions=lambda: {"tensorflow": tf.__version__, "keras": keras.__version__},
 )

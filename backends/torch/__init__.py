@@ -16,7 +16,7 @@ from backends.torch.trainer import TorchTrainer
 BACKEND = Backend(
     name="torch",
     configure=configure,
-    compile=TorchTrainer.compile,
+    trainer=TorchTrainer,
     kernels={**KERNELS, "adamw_update": adamw_update},
     versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
     wrap=wrap,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import backends
+from backends.base import Settings
 from experiments.bench.sizes import chosen
 from experiments.bench.variants import VARIANTS, Bench, Run
 
@@ -46,7 +47,7 @@ def measure(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
 def loaded(job: dict[str, Any]) -> Bench:
     """The backend of a job, configured, with its work."""
     backend = backends.load(job["backend"])
-    device = backend.configure(job["device"], job["threads"], job["precision"], job.get("cache"))
+    device = backend.configure(Settings(job["device"], job["threads"], job["precision"], job.get("cache")))
     return Bench(chosen(job), backend, device, job["compile"])
 
 

@@ -30,10 +30,8 @@ def check(spec: DistillSpec, options: RunOptions) -> None:
         if not download.is_url(weights) and not Path(weights).expanduser().exists():
             raise UserError(f"{key} = {weights!r}: {no_such(weights)}")
     check_early(spec, options)
-    backend = backends.load(backends.choose(options.backend))
     # With all that a process reads only once, as the run itself will have it.
-    place = options.device, options.threads_for(spec), spec.precision
-    backend.configure(*place, tf32=options.tf32, deterministic=options.deterministic)
+    backends.load(backends.choose(options.backend)).configure(options.settings(spec))
 
 
 def no_such(name: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from backends.base import Settings
 from framework.errors import UserError
 from framework.spec import DistillSpec
 from framework.spec.validation import check
@@ -87,6 +89,8 @@ class RunOptions:
         if level is not None and self.extend not in ("cosine", "constant"):
             raise UserError(f"extend_level = {level}: it is for extend=cosine and extend=constant")
 
-    def threads_for(self, spec: DistillSpec) -> int | None:
-        """CPU threads; None leaves the number to the library. On small views several would only wait for each other."""
-        return self.threads or (1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None)
+    def settings(self, spec: DistillSpec, cache: Path | None = None) -> Settings:
+        """What the backend is configured with; `cache` is the folder for compiled programs."""
+        # On small views several threads would only wait for each other.
+        threads = self.threads or (1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None)
+        return Settings(self.device, threads, spec.precision, cache, self.tf32, self.deterministic)

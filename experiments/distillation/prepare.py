@@ -59,8 +59,7 @@ def gather(
     """Find data and teachers; arguments and errors as in `prepare`."""
     backend = backends.load(backends.choose(options.backend))
     splits = splits or load_data(spec, root, tell)
-    place, cache = (options.device, options.threads_for(spec), spec.precision), root / "cache"
-    device = backend.configure(*place, cache, tf32=options.tf32, deterministic=options.deterministic)
+    device = backend.configure(options.settings(spec, root / "cache"))
     found = (teachers.handed_over(spec, teacher),) if teacher is not None else teachers.load(spec, splits, root)
     for each in found:
         admit_teacher(each)

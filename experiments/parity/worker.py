@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import backends
+from backends.base import Settings
 from experiments.command.exit import DONE, guarded
 from experiments.parity.measure import load_examples, measure
 from framework.spec import DistillSpec
@@ -26,7 +27,7 @@ def work(path: Path) -> int:
     progress = Path(job["progress"])
     spec = DistillSpec.from_dict(job["spec"])
     backend = backends.load(job["backend"])
-    device = backend.configure(job["device"], None, spec.precision)
+    device = backend.configure(Settings(job["device"], precision=spec.precision))
     examples = load_examples(spec.data, Path(job["cache"]))
 
     def report(done: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import backends
@@ -40,10 +41,10 @@ def engine(spec: DistillSpec, options: RunOptions) -> tuple[Backend, Device, lis
         name = backends.choose(None)
     backend = backends.load(name)
     try:
-        device = backend.configure(options.device, options.threads_for(spec), spec.precision)
+        device = backend.configure(options.settings(spec))
     except UserError as error:
         lacking.append(str(error))
-        device = backend.configure(None, options.threads_for(spec), spec.precision)
+        device = backend.configure(replace(options, device=None).settings(spec))
     return backend, device, lacking
 
 

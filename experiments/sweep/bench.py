@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any
 
 import backends
-from backends.base import Backend, Device
+from backends.base import Backend, Device, Settings
 from experiments.distillation.distillation import NoRecorder
 from experiments.planning.estimates import RandomSource
 from framework.data.loader import Loader
@@ -122,7 +122,7 @@ def measure(
         student's steps, and the ratio that nothing could go below with it.
     """
     backend = backends.load(backends.choose(backend_name))
-    device = backend.configure(device_name, 1 if device_name == "cpu" else None, "float32")
+    device = backend.configure(Settings(device_name, 1 if device_name == "cpu" else None, "float32"))
     bench = Bench(backend, device, students, teacher)
     pairs = [(bench.alone(steps), bench.together(steps)) for _ in range(rounds + 1)][1:]
     see, learn = bench.parts(2 * rounds)

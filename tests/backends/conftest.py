@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import backends
-from backends.base import Backend
+from backends.base import Backend, Settings
 from tests.backends.tiny import Tiny
 
 # A student of somebody else's: BatchNorm's statistics and Dropout's seed are state that is no parameter.
@@ -43,7 +43,7 @@ def engine(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Backend:
 
 @pytest.fixture
 def tiny(engine: Backend) -> Tiny:
-    return Tiny(engine, engine.configure("cpu", None, "float32"))
+    return Tiny(engine, engine.configure(Settings("cpu")))
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import sys
 import numpy as np
 
 import backends
+from backends.base import Settings
 from tests.backends.tiny import Tiny
 
 
 def main(name: str) -> None:
     engine = backends.load(name)
-    tiny = Tiny(engine, engine.configure("cpu", None, "float64"))
+    tiny = Tiny(engine, engine.configure(Settings("cpu", precision="float64")))
     spec = tiny.spec(precision="float64")
     one, other = (tiny.trainer(spec, seed=seed) for seed in (0, 3))
     batch, state = tiny.batch(spec, 0), one.state()

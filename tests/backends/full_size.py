@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import backends
+from backends.base import Settings
 
 CLASSES, SIZE, BATCH, STEPS = 37, 128, 2, 2
 PARTS = {"1": "a", "2": "b", "3": "c"}
@@ -78,7 +79,7 @@ def distil(path: Path, name: str) -> dict[str, Any]:
     from framework.spec import DistillSpec
 
     backend = backends.load(name)
-    device = backend.configure("cpu", None, "float32")
+    device = backend.configure(Settings("cpu"))
     r152x2 = {"name": "bit", "options": {"depth": 152, "width": 2}, "weights": str(path)}
     student = {"name": "bit", "options": {"depth": 50}}
     views = {"size": SIZE}

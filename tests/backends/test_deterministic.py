@@ -28,7 +28,7 @@ from framework.spec import DistillSpec
 
 spec = DistillSpec.from_dict({"views": {"size": 16, "truncate": False}, "batch_size": 32})
 backend = backends.load(sys.argv[1])
-device = backend.configure(sys.argv[2], None, "float32", deterministic=True)
+device = backend.configure(backends.base.Settings(sys.argv[2], deterministic=True))
 images = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3)).astype(np.uint8)
 
 def run():

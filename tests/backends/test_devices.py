@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import pytest
 
+from backends.base import Settings
 from backends.devices import match
 from framework.errors import UserError
 
@@ -15,28 +16,28 @@ from framework.errors import UserError
 @pytest.fixture(autouse=True)
 def restored(engine: Any) -> Iterator[None]:
     yield
-    engine.configure("cpu", None, "float32")
+    engine.configure(Settings("cpu"))
 
 
 def test_the_cpu_says_what_it_is(engine: Any) -> None:
-    device = engine.configure("cpu", None, "float32")
+    device = engine.configure(Settings("cpu"))
     assert (device.kind, device.name) == ("cpu", "cpu:0")
     assert device.threads >= 1
     assert str(device) == f"{device.description} (cpu:0, {device.threads} thread{'s' if device.threads > 1 else ''})"
 
 
 def test_without_a_name_there_is_always_one(engine: Any) -> None:
-    assert engine.configure(None, None, "float32").kind in ("cpu", "gpu", "tpu")
+    assert engine.configure(Settings()).kind in ("cpu", "gpu", "tpu")
 
 
 def test_an_unknown_device_is_the_user_s_mistake(engine: Any) -> None:
     with pytest.raises(UserError, match=r"device = 'gpu:99' is not here: .*cpu:0"):
-        engine.configure("gpu:99", None, "float32")
+        engine.configure(Settings("gpu:99"))
 
 
 def test_asking_for_a_gpu_that_is_not_there_says_so(engine: Any) -> None:
     try:
-        engine.configure("gpu", None, "float32")
+        engine.configure(Settings("gpu"))
     except UserError as error:
         told = str(error)
     else:
@@ -65,7 +66,7 @@ def test_the_extra_is_named_for_a_kind_that_is_nowhere() -> None:
 def test_precision_is_that_of_models_built_from_now_on(
     engine: Any, precision: Any, variables: str, arithmetic: str
 ) -> None:
-    engine.configure("cpu", None, precision)
+    engine.configure(Settings("cpu", precision=precision))
     layer = keras.layers.Dense(2)
     layer.build((None, 3))
     assert layer.kernel.dtype == variables
@@ -74,12 +75,12 @@ def test_precision_is_that_of_models_built_from_now_on(
 
 @pytest.mark.gpu
 def test_an_accelerator_comes_first(engine: Any, tiny: Any) -> None:
-    device = engine.configure(None, None, "float32")
+    device = engine.configure(Settings())
     assert device.kind != "cpu"
     spec = tiny.spec()
     trainer = tiny.trainer(spec, device=device)
     losses = tiny.run(trainer, spec, 30)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    one, other = trainer, tiny.trainer(spec, seed=3, device=engine.configure("cpu", None, "float32"))
+    one, other = trainer, tiny.trainer(spec, seed=3, device=engine.configure(Settings("cpu")))
     other.restore(one.state())
     assert tiny.run(other, spec, 1) == pytest.approx(tiny.run(one, spec, 1), rel=1e-3)

@@ -24,7 +24,7 @@ from framework.spec import DistillSpec
 
 spec = DistillSpec.from_dict({"views": {"size": 8, "truncate": False}, "batch_size": 16})
 backend = backends.load(sys.argv[1])
-device = backend.configure(sys.argv[2], None, "float32")
+device = backend.configure(backends.base.Settings(sys.argv[2]))
 models = [catalog.build("convnet", {"widths": [8, 16]}, 10, 8, seed) for seed in (0, 1)]
 trainer = backend.compile(spec, models[0], models[1:], total_steps=10, device=device)
 rng = np.random.default_rng(0)
@@ -39,7 +39,7 @@ np.savez(sys.argv[3], kind=device.kind, losses=losses, **{k.replace("/", "|"): v
 
 def has_gpu(backend: str) -> bool:
     """Whether the backend sees a GPU, asked in a process of its own."""
-    code = "import sys, backends; backends.load(sys.argv[1]).configure('gpu', None, 'float32')"
+    code = "import sys, backends; backends.load(sys.argv[1]).configure(backends.base.Settings('gpu'))"
     return subprocess.run([sys.executable, "-c", code, backend], capture_output=True, check=False).returncode == 0
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from backends.base import Settings
 from framework import views
 from framework.errors import UserError
 from framework.protocols import Batch
@@ -306,7 +307,7 @@ def test_evaluation_of_a_foreign_student_is_deterministic(tiny: Any, foreign: di
 @pytest.mark.parametrize("precision", ["bfloat16", "mixed_bfloat16"])
 def test_half_precision_trains_and_resumes(precision: str, tiny: Any) -> None:
     try:
-        device = tiny.backend.configure("cpu", None, precision)
+        device = tiny.backend.configure(Settings("cpu", precision=precision))
         spec = tiny.spec(precision=precision)
         one, other = (tiny.trainer(spec, seed=seed, device=device) for seed in (0, 3))
         losses = tiny.run(one, spec, 30)
@@ -319,7 +320,7 @@ def test_half_precision_trains_and_resumes(precision: str, tiny: Any) -> None:
         assert tiny.run(other, spec, 2) == tiny.run(one, spec, 2)
         equal(other.state(), one.state())
     finally:
-        tiny.backend.configure("cpu", None, "float32")
+        tiny.backend.configure(Settings("cpu"))
 
 
 def test_a_state_that_does_not_fit_is_refused(tiny: Any) -> None:
@@ -382,11 +383,11 @@ def test_parts_that_would_make_another_student_are_refused(tiny: Any, foreign: d
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_parts_train_as_the_whole_does(precision: str, tiny: Any) -> None:
     try:
-        device = tiny.backend.configure("cpu", None, precision)
+        device = tiny.backend.configure(Settings("cpu", precision=precision))
         spec = tiny.spec(precision=precision)
         whole, parts = (tiny.trainer(spec, device=device, grad_accum_steps=number) for number in (1, 2))
         np.testing.assert_allclose(
             *(tiny.run(each, spec, 3) for each in (whole, parts)), rtol=1e-5 if precision == "float32" else 0.05
         )
     finally:
-        tiny.backend.configure("cpu", None, "float32")
+        tiny.backend.configure(Settings("cpu"))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.base import Settings
 from framework.models.bit import bit
 from framework.models.initial import assign
 from framework.protocols import Batch
@@ -93,7 +94,7 @@ def played(request: pytest.FixtureRequest, engine: Any) -> tuple[Trajectory, lis
     """The whole run: before each step what a probe sees, after it the metrics and the student's weights."""
     from tests.backends.tiny import Tiny
 
-    run = Trajectory(request.param, Tiny(engine, engine.configure("cpu", None, "float32")))
+    run = Trajectory(request.param, Tiny(engine, engine.configure(Settings("cpu"))))
     records = []
     for step in range(run.steps):
         batch = run.batch(step)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import backends
+from backends.base import Settings
 from experiments.bench.sizes import chosen
 from experiments.bench.variants import Bench, native_inputs, native_step
 
@@ -19,7 +20,7 @@ FIRST, LATER, HALF = 1e-5, 1e-3, 0.03
 )
 def test_by_hand_is_the_same_step(backend: str, size: str, precision: str) -> None:
     engine = backends.load(backend)
-    device = engine.configure("cpu", 1, precision)
+    device = engine.configure(Settings("cpu", 1, precision))
     bench = Bench(chosen({"size": size, "quick": True, "precision": precision}), engine, device)
     trainer, by_hand, loader = bench.trainer(), native_step(bench), bench.loader()
     for step in range(3):

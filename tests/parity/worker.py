@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import backends
+from backends.base import Settings
 from experiments.parity.measure import Examples, measure
 from tests.parity import cases
 
@@ -21,7 +22,7 @@ def main(backend_name: str, kind: str, folder: Path) -> None:
         from backends import precision as policy
 
         policy.keep_float64 = lambda: None
-    device = backend.configure("cpu", None, precision)
+    device = backend.configure(Settings("cpu", precision=precision))
     silent = dataclasses.replace(cases.examples(), evaluated=tuple(array[:0] for array in cases.examples().evaluated))
 
     def run(case: str, examples: Examples, steps: int, probes: int, file: str) -> None:

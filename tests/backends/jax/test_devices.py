@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import pytest
 
+from backends.base import Settings
+
 PROJECT = Path(__file__).parents[3]
 # Enough operations that compiling them takes longer than what is worth keeping.
 COMPILES = """
@@ -18,7 +20,7 @@ import sys
 from pathlib import Path
 import backends
 
-device = backends.load("jax").configure("cpu", 1, "float32", Path(sys.argv[1]))
+device = backends.load("jax").configure(backends.base.Settings("cpu", 1, cache=Path(sys.argv[1])))
 import jax
 
 def deep(x):
@@ -48,7 +50,7 @@ def compile_in_a_process(cache: Path, **environment: str) -> str:
 def test_platforms_that_are_not_here_are_the_users_mistake(platforms: str) -> None:
     """In processes of their own: JAX starts its platforms once."""
     done = subprocess.run(
-        [sys.executable, "-c", "import backends; backends.load('jax').configure('cpu', 1, 'float32')"],
+        [sys.executable, "-c", "import backends; backends.load('jax').configure(backends.base.Settings('cpu', 1))"],
         cwd=PROJECT,
         env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": platforms},
         capture_output=True,
@@ -81,9 +83,9 @@ def test_the_user_s_own_folder_and_number_of_threads_go_first(tmp_path: Path) ->
 def test_tensorfloat32_is_off_unless_asked_for(engine: Any, tiny: Any) -> None:
     assert jax.config.jax_default_matmul_precision == "highest"
     try:
-        device = engine.configure("cpu", None, "float32", tf32=True)
+        device = engine.configure(Settings("cpu", tf32=True))
         assert jax.config.jax_default_matmul_precision == "tensorfloat32"
         # A name that JAX doesn't know would be refused only here.
         tiny.run(tiny.trainer(tiny.spec(), device=device), tiny.spec(), 1)
     finally:
-        engine.configure("cpu", None, "float32")
+        engine.configure(Settings("cpu"))

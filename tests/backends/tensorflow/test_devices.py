@@ -6,12 +6,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from backends.base import Settings
+
 
 def test_tensorfloat32_is_off_unless_asked_for(engine: Any) -> None:
-    engine.configure("cpu", None, "float32")
+    engine.configure(Settings("cpu"))
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
     try:
-        engine.configure("cpu", None, "float32", tf32=True)
+        engine.configure(Settings("cpu", tf32=True))
         assert tf.config.experimental.tensor_float_32_execution_enabled()
     finally:
-        engine.configure("cpu", None, "float32")
+        engine.configure(Settings("cpu"))

@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
+from backends.base import Settings
+
 
 def test_tensorfloat32_is_off_unless_asked_for(engine: Any) -> None:
-    engine.configure("cpu", None, "float32")
+    engine.configure(Settings("cpu"))
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, False)
     try:
-        engine.configure("cpu", None, "float32", tf32=True)
+        engine.configure(Settings("cpu", tf32=True))
         assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, True)
     finally:
-        engine.configure("cpu", None, "float32")
+        engine.configure(Settings("cpu"))

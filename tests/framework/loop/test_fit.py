@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import backends
+from backends.base import Settings
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.files.arrays import read_arrays
@@ -98,7 +99,7 @@ class After(Silent):
 def trainers(backend: str) -> Callable[[int], Trainer]:
     """`trainers(number)`: one of the module's compiled trainers, at its first step."""
     loaded = backends.load(backend)
-    device = loaded.configure("cpu", 1, "float32")
+    device = loaded.configure(Settings("cpu", 1))
     compiled: dict[int, tuple[Trainer, dict[str, Array]]] = {}
 
     def trainer(number: int) -> Trainer:
