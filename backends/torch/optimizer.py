@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 
 from framework.optimizers.adamw import stored_decay
-from framework.optimizers.base import Scalars, widened
+from framework.optimizers.base import Moments, Scalars, Tensors, Updated, widened
 from framework.spec import OptimizerSpec
-
-Tensor: TypeAlias = torch.Tensor
 
 
 def adamw_update(
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    moments: dict[str, list[Tensor]],
-    decayed: Sequence[bool],
-    scalars: Scalars,
-    spec: OptimizerSpec,
-) -> tuple[Sequence[Tensor], dict[str, list[Tensor]], Tensor]:
+    params: Tensors, grads: Tensors, moments: Moments, decayed: Sequence[bool], scalars: Scalars, spec: OptimizerSpec
+) -> Updated:
     """See `framework.optimizers.adamw.adamw_update`; parameters and moments are updated in place."""
     # The fused kernel divides by a factor in float32, which a float64 run must not.
     if spec.moment_dtype == "float32" and all(param.dtype == torch.float32 for param in params):
@@ -55,13 +47,8 @@ def adamw_update(
 
 
 def _fused(
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    moments: dict[str, list[Tensor]],
-    decayed: Sequence[bool],
-    scalars: Scalars,
-    spec: OptimizerSpec,
-) -> tuple[Sequence[Tensor], dict[str, list[Tensor]], Tensor]:
+    params: Tensors, grads: Tensors, moments: Moments, decayed: Sequence[bool], scalars: Scalars, spec: OptimizerSpec
+) -> Updated:
     """One pass over the memory in place of seventeen, by torch's own kernel, which divides by `grad_scale` first."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads))))
     scale = None if spec.clip_norm is None else torch.clamp(norm / spec.clip_norm, min=1.0)
@@ -86,9 +73,7 @@ def _fused(
     return params, moments, norm
 
 
-def _first_moments(
-    params: Sequence[Tensor], grads: Sequence[Tensor], stored: list[Tensor], spec: OptimizerSpec
-) -> Sequence[Tensor]:
+def _first_moments(params: Tensors, grads: Tensors, stored: list[torch.Tensor], spec: OptimizerSpec) -> Tensors:
     """The new first moments as the update uses them; what is stored of them may be rounded."""
     if spec.moment_dtype == "float32":
         torch._foreach_mul_(stored, spec.b1)

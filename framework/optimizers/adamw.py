@@ -8,16 +8,13 @@ bfloat16: 0.9 becomes 0.8984375). It is a pure function of arrays, because that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras import ops
 
 from framework.kernels import Kernel
-from framework.optimizers.base import Optimizer, Scalars, widened
+from framework.optimizers.base import Moments, Optimizer, Scalars, Tensor, Tensors, Updated, widened
 from framework.spec import OptimizerSpec
 from framework.spec.schedules import Schedule
-
-Tensor = Any
 
 
 class AdamW(Optimizer):
@@ -37,13 +34,8 @@ class AdamW(Optimizer):
         }
 
     def update(
-        self,
-        params: Sequence[Tensor],
-        grads: Sequence[Tensor],
-        moments: dict[str, list[Tensor]],
-        decayed: Sequence[bool],
-        scalars: Scalars,
-    ) -> tuple[list[Tensor], dict[str, list[Tensor]], Tensor]:
+        self, params: Tensors, grads: Tensors, moments: Moments, decayed: Sequence[bool], scalars: Scalars
+    ) -> Updated:
         return adamw_update(params, grads, moments, decayed, scalars, self.spec)
 
 
@@ -58,13 +50,8 @@ def stored_decay(spec: OptimizerSpec) -> float:
 
 @Kernel
 def adamw_update(
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    moments: dict[str, list[Tensor]],
-    decayed: Sequence[bool],
-    scalars: Scalars,
-    spec: OptimizerSpec,
-) -> tuple[list[Tensor], dict[str, list[Tensor]], Tensor]:
+    params: Tensors, grads: Tensors, moments: Moments, decayed: Sequence[bool], scalars: Scalars, spec: OptimizerSpec
+) -> Updated:
     """One update of all parameters.
 
     Args:
@@ -96,7 +83,7 @@ def adamw_update(
     return new_params, {"m": new_m, "v": new_v}, norm
 
 
-def global_norm(grads: Sequence[Tensor]) -> Tensor:
+def global_norm(grads: Tensors) -> Tensor:
     """The Euclidean norm over all gradients, a scalar."""
     return ops.sqrt(sum((ops.sum(ops.square(grad)) for grad in grads[1:]), ops.sum(ops.square(grads[0]))))
 

@@ -11,7 +11,11 @@ from keras import ops
 from framework.spec.schedules import Schedule
 
 Tensor = Any
+Tensors = Sequence[Tensor]
+Moments = dict[str, list[Tensor]]
 Scalars = Mapping[str, Any]
+# New parameters, new moments, and the gradients' global norm before clipping.
+Updated = tuple[Tensors, Moments, Tensor]
 
 
 class Optimizer(Protocol):
@@ -27,13 +31,8 @@ class Optimizer(Protocol):
         """What depends on the step alone, computed on the host in double precision."""
 
     def update(
-        self,
-        params: Sequence[Tensor],
-        grads: Sequence[Tensor],
-        moments: dict[str, list[Tensor]],
-        decayed: Sequence[bool],
-        scalars: Scalars,
-    ) -> tuple[list[Tensor], dict[str, list[Tensor]], Tensor]:
+        self, params: Tensors, grads: Tensors, moments: Moments, decayed: Sequence[bool], scalars: Scalars
+    ) -> Updated:
         """New parameters, new moments and the gradient's global norm; written in `keras.ops`."""
 
 
@@ -48,7 +47,7 @@ def decays(path: str, rank: int = 0) -> bool:
     return role.endswith("kernel") or (role == "weight" and rank > 1)
 
 
-def widened(tensors: Sequence[Tensor]) -> list[Tensor]:
+def widened(tensors: Tensors) -> list[Tensor]:
     """Half precision as float32: 0.999 is 1 in bfloat16, and most updates are smaller than its rounding."""
     half = ("bfloat16", "float16")
     return [ops.cast(t, "float32") if keras.backend.standardize_dtype(t.dtype) in half else t for t in tensors]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras import ops
 
 from framework.optimizers.adamw import clip_factor, global_norm
-from framework.optimizers.base import Optimizer, Scalars, widened
+from framework.optimizers.base import Moments, Optimizer, Scalars, Tensors, Updated, widened
 from framework.spec import OptimizerSpec
 from framework.spec.schedules import Schedule
-
-Tensor = Any
 
 
 class SGD(Optimizer):
@@ -26,13 +23,8 @@ class SGD(Optimizer):
         return {"factor": schedule(step)}
 
     def update(
-        self,
-        params: Sequence[Tensor],
-        grads: Sequence[Tensor],
-        moments: dict[str, list[Tensor]],
-        decayed: Sequence[bool],
-        scalars: Scalars,
-    ) -> tuple[list[Tensor], dict[str, list[Tensor]], Tensor]:
+        self, params: Tensors, grads: Tensors, moments: Moments, decayed: Sequence[bool], scalars: Scalars
+    ) -> Updated:
         grads = widened(grads)
         norm = global_norm(grads)
         clip = clip_factor(norm, self.spec.clip_norm)
