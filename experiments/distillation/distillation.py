@@ -26,7 +26,7 @@ from framework.files.checkpoints import Checkpoints
 from framework.loop import progress as shown
 from framework.loop.evaluator import Evaluator
 from framework.loop.fit import Cadence, Loop, Turns, finish
-from framework.loop.progress import Progress, Silent
+from framework.loop.progress import Progress
 from framework.loop.saving import Best
 from framework.loop.stop import Stop
 from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
@@ -120,7 +120,7 @@ class Distillation:
             UserError: the teacher is weaker than `min_accuracy`.
         """
         sizes = (self.total_steps, self.spec.batch_size, self.splits.train.num_examples)
-        progress = Silent() if quiet else shown.make(*sizes, done=self.trainer.steps_done)
+        progress = Progress() if quiet else shown.make(*sizes, done=self.trainer.steps_done)
         return finish(self.turns(recorder, folder, stop or Stop(), progress, warn))
 
     def turns(

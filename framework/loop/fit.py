@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 from framework.files.checkpoints import Checkpoints
 from framework.loop.evaluator import Evaluator, nested
-from framework.loop.progress import Progress, Silent
+from framework.loop.progress import Progress
 from framework.loop.saving import Best, Saver, newest
 from framework.loop.skipping import NotFinite, Skipping
 from framework.loop.stop import Stop
@@ -99,7 +99,7 @@ class Loop:
     cadence: Cadence
     checkpoints: Checkpoints | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=Progress)
     stop: Stop = field(default_factory=Stop)
     best: Best | None = None
     warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 # A line each hundredth of the time so far, but not less often than this.
 _SHARE, _LONGEST_S = 0.01, 300.0
 _SHOWN = {"loss": "loss", "validation.student.accuracy": "val acc", "validation.student.kl": "val kl"}
 
 
-class Progress(Protocol):
-    """Told of each step and of some metrics."""
+class Progress:
+    """Told of each step and of some metrics; this one shows nothing of them."""
 
     def update(self, step: int) -> None:
         """So many steps are done."""
@@ -25,20 +24,7 @@ class Progress(Protocol):
         """Nothing more comes."""
 
 
-class Silent:
-    """Shows nothing."""
-
-    def update(self, step: int) -> None:
-        """See `Progress`."""
-
-    def show(self, values: Mapping[str, float]) -> None:
-        """See `Progress`."""
-
-    def close(self) -> None:
-        """See `Progress`."""
-
-
-class _Shown:
+class _Shown(Progress):
     """What bar and lines have in common.
 
     Args:
@@ -128,9 +114,6 @@ class Lines(_Shown):
         if now - self._last >= pause or step == self.total_steps:
             self._last = now
             print(self._line(now, *self._clock), file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """See `Progress`."""
 
     def _line(self, now: float, since: float, first: int) -> str:
         rate = (self.step - first) / max(1e-9, now - since)

@@ -81,7 +81,7 @@ def _turn(turns: Turns, stop: Stop) -> Outcome | None:
     return None
 
 
-class CommonProgress:
+class CommonProgress(Progress):
     """One bar for all: it is where the first of them is, and shows the best validation."""
 
     def __init__(self, inner: Progress, count: int) -> None:
@@ -90,20 +90,20 @@ class CommonProgress:
         self._best = -1.0
 
     def update(self, step: int) -> None:
-        """See `framework.loop.progress.Progress`."""
+        """See `Progress`."""
         if step > self._step:
             self._step = step
             self.inner.update(step)
 
     def show(self, values: Mapping[str, float]) -> None:
-        """See `framework.loop.progress.Progress`."""
+        """See `Progress`."""
         accuracy = values.get("validation.student.accuracy", -1.0)
         if accuracy > self._best:
             self._best = accuracy
             self.inner.show(values)
 
     def close(self) -> None:
-        """See `framework.loop.progress.Progress`."""
+        """See `Progress`."""
         self._open -= 1
         if not self._open:
             self.inner.close()

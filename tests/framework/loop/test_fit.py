@@ -23,7 +23,7 @@ from framework.files.arrays import read_arrays
 from framework.files.checkpoints import BEST, BEST_STUDENT, Checkpoints
 from framework.loop.evaluator import Evaluator, evaluation_batches, nested
 from framework.loop.fit import Cadence, Loop
-from framework.loop.progress import Silent
+from framework.loop.progress import Progress
 from framework.loop.saving import Best
 from framework.loop.stop import Stop
 from framework.models import catalog
@@ -86,7 +86,7 @@ class Written:
 
 
 @dataclass
-class After(Silent):
+class After(Progress):
     """Does something after each step."""
 
     also: Callable[[int], Any]

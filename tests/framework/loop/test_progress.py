@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from framework.loop import progress
-from framework.loop.progress import Bar, Lines, Silent
+from framework.loop.progress import Bar, Lines, Progress
 
 SIZES = {"total_steps": 10, "batch_size": 50, "num_examples": 100}
 
@@ -49,7 +49,7 @@ def test_what_was_done_before_is_no_speed(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_silent_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    silent = Silent()
+    silent = Progress()
     silent.update(1)
     silent.show({"loss": 1.0})
     silent.close()
