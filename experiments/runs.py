@@ -77,6 +77,7 @@ def _add_curves(curves: Parser) -> None:
         "--metric", action="append", metavar="NAME", help="a name or pattern; repeatable (default: all; drawn: a few)"
     )
     curves.add_argument("--plot", type=Path, metavar="FILE", help="draw them into a .png, .svg or .pdf file")
+    curves.add_argument("--log", choices=("x", "y", "xy"), default="", help="axes of the picture that are logarithmic")
     curves.add_argument(
         "--label",
         action="append",
@@ -199,7 +200,8 @@ def _curves(runs: Runs, found: argparse.Namespace) -> None:
         labels = queries.labels(runs, ids, found.label, found.mean_over)
         frame = plots.averaged(frame, labels) if found.mean_over else plots.labelled(frame, labels)
     if found.plot is not None:
-        plots.plot(frame if found.metric else plots.usual(frame), found.plot)
+        levels = queries.teacher_levels(runs, ids)
+        plots.plot(frame if found.metric else plots.usual(frame), found.plot, found.log, levels)
         print(found.plot)
     elif found.form != "table":
         tables.show_frame(frame, found.form)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +14,8 @@ from framework.spec import DistillSpec
 _SPEC = {field.name for field in dataclasses.fields(DistillSpec)}
 # What people look for first; the others follow in the order of the alphabet.
 _FIRST = ("data.name", "teaching", "teacher.name", "student.name", "loss.distance", "optimizer.name", "optimizer.lr")
+_OF_TEACHERS = re.compile(r"(teacher\d*|loss)\.")
+_NOTHING: tuple[Any, ...] = (None, [], {})
 # Where nothing differs, a spec is called by these.
 _NAMES = ("data.name", "teaching")
 
@@ -29,19 +33,37 @@ def spec_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     return flatten({**dict(zip(names, teachers, strict=True)), **kept})
 
 
-def described(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def described(configs: Sequence[Mapping[str, Any]], short: bool = False) -> list[str]:
     """Each by what differs between them; where nothing does, by its data and teaching.
 
     Args:
         configs: flat fields, as of `spec_fields`.
+        short: fields go by the ends of their names where no two end alike, `lr` for `optimizer.lr`, and those without a
+            value are left out.
 
     Example:
         >>> described([{"teaching": "labels", "batch_size": 8}, {"teaching": "funmatch", "batch_size": 8}])
         ['teaching=labels', 'teaching=funmatch']
     """
     names = sorted({name for config in configs for name in config}, key=_rank)
-    differing = [name for name in names if len({repr(config.get(name)) for config in configs}) > 1]
-    return [pairs(config, differing or _NAMES) for config in configs]
+    called = _ends(names) if short else {name: name for name in names}
+    differing = [name for name in names if _differs(name, configs)] or _NAMES
+    told = [{name: value for name, value in config.items() if not short or value not in _NOTHING} for config in configs]
+    renamed = [{called[name]: value for name, value in config.items()} for config in told]
+    return [pairs(config, [called.get(name, name) for name in differing]) for config in renamed]
+
+
+def _differs(name: str, configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a field tells any apart: who has no teacher says nothing about teachers, or the distance to them."""
+    asked = [config for config in configs if not _OF_TEACHERS.match(name) or any(map(_OF_TEACHERS.match, config))]
+    return len({repr(config.get(name)) for config in asked}) > 1
+
+
+def _ends(names: Sequence[str]) -> dict[str, str]:
+    """What fields go by: `name` alone would say too little."""
+    ends = {name: name.rpartition(".")[2] for name in names}
+    counts = Counter(ends.values())
+    return {name: end if counts[end] == 1 and end != "name" else name for name, end in ends.items()}
 
 
 def pairs(values: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from framework.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Drawn where nothing else is asked for: more panels can't be read.
 _USUAL = ("validation.student.accuracy", "validation.student.kl", "train.loss")
@@ -22,10 +24,20 @@ _WORDS = {
     "grad_norm": "gradient norm",
     "examples_per_s": "images per second",
 }
+# What a metric is counted in; the training's loss is in whatever its distance is in.
+_UNITS = {"accuracy": "%", "agreement": "%", "kl": "nats", "loss": "nats"}
 # Points that are fewer get a mark each.
 _FEW_POINTS = 30
-_MAX_LABEL = 70
+_LABEL_WIDTH = 72
+# Colours that colour-blind readers tell apart, and that stand out on white (Okabe and Ito 2008, less their yellow).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _STYLES = ("-", "--", ":", "-.")
+# A line of the legend, in inches.
+_LINE = 0.17
+# So many labels stand above the panels, more of them beside.
+_FEW_LABELS = 8
+# Letters stay letters in a .pdf file and a .svg file, as publishers want them.
+_FONTS = {"pdf.fonttype": 42, "svg.fonttype": "none"}
 
 
 def wide(frame: pd.DataFrame) -> pd.DataFrame:
@@ -77,59 +89,124 @@ def averaged(frame: pd.DataFrame, labels: Mapping[Any, str]) -> pd.DataFrame:
     return means.assign(run=[f"{name} (mean of {names.count(name)})".strip() for name in means["run"]])
 
 
-def plot(frame: pd.DataFrame, path: Path) -> None:
-    """Draw curves, one panel a metric, one line a run; the extremes of means as bands.
+def plot(frame: pd.DataFrame, path: Path, log: str = "", levels: pd.DataFrame | None = None) -> None:
+    """Draw curves, one panel a metric, one line a run; the extremes of means as bands, a teacher as a level line.
 
     Args:
         frame: what `queries.curves`, `labelled` or `averaged` returned.
-        path: the picture; its suffix says in which format.
+        path: the picture; its suffix says in which format (.png, .pdf, .svg).
+        log: the axes with a logarithmic scale: `""`, `"x"`, `"y"` or `"xy"`. What is not positive has no place there.
+        levels: what `queries.teacher_levels` returned; those of a student's metric are drawn with it.
 
     Raises:
-        UserError: matplotlib isn't installed, or can't write this format.
+        UserError: matplotlib isn't installed, can't write this format, or there is nothing to draw.
     """
     try:
-        from matplotlib import colormaps
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError('--plot needs matplotlib: python -m pip install -e ".[plots]"') from None
-    if not len(frame):
-        raise UserError("these runs have no metrics to draw")
+    frame = _drawable(frame, log)
     names, runs = list(frame["metric"].unique()), list(dict.fromkeys(frame["run"]))
-    colours = [colormaps["tab10"](place % 10) for place in range(len(runs))]
-    figure = Figure(figsize=(9, max(2.8 * len(names), 0.6 + 0.17 * len(runs))), layout="constrained")
+    height = _LINE * sum(len(textwrap.wrap(str(run), _LABEL_WIDTH)) for run in runs)
+    size = 2.5 * len(names) + height if len(runs) <= _FEW_LABELS else max(2.5 * len(names), 0.6 + height)
+    figure = Figure(figsize=(7.5, size), layout="constrained")
     panels = figure.subplots(len(names), squeeze=False, sharex=True)[:, 0]
     for panel, name in zip(panels, names, strict=True):
         for place, run in enumerate(runs):
             points = frame[(frame["metric"] == name) & (frame["run"] == run)]
-            _line(panel, points, str(run), colours[place], _STYLES[place // 10 % len(_STYLES)])
-        panel.set_ylabel(axis_name(name))
-        panel.grid(alpha=0.3)
-    panels[-1].set_xlabel("updates of the student")
-    # One that every panel shares, beside them: inside it would cover curves.
-    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}
-    figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize="small", frameon=False)
+            colour, style = _COLOURS[place % len(_COLOURS)], _STYLES[place // len(_COLOURS) % len(_STYLES)]
+            _line(panel, points, str(run), colour, style)
+        _teachers(panel, name, levels)
+        _axes(panel, name, log)
+    panels[-1].set_xlabel("updates of the student (steps)")
+    _legend(figure, panels)
     try:
-        figure.savefig(path, dpi=150)
+        with rc_context(_FONTS):
+            figure.savefig(path, dpi=200)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _line(panel: Axes, points: pd.DataFrame, label: str, colour: Any, style: str) -> None:
+def _drawable(frame: pd.DataFrame, log: str) -> pd.DataFrame:
+    if not len(frame):
+        raise UserError("these runs have no metrics to draw")
+    for axis, column in (("x", "step"), ("y", "value")):
+        frame = frame[frame[column] > 0] if axis in log else frame
+    if not len(frame):
+        raise UserError(f"--log {log}: nothing that these runs have is above 0")
+    return frame
+
+
+def _line(panel: Axes, points: pd.DataFrame, label: str, colour: str, style: str) -> None:
     marker = "o" if 0 < len(points) <= _FEW_POINTS else None
-    label = label if len(label) <= _MAX_LABEL else f"{label[: _MAX_LABEL - 3]}..."
+    looks: dict[str, Any] = {"color": colour, "linewidth": 1.2, "marker": marker, "markersize": 3}
     if len(points):
-        panel.plot(
-            points["step"],
-            points["value"],
-            style,
-            label=label,
-            color=colour,
-            linewidth=1.2,
-            marker=marker,
-            markersize=3,
-        )
+        panel.plot(points["step"], points["value"], style, label=textwrap.fill(label, _LABEL_WIDTH), **looks)
     if "low" in points:
         panel.fill_between(points["step"], points["low"], points["high"], color=colour, alpha=0.15, linewidth=0)
+
+
+def _teachers(panel: Axes, metric: str, levels: pd.DataFrame | None) -> None:
+    """The teachers of a student's metric: grey lines, each with its name and value on it."""
+    if levels is None or not len(levels):
+        return
+    for level in levels[levels["metric"] == metric].drop_duplicates(["teacher", "value"]).itertuples():
+        shown = f"{level.value:.1%}" if _unit(metric) == "%" else f"{level.value:.3g}"
+        panel.axhline(level.value, color="0.35", linewidth=1.0, linestyle=(0, (6, 3)))
+        panel.annotate(
+            f"{level.teacher}: {shown}",
+            (1.0, level.value),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize="small",
+            color="0.35",
+        )
+        panel.margins(y=0.12)
+
+
+def _axes(panel: Axes, metric: str, log: str) -> None:
+    unit = _unit(metric)
+    panel.set_ylabel(f"{axis_name(metric)} ({unit})" if unit else axis_name(metric))
+    panel.grid(alpha=0.3)
+    if "x" in log:
+        panel.set_xscale("log")
+    if "y" in log:
+        panel.set_yscale("log")
+    _ticks(panel, 100.0 if unit == "%" else 1.0)
+
+
+def _ticks(panel: Axes, factor: float) -> None:
+    """Plain numbers at the ticks of the y axis, times a factor; within a decade a logarithmic one has even ticks."""
+    from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullLocator
+
+    plain = FuncFormatter(lambda value, _: f"{factor * value:g}")
+    panel.yaxis.set_major_formatter(plain)
+    if panel.get_yscale() == "log":
+        low, high = panel.get_ylim()
+        narrow = high / low < 10
+        panel.yaxis.set_major_locator(AutoLocator() if narrow else LogLocator())
+        panel.yaxis.set_minor_locator(NullLocator() if narrow else LogLocator(subs=(2, 5)))
+        panel.yaxis.set_minor_formatter(plain)
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One that every panel shares, outside of them: inside it would cover curves. None for a single curve."""
+    lines = {line.get_label(): line for panel in panels for line in panel.get_lines()}
+    lines = {label: line for label, line in lines.items() if not str(label).startswith("_")}
+    above = len(lines) <= _FEW_LABELS
+    columns = 2 if above and len(lines) > 1 and max(map(len, map(str, lines))) <= _LABEL_WIDTH // 2 else 1
+    place = "outside upper center" if above else "outside right upper"
+    figure.legend(lines.values(), lines.keys(), loc=place, fontsize="small", frameon=False, ncols=columns)
+
+
+def _unit(metric: str) -> str:
+    """What a metric is counted in, `""` where nothing is known."""
+    first, _, last = metric.rpartition(".")
+    return "" if metric == "train.loss" or not first else _UNITS.get(last.partition("@")[0], "")
 
 
 def axis_name(metric: str) -> str:

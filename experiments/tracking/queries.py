@@ -21,6 +21,7 @@ ID = int | str
 ACCURACY = "result.test.student.accuracy"
 _BASE = ("id", "uid", "status", "start_time", "duration_s", "fingerprint", "fingerprint_no_seed")
 _KNOWN_FROM = 500
+_TEACHERS = re.compile(r"\.teacher(\d*)\.")
 _FALLING = re.compile(r"(loss|kl|error|distance|perplexity|duration_s)$")
 
 
@@ -168,6 +169,41 @@ def curves(source: Source, runs: Sequence[ID], metrics: Iterable[str] | None = N
     return pd.concat(frames, ignore_index=True) if frames else empty
 
 
+def teacher_levels(source: Source, runs: Sequence[ID]) -> pd.DataFrame:
+    """How good the runs' teachers are, for a line beside their students' curves.
+
+    Args:
+        source: a database of runs, or `InJournals`.
+        runs: IDs.
+
+    Returns:
+        Columns run, teacher (`"teacher digits"`), metric (the student's, `"test.student.accuracy"`) and value, the last
+        one that was measured.
+
+    Raises:
+        UserError: no such run.
+    """
+    documents = [find_run(source, run) for run in runs]
+    rows = []
+    for document in documents:
+        uid = document.get("uid")
+        for name in filter(_TEACHERS.search, runs_of(source).metrics([uid])):
+            values = runs_of(source).points(uid, name).values
+            metric = _TEACHERS.sub(".student.", name)
+            if len(values):
+                rows.append((document["_id"], _teacher(document, name), metric, float(values[-1])))
+    return pd.DataFrame(rows, columns=["run", "teacher", "metric", "value"])
+
+
+def _teacher(document: Document, metric: str) -> str:
+    """What the teacher of a metric is called: by its name, if it is one of one."""
+    teachers = _mapping(document.get("config")).get("teachers") or []
+    number = next(iter(_TEACHERS.findall(metric)))
+    if number and int(number) < len(teachers):
+        return f"teacher {teachers[int(number)]['name']}"
+    return f"teacher {teachers[0]['name']}" if len(teachers) == 1 else "teachers together" if teachers else "teacher"
+
+
 def segments(source: Source, document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The runs that are one run in several segments, in their order.
 
@@ -262,7 +298,7 @@ def labels(source: Source, runs: Sequence[ID], names: Sequence[str] = (), withou
         fields = [resolve(name, known) for name in names]
         texts = [pairs({name: row.get(name) for name in fields}, fields) for row in rows.values()]
     else:
-        texts = described([_varied(document, without) for document in documents])
+        texts = described([_varied(document, without) for document in documents], short=True)
     return {run: text.replace("config.", "") for run, text in zip(rows, texts, strict=True)}
 
 
@@ -270,7 +306,9 @@ def _varied(document: Document, without: str | None) -> dict[str, Any]:
     """What a run may differ in from others: the spec, its seed and its backend."""
     config = _mapping(document.get("config"))
     varied = spec_fields(config) | {name: config[name] for name in ("seed", "backend") if name in config}
-    return {name: value for name, value in varied.items() if name != without}
+    # Without a teacher the loss is what `teaching=labels` makes of it.
+    implied = "" if config.get("teachers") else "loss."
+    return {name: v for name, v in varied.items() if name != without and not (implied and name.startswith(implied))}
 
 
 def known_fields(source: Source) -> set[str]:

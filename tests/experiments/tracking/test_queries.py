@@ -11,7 +11,8 @@ from bson import ObjectId
 
 from experiments.tracking import queries
 from experiments.tracking.fields import flatten, literal, parse_condition, resolve
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.journal import new_run_folder, run_folders
+from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import Destination
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import JournalRecorder
@@ -201,13 +202,48 @@ def test_groups_are_called_by_what_differs(destination: Destination, tmp_path: P
     ]
 
 
+def test_levels_of_teachers_are_their_last_values_by_name(tmp_path: Path) -> None:
+    teachers = [{"name": "bit"}, {"name": "glyphs"}]
+    for count in (1, 2):
+        with JournalRecorder(new_run_folder(tmp_path)) as recorder:
+            recorder.started({"teachers": teachers[:count]}, {})
+            recorder.metrics(1, {"test.teacher.accuracy": 0.1, "test.student.accuracy": 0.2})
+            recorder.metrics(2, {"test.teacher.accuracy": 0.9} | ({"test.teacher1.loss": 0.5} if count == 2 else {}))
+    runs = InJournals(tmp_path)
+    levels = queries.teacher_levels(runs, sorted(folder.name for folder in run_folders(tmp_path)))
+    assert levels[["teacher", "metric", "value"]].to_dict("split")["data"] == [
+        ["teacher bit", "test.student.accuracy", 0.9],
+        ["teachers together", "test.student.accuracy", 0.9],
+        ["teacher glyphs", "test.student.loss", 0.5],
+    ]
+
+
+def test_pictures_call_runs_by_short_names_without_what_says_nothing(tmp_path: Path) -> None:
+    shared = {"data": {"name": "glyphs"}, "seed": 0}
+    taught = {"teachers": [{"name": "bit", "options": {}}], "loss": {"task_weight": 0.0}, "views": {"mixup": None}}
+    for config in (
+        {"teaching": "funmatch", "optimizer": {"lr": 0.1}} | taught,
+        {"teaching": "consistent", "optimizer": {"lr": 0.2}} | taught,
+        {"teaching": "labels", "optimizer": {"lr": 0.1}, "teachers": [], "loss": {"task_weight": 1.0}},
+    ):
+        with JournalRecorder(new_run_folder(tmp_path)) as recorder:
+            recorder.started(config | shared, {})
+    uids = sorted(folder.name for folder in run_folders(tmp_path))
+    labels = queries.labels(InJournals(tmp_path), uids)
+    assert sorted(labels.values()) == [
+        "teaching=consistent, lr=0.2",
+        "teaching=funmatch, lr=0.1",
+        "teaching=labels, lr=0.1",
+    ]
+
+
 def test_labels_are_what_differs_or_what_is_asked_for(destination: Destination, tmp_path: Path) -> None:
     assert destination.database is not None
     for seed in (0, 1):
         ended(tmp_path, destination.database, {"seed": seed, "views": {"size": 8 + seed}, "backend": "jax"}, "f")
     label = partial(queries.labels, destination.database, [1, 2])
-    assert label() == {1: "seed=0, views.size=8", 2: "seed=1, views.size=9"}
-    assert label(without="seed") == {1: "views.size=8", 2: "views.size=9"}
+    assert label() == {1: "seed=0, size=8", 2: "seed=1, size=9"}
+    assert label(without="seed") == {1: "size=8", 2: "size=9"}
     assert label(["backend", "size"]) == {1: "backend=jax, views.size=8", 2: "backend=jax, views.size=9"}
     with pytest.raises(UserError, match="no run has a field 'sizes'; did you mean"):
         label(["sizes"])
