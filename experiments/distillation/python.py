@@ -14,7 +14,7 @@ from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import data_for
 from experiments.tracking.journal import default_root
-from framework.data.quiet import quiet as silently
+from framework.data.muted import muted
 from framework.loop.stop import Stop
 from framework.protocols import Recorder
 from framework.spec import DistillSpec
@@ -84,6 +84,6 @@ def distill(
 
 
 def _on_disk(data: DatasetDict, folder: str) -> str:
-    with silently():
+    with muted():
         data.save_to_disk(folder)
     return folder

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.data.catalog import CATALOG
+from framework.data.muted import muted
 from framework.data.offline import OFFLINE
-from framework.data.quiet import quiet
 from framework.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def load_hub(name: str, config: str | None) -> tuple[DatasetDict, tuple[str, ...
     if name in _FORMATS:  # `datasets` would read whatever lies in the working folder
         raise UserError(f"data {name!r} is a file format: give the folder or file itself")
     problem = None if datasets.config.HF_HUB_OFFLINE else _look(name)
-    with quiet(bars=True), _offline(problem is not None):
+    with muted(bars=True), _offline(problem is not None):
         try:
             loaded = datasets.load_dataset(name, config)
         except ConnectionError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from framework.data import digits, glyphs
-from framework.data.quiet import quiet
+from framework.data.muted import muted
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -106,7 +106,7 @@ def as_dataset_dict(splits: Mapping[str, Examples], classes: tuple[str, ...]) ->
 
 def _make(known: OfflineSet, folder: Path) -> None:
     splits = known.generate()
-    with quiet():
+    with muted():
         as_dataset_dict(splits, known.classes).save_to_disk(str(folder))
     (folder / "made.json").write_text(json.dumps({"sha256": glyphs.digest(splits)}))
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from framework.data.folders import open_images
 from framework.data.hub import load_hub
+from framework.data.muted import muted
 from framework.data.offline import OFFLINE, load_offline
 from framework.data.opened import Opened
 from framework.data.places import stamp, without_colons
-from framework.data.quiet import quiet
 from framework.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _read(name: str, cache: Path, files: Iterable[Path], **options: Any) -> Data
     state = _state(files)
     kept = without_colons(cache) / "huggingface" / state
     failures = (OSError, ValueError, ArrowException, datasets.exceptions.DatasetsError)
-    with quiet(bars=True):
+    with muted(bars=True):
         try:
             return _stamped(datasets.load_dataset("parquet", cache_dir=str(kept), **options), state)
         except failures as error:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet(bars: bool = False) -> Iterator[None]:
+def muted(bars: bool = False) -> Iterator[None]:
     """No log lines below an error, no download counts, and no progress bars unless `bars` and stderr is a terminal."""
     import datasets
     from datasets.utils import are_progress_bars_disabled
