@@ -53,9 +53,11 @@ def _agreement(
 
 
 def _compared(model: Model, twin: Model, spec: DistillSpec, splits: Splits) -> dict[str, float]:
+    from scipy.special import log_softmax
+
     equal, kl, count = 0.0, 0.0, 0
     for views in _views(spec, splits):
-        own, other = (_log_softmax(each.predict_on_batch(views)) for each in (model, twin))
+        own, other = (log_softmax(np.asarray(each.predict_on_batch(views), float), -1) for each in (model, twin))
         equal += float((own.argmax(-1) == other.argmax(-1)).sum())
         kl += float((np.exp(other) * (other - own)).sum())
         count += len(views)
@@ -73,9 +75,3 @@ def _views(spec: DistillSpec, splits: Splits) -> Iterator[np.ndarray]:
         [view] = batch.teacher_views or (batch.views,)
         shown = normalize(ops.convert_to_tensor(view[batch.mask > 0]), spec.teachers[0].normalize)
         yield np.asarray(ops.convert_to_numpy(shown))
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    wide = np.asarray(logits, np.float64)
-    wide -= wide.max(-1, keepdims=True)
-    return wide - np.log(np.exp(wide).sum(-1, keepdims=True))

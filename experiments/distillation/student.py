@@ -67,9 +67,9 @@ class Student:
 
     def probabilities(self, views: Array) -> Array:
         """The probability of each class: float32 [B, C] from `preprocess`ed images [B, S, S, 3]."""
-        logits = np.asarray(self.model.predict_on_batch(views), np.float64)
-        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return (shares / shares.sum(axis=-1, keepdims=True)).astype(np.float32)
+        from scipy.special import softmax
+
+        return softmax(np.asarray(self.model.predict_on_batch(views), np.float64), axis=-1).astype(np.float32)
 
     def predict(self, images: Sequence[Image], batch_size: int = 64) -> Array:
         """The probability of each class: float32 [B, C]; arguments and errors as in `view`."""

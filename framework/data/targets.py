@@ -71,13 +71,15 @@ def mean_logits(loader: Loader, trainer: Trainer, ids: Array, bar: Any) -> list[
         ids: int64 [B].
         bar: told of each batch by `update`.
     """
+    from scipy.special import softmax
+
     crops = loader.spec.views.target_crops
     sums: list[Array] = []
     for places, batch in _batches(loader, ids):
         logits = trainer.teach(batch)
         sums = sums or [np.zeros((len(ids), each.shape[1])) for each in logits]
         for total, each in zip(sums, logits, strict=True):
-            np.add.at(total, places, _softmax(each[: len(places)]))
+            np.add.at(total, places, softmax(each[: len(places)].astype(np.float64), axis=1))
         bar.update(len(places))
     smallest = np.finfo(np.float64).tiny
     return [np.log(np.maximum(total / crops, smallest)).astype(np.float32) for total in sums]
@@ -100,11 +102,6 @@ def _batch(loader: Loader, ids: Array, crops: Array) -> Batch:
     distinct, places = np.unique(ids, return_inverse=True)
     images = list(source.images(distinct))  # each is decoded once
     return loader.shown([images[place] for place in places], Draws(draws, draws, 1.0))
-
-
-def _softmax(logits: Array) -> Array:
-    wide = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return wide / wide.sum(axis=1, keepdims=True)
 
 
 def key_of(spec: DistillSpec, data: str, teachers: Sequence[str]) -> str:
