@@ -8,7 +8,7 @@ validation stays honest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -115,7 +115,7 @@ def _draw_one(character: str, fonts: tuple[str, ...], u: Array) -> Array:
 def _background(u: Array) -> Image.Image:
     from PIL import Image
 
-    photo = _photos()[int(u[_PHOTO] * 2)]
+    photo = _photo("flower" if u[_PHOTO] >= 0.5 else "china")
     side = 6 + int(u[_PATCH_SIZE] * 35)
     x, y = int(u[_PATCH_X] * (photo.width - side + 1)), int(u[_PATCH_Y] * (photo.height - side + 1))
     large = SIZE * SUPERSAMPLING
@@ -160,15 +160,10 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 @cache
-def _photos() -> tuple[Image.Image, ...]:
-    return tuple(_load_photos())
-
-
-def _load_photos() -> Iterator[Image.Image]:
+def _photo(name: str) -> Image.Image:
     from importlib.resources import files
 
     from PIL import Image
 
-    for name in ("china.jpg", "flower.jpg"):
-        with files("sklearn.datasets.images").joinpath(name).open("rb") as file:
-            yield Image.open(file).convert("RGB")
+    with files("sklearn.datasets.images").joinpath(f"{name}.jpg").open("rb") as file:
+        return Image.open(file).convert("RGB")

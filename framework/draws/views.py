@@ -8,7 +8,6 @@ central crops are windows of the image resized to a square; here they are boxes 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from framework.spec import DistillSpec, ViewsSpec
 from framework.spec.teachings import CONSTANT, Crop, resolve
 
 Key = tuple[int | np.ndarray, ...]
+Pair = tuple[float, float]
 STUDENT_STREAM, TEACHER_STREAM, MIX_STREAM, TARGET_STREAM = 0, 1, 2, 3
 _ATTEMPTS = 100
 _EXTRA_NUMBERS = 8
@@ -93,7 +93,7 @@ def mild(sizes: np.ndarray, views: ViewsSpec, key: Key) -> np.ndarray:
 
     The authors' `resize(160)|random_crop(128)`: both offsets are uniform integers, both ends included.
     """
-    uniforms = keyed.uniform(*_words(key, lambda word: word[:, None]), 0, np.array([_TOP, _LEFT]))
+    uniforms = keyed.uniform(*_wide(key), 0, np.array([_TOP, _LEFT]))
     return _window(sizes, views, _integer(np.array(views.square - views.size + 1), uniforms))
 
 
@@ -118,12 +118,7 @@ def mix_factors(seed: int, steps: np.ndarray, p: float) -> np.ndarray:
     return np.maximum(values, 1 - values).astype(np.float32)
 
 
-def crop_boxes(
-    sizes: np.ndarray,
-    area: tuple[float, float],
-    aspect: tuple[float, float],
-    key: Key,
-) -> np.ndarray:
+def crop_boxes(sizes: np.ndarray, area: Pair, aspect: Pair, key: Key) -> np.ndarray:
     """Crop boxes in the distribution of `tf.image.sample_distorted_bounding_box` without objects.
 
     Args:
@@ -148,18 +143,12 @@ def crop_boxes(
     return boxes
 
 
-def _attempt(
-    sizes: np.ndarray,
-    area: tuple[float, float],
-    aspect: tuple[float, float],
-    key: Key,
-) -> tuple[np.ndarray, np.ndarray]:
+def _attempt(sizes: np.ndarray, area: Pair, aspect: Pair, key: Key) -> tuple[np.ndarray, np.ndarray]:
     """One try for each image: boxes [B, 4] and whether each is accepted [B]; `key` is never without an array."""
     full_height, full_width = sizes[:, 0], sizes[:, 1]
     smallest, largest = (share * full_height * full_width for share in area)
     # All four numbers of an example in one call: on a batch of small images the calls are what costs.
-    wide = _words(key, lambda word: word[:, None])
-    uniforms = keyed.uniform(*wide, np.arange(4))
+    uniforms = keyed.uniform(*_wide(key), np.arange(4))
     ratio = aspect[0] + uniforms[:, _ASPECT] * (aspect[1] - aspect[0])
     high = _largest_height(sizes, largest, ratio)
     low = np.minimum(_round(np.sqrt(smallest / ratio)), high)
@@ -185,8 +174,9 @@ def _largest_height(sizes: np.ndarray, largest: np.ndarray, ratio: np.ndarray) -
     return np.minimum(np.where(_round(high * ratio) > sizes[:, 1], fitting, high), sizes[:, 0])
 
 
-def _words(key: Key, change: Callable[[np.ndarray], np.ndarray]) -> Key:
-    return tuple(change(word) if isinstance(word, np.ndarray) else word for word in key)
+def _wide(key: Key) -> Key:
+    """A key whose arrays have an axis more, for several numbers of each example."""
+    return tuple(word[:, None] if isinstance(word, np.ndarray) else word for word in key)
 
 
 def _round(values: np.ndarray) -> np.ndarray:
@@ -200,8 +190,7 @@ def _integer(bound: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
 
 def _extra(spec: DistillSpec, key: Key, count: int) -> np.ndarray:
     numbers = np.arange(_EXTRA_NUMBERS)
-    wide = _words(key, lambda word: word[:, None])
-    streams = [keyed.uniform(*wide, _EXTRA, index, numbers) for index in range(len(spec.views.augmentations))]
+    streams = [keyed.uniform(*_wide(key), _EXTRA, index, numbers) for index in range(len(spec.views.augmentations))]
     return np.stack(streams, axis=1).astype(np.float32) if streams else np.zeros((count, 0, _EXTRA_NUMBERS), np.float32)
 
 
