@@ -74,7 +74,7 @@ class FlaxModel(keras.Model):
         return {} if self._flag is None else {self._flag: training == TRAINING[self._flag]}
 
     def call(self, views: jax.Array, training: bool = False) -> jax.Array:
-        tree = _nested({path: variable.value for path, variable in self._leaves.items()})
+        tree = self._tree()
         if not training:
             return self._module.apply(tree, views, **self._mode(False))
         seed, count = self._draws.value
@@ -88,7 +88,12 @@ class FlaxModel(keras.Model):
 
     def given(self) -> tuple[Any, Mapping[str, Any]]:
         """The module and its variables, as its `apply` takes them."""
-        return self._module, _nested({path: variable.value for path, variable in self._leaves.items()})
+        return self._module, self._tree()
+
+    def _tree(self) -> dict[str, Any]:
+        from flax.traverse_util import unflatten_dict
+
+        return unflatten_dict({path: variable.value for path, variable in self._leaves.items()}, sep="/")
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         return (input_shape[0], self._num_classes)
@@ -98,17 +103,6 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves by path, `params/Dense_0/kernel`."""
     leaves = jax.tree_util.tree_flatten_with_path(dict(tree))[0]
     return {"/".join(str(getattr(part, "key", part)) for part in path): leaf for path, leaf in leaves}
-
-
-def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *parts, last = path.split("/")
-        place = tree
-        for part in parts:
-            place = place.setdefault(part, {})
-        place[last] = leaf
-    return tree
 
 
 def _variable(path: str, leaf: Any, dtype: str) -> keras.Variable:
