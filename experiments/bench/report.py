@@ -9,6 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from experiments.parity.report import aligned
+from experiments.tracking.machine import cpu
+
 WALL, CPU, WAITED = range(3)
 # The ratios that are asked for: of the second's time to the first's, so that more is faster.
 RATIOS = {
@@ -21,13 +24,8 @@ Found = Mapping[str, Any]
 
 def machine() -> dict[str, Any]:
     """What it ran on."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else ():
-        if line.startswith("model name"):
-            name = line.partition(":")[2].strip()
     return {
-        "processor": name,
+        "processor": cpu(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
@@ -138,13 +136,6 @@ def loaders_table(found: Found) -> str:
             speeds = [f"{median(result[name]):.0f}" if result[name] else "" for name in ("wall", "cpu")]
             rows.append([job["mode"], job["peer"], *speeds, result["note"]])
     return aligned(rows) if len(rows) > 1 else ""
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table: words to the left, and a line below the head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def plot(found: Found, path: Path) -> None:

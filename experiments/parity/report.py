@@ -39,7 +39,7 @@ def table(results: Results, checks: Checks, backends: Sequence[str], precision: 
         cells = [_cell(column[number]) for column in columns]
         allowed = "(shown only)" if check.tolerance is None else f"{check.tolerance:.0e}" if check.tolerance else "0"
         rows.append([check.quantity, values[check.quantity], *cells, allowed])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def shown(result: Result) -> dict[str, str]:
@@ -101,7 +101,8 @@ def _cell(check: Check) -> str:
     return text if check.ok else f"{text} FAILS"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table: words to the left, and a line below the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from experiments.sweep.grid import Point
 from experiments.tracking.journal import JOURNAL, RUNS, is_alive, new_uid
 from framework.errors import UserError
 from framework.files import stored
+from framework.files.arrays import write_text
 from framework.files.checkpoints import Checkpoints
 
 SWEEPS, FILE = "sweeps", "sweep.json"
@@ -69,12 +69,7 @@ class Ledger:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept = {"sweep": self.uid, "command": self.command, "select": self.select}
         document = kept | {"points": [asdict(entry) for entry in self.entries]}
-        temporary = self.folder / f"{FILE}.new"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / FILE)
+        write_text(self.folder / FILE, json.dumps(document, indent=1))
 
     def is_finished(self, entry: Entry) -> bool:
         """Whether nothing is left to do for a point."""
