@@ -17,7 +17,7 @@ from keras import ops
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models.layers import Dense, Direct, GroupNorm, Shape, StdConv2D, Tensor, registered
+from framework.models.layers import Dense, Direct, GroupNorm, Net, Shape, StdConv2D, Tensor, build_in_turn, registered
 
 GROUPS = 32
 DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
@@ -33,8 +33,8 @@ class BitUnit(Direct):
         stride: of the 3x3 convolution and of the shortcut.
     """
 
-    def __init__(self, width: int, stride: int, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, width: int, stride: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.width, self.stride = width, stride
         self.gn1, self.conv1 = GroupNorm(GROUPS, name="gn1"), StdConv2D(width, 1, name="conv1")
         self.gn2, self.conv2 = GroupNorm(GROUPS, name="gn2"), StdConv2D(width, 3, stride, name="conv2")
@@ -45,11 +45,7 @@ class BitUnit(Direct):
         if self.stride != 1 or input_shape[-1] != 4 * self.width:
             self.conv_proj = StdConv2D(4 * self.width, 1, self.stride, name="conv_proj")
             self.conv_proj.build(input_shape)
-        shape = input_shape
-        for norm, conv in ((self.gn1, self.conv1), (self.gn2, self.conv2), (self.gn3, self.conv3)):
-            norm.build(shape)
-            conv.build(shape)
-            shape = conv.compute_output_shape(shape)
+        build_in_turn((self.gn1, self.conv1, self.gn2, self.conv2, self.gn3, self.conv3), input_shape)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         y = ops.relu(self.gn1(x_bhwc))
@@ -62,25 +58,18 @@ class BitUnit(Direct):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.conv3.compute_output_shape(self.conv2.compute_output_shape(input_shape))
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width, "stride": self.stride}
-
 
 @registered
 class BitBlock(Direct):
     """Units of one width, the first with the block's stride."""
 
-    def __init__(self, units: int, width: int, stride: int, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self._options = {"units": units, "width": width, "stride": stride}
+    def __init__(self, units: int, width: int, stride: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         strides = [stride] + [1] * (units - 1)
         self.units = [BitUnit(width, step, name=f"unit{i:02d}") for i, step in enumerate(strides, start=1)]
 
     def build(self, input_shape: Shape) -> None:
-        shape = input_shape
-        for unit in self.units:
-            unit.build(shape)
-            shape = unit.compute_output_shape(shape)
+        build_in_turn(self.units, input_shape)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         for unit in self.units:
@@ -92,9 +81,6 @@ class BitBlock(Direct):
             input_shape = unit.compute_output_shape(input_shape)
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._options}
-
 
 @registered
 class BitRoot(Direct):
@@ -105,8 +91,8 @@ class BitRoot(Direct):
         padding: what surrounds the map that is pooled: "-inf" or "zero". The map is signed, so this changes logits.
     """
 
-    def __init__(self, width: int, padding: str, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, width: int, padding: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.width, self.padding = width, padding
         self.conv_root = StdConv2D(width, 7, stride=2, name="conv_root")
 
@@ -120,17 +106,10 @@ class BitRoot(Direct):
         batch, *extent, channels = self.conv_root.compute_output_shape(input_shape)
         return (batch, *(None if side is None else (side - 1) // 2 + 1 for side in extent), channels)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width, "padding": self.padding}
-
 
 @registered
-class Bit(keras.Model):
-    """The net: views float [B, H, W, 3] in [-1, 1] to logits [B, C]. See `bit` for the arguments.
-
-    Attributes:
-        zero_kernels: names of the kernels that start at zero.
-    """
+class Bit(Net):
+    """See `bit` for the arguments."""
 
     def __init__(
         self,
@@ -139,16 +118,9 @@ class Bit(keras.Model):
         width: float,
         root_padding: str = "-inf",
         head_zero_init: bool = True,
-        **keywords: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**keywords)
-        self._options = {
-            "num_classes": num_classes,
-            "depth": list(depth),
-            "width": width,
-            "root_padding": root_padding,
-            "head_zero_init": head_zero_init,
-        }
+        super().__init__(**kwargs)
         base = round(64 * width)
         self.root_block = BitRoot(base, root_padding, name="root_block")
         self.blocks = [
@@ -160,12 +132,7 @@ class Bit(keras.Model):
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
 
     def build(self, input_shape: Shape) -> None:
-        shape = input_shape
-        layers: list[Any] = [self.root_block, *self.blocks]
-        for layer in layers:
-            layer.build(shape)
-            shape = layer.compute_output_shape(shape)
-        self.norm_pre_head.build(shape)
+        shape = build_in_turn((self.root_block, *self.blocks, self.norm_pre_head), input_shape)
         self.head.build((shape[0], shape[-1]))
 
     def features(self, x_bhwc: Tensor) -> Tensor:
@@ -177,12 +144,6 @@ class Bit(keras.Model):
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         return self.head(kernels.global_mean(self.features(x_bhwc)))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], self.head.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._options}
 
 
 def bit(

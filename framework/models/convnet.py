@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import keras
@@ -16,7 +17,18 @@ from keras import ops
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models.layers import Conv2D, Dense, Direct, GroupNorm, Shape, StdConv2D, Tensor, registered
+from framework.models.layers import (
+    Conv2D,
+    Dense,
+    Direct,
+    GroupNorm,
+    Net,
+    Shape,
+    StdConv2D,
+    Tensor,
+    build_in_turn,
+    registered,
+)
 
 MAX_GROUPS = 8
 
@@ -25,21 +37,16 @@ MAX_GROUPS = 8
 class ConvStage(Direct):
     """Convolutions of 3x3 at one width, the first of them with the stage's stride, each normalised and rectified."""
 
-    def __init__(self, width: int, convs: int, stride: int, standardised: bool, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, width: int, convs: int, stride: int, standardised: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         kind = StdConv2D if standardised else Conv2D
         strides = [stride] + [1] * (convs - 1)
         self.convs = [kind(width, 3, step, name=f"conv{i}") for i, step in enumerate(strides, start=1)]
         groups = math.gcd(MAX_GROUPS, width)
         self.norms = [GroupNorm(groups, name=f"norm{i}") for i in range(1, convs + 1)]
-        self._options = {"width": width, "convs": convs, "stride": stride, "standardised": standardised}
 
     def build(self, input_shape: Shape) -> None:
-        shape = input_shape
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            conv.build(shape)
-            shape = conv.compute_output_shape(shape)
-            norm.build(shape)
+        build_in_turn(chain.from_iterable(zip(self.convs, self.norms, strict=True)), input_shape)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
@@ -51,17 +58,10 @@ class ConvStage(Direct):
             input_shape = conv.compute_output_shape(input_shape)
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._options}
-
 
 @registered
-class ConvNet(keras.Model):
-    """The net: views float [B, S, S, 3] in [-1, 1] to logits [B, C]. See `convnet` for the arguments.
-
-    Attributes:
-        zero_kernels: names of the kernels that start at zero.
-    """
+class ConvNet(Net):
+    """See `convnet` for the arguments."""
 
     def __init__(
         self,
@@ -71,17 +71,9 @@ class ConvNet(keras.Model):
         stem_stride: int = 1,
         standardised: bool = False,
         head_zero_init: bool = False,
-        **keywords: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**keywords)
-        self._options = {
-            "num_classes": num_classes,
-            "widths": list(widths),
-            "convs_per_stage": convs_per_stage,
-            "stem_stride": stem_stride,
-            "standardised": standardised,
-            "head_zero_init": head_zero_init,
-        }
+        super().__init__(**kwargs)
         strides = [stem_stride] + [2] * (len(widths) - 1)
         self.stages = [
             ConvStage(width, convs_per_stage, stride, standardised, name=f"stage{i}")
@@ -91,22 +83,13 @@ class ConvNet(keras.Model):
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
 
     def build(self, input_shape: Shape) -> None:
-        shape = input_shape
-        for stage in self.stages:
-            stage.build(shape)
-            shape = stage.compute_output_shape(shape)
+        shape = build_in_turn(self.stages, input_shape)
         self.head.build((shape[0], shape[-1]))
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         for stage in self.stages:
             x_bhwc = stage(x_bhwc)
         return self.head(kernels.global_mean(x_bhwc))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], self.head.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._options}
 
 
 def convnet(

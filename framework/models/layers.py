@@ -1,12 +1,13 @@
 """The layers of our own models: thin, named as the authors name them, computing through `framework.kernels`.
 
 Variables start as zeros made by numpy, because Keras's own initialisers compile (seconds per model on JAX);
-`framework.models.initial` fills them. Calling a model that was not filled gives finite nonsense.
+`framework.models.initial` fills them. Calling a model that was not filled gives finite nonsense. Nothing here has a
+`get_config`: Keras makes it of the constructor's arguments, which are plain values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -34,6 +35,33 @@ def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
     """
     total = max(0, ((side - 1) // stride) * stride + size - side)
     return total // 2, total - total // 2
+
+
+def build_in_turn(layers: Iterable[Any], shape: Shape) -> Shape:
+    """Build each layer for what the one before it gives; returns the shape that the last one gives."""
+    for layer in layers:
+        layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return shape
+
+
+class Net(keras.Model):
+    """A net of ours: views float [B, H, W, 3] in [-1, 1] to logits [B, C].
+
+    Attributes:
+        head: the classifier.
+        zero_kernels: names of the kernels that start at zero.
+    """
+
+    head: Dense
+    zero_kernels: tuple[str, ...]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # A model's own would keep the arguments from the configuration that Keras makes of them.
+        return keras.layers.Layer.__new__(cls, *args, **kwargs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.head.units)
 
 
 class Direct(keras.layers.Layer):
@@ -101,9 +129,9 @@ class Conv2D(Direct):
         size: int,
         stride: int = 1,
         padding: Literal["centred", "same"] = "centred",
-        **keywords: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**keywords)
+        super().__init__(**kwargs)
         self.filters, self.size, self.stride, self.padding = filters, size, stride, padding
 
     def kernel_shape(self, channels: int) -> tuple[int, ...]:
@@ -134,10 +162,6 @@ class Conv2D(Direct):
         batch, *extent, _ = input_shape
         sides = (None if side is None else (side - 1) // self.stride + 1 for side in extent)
         return (batch, *sides, self.filters)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"filters": self.filters, "size": self.size, "stride": self.stride, "padding": self.padding}
-        return {**super().get_config(), **own}
 
 
 @registered
@@ -189,8 +213,8 @@ class GroupNorm(Direct):
         epsilon: added to the variance, inside the root.
     """
 
-    def __init__(self, groups: int, epsilon: float = 1e-5, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, groups: int, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.groups, self.epsilon = groups, epsilon
 
     def build(self, input_shape: Shape) -> None:
@@ -205,9 +229,6 @@ class GroupNorm(Direct):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}
-
 
 @registered
 class BatchNorm(keras.layers.Layer):
@@ -221,8 +242,8 @@ class BatchNorm(keras.layers.Layer):
         epsilon: added to the variance, inside the root.
     """
 
-    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.momentum, self.epsilon = momentum, epsilon
 
     def build(self, input_shape: Shape) -> None:
@@ -250,9 +271,6 @@ class BatchNorm(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
-
 
 @registered
 class Dense(Direct):
@@ -262,8 +280,8 @@ class Dense(Direct):
         units: the number C of classes.
     """
 
-    def __init__(self, units: int, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.units = units
 
     def build(self, input_shape: Shape) -> None:
@@ -275,6 +293,3 @@ class Dense(Direct):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units}

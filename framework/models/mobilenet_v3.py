@@ -19,7 +19,18 @@ from keras import ops
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models.layers import BatchNorm, Conv2D, Dense, DepthwiseConv2D, GroupNorm, Shape, Tensor, registered
+from framework.models.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    GroupNorm,
+    Net,
+    Shape,
+    Tensor,
+    build_in_turn,
+    registered,
+)
 
 
 class Row(NamedTuple):
@@ -96,8 +107,8 @@ def groups_for(channels: int, groups: int) -> int:
 class SqueezeExcite(keras.layers.Layer):
     """Each channel weighted by a small net of all channels' means: float [B, H, W, C] to the same."""
 
-    def __init__(self, channels: int, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.channels = channels
         self.reduce = Dense(rounded(channels / 4), name="reduce")
         self.expand = Dense(channels, name="expand")
@@ -112,9 +123,6 @@ class SqueezeExcite(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "channels": self.channels}
 
 
 @registered
@@ -143,20 +151,9 @@ class InvertedResidual(keras.layers.Layer):
         activation: str,
         norm: str,
         groups: int,
-        **keywords: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**keywords)
-        self._options = {
-            "inputs": inputs,
-            "hidden": hidden,
-            "filters": filters,
-            "size": size,
-            "stride": stride,
-            "squeeze": squeeze,
-            "activation": activation,
-            "norm": norm,
-            "groups": groups,
-        }
+        super().__init__(**kwargs)
         self.activation = ACTIVATIONS[activation]
         self.adds = stride == 1 and inputs == filters
         make_norm = NORMS[norm]
@@ -171,15 +168,10 @@ class InvertedResidual(keras.layers.Layer):
         self.project_norm = make_norm(filters, groups, "project_norm")
 
     def build(self, input_shape: Shape) -> None:
-        shape = input_shape
-        for layer in self._in_order():
-            layer.build(shape)
-            shape = layer.compute_output_shape(shape)
-
-    def _in_order(self) -> list[Any]:
         expand = [] if self.expand is None else [self.expand, self.expand_norm]
         squeeze = [] if self.squeeze_excite is None else [self.squeeze_excite]
-        return [*expand, self.depthwise, self.depthwise_norm, *squeeze, self.project, self.project_norm]
+        layers = [*expand, self.depthwise, self.depthwise_norm, *squeeze, self.project, self.project_norm]
+        build_in_turn(layers, input_shape)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         y = x_bhwc if self.expand is None else self.activation(self.expand_norm(self.expand(x_bhwc)))
@@ -191,17 +183,10 @@ class InvertedResidual(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.project.compute_output_shape(self.depthwise.compute_output_shape(input_shape))
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._options}
-
 
 @registered
-class MobileNetV3(keras.Model):
-    """The net: views float [B, H, W, 3] in [-1, 1] to logits [B, C]. See `mobilenet_v3` for the arguments.
-
-    Attributes:
-        zero_kernels: names of the kernels that start at zero.
-    """
+class MobileNetV3(Net):
+    """See `mobilenet_v3` for the arguments."""
 
     def __init__(
         self,
@@ -211,17 +196,9 @@ class MobileNetV3(keras.Model):
         norm: str,
         groups: int,
         head_zero_init: bool,
-        **keywords: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**keywords)
-        self._options = {
-            "num_classes": num_classes,
-            "variant": variant,
-            "width": width,
-            "norm": norm,
-            "groups": groups,
-            "head_zero_init": head_zero_init,
-        }
+        super().__init__(**kwargs)
         rows, features = VARIANTS[variant]
         self.conv, self.conv_norm = Conv2D(STEM, 3, 2, "same", name="conv"), NORMS[norm](STEM, groups, "conv_norm")
         self.blocks, channels = [], STEM
@@ -240,11 +217,8 @@ class MobileNetV3(keras.Model):
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
 
     def build(self, input_shape: Shape) -> None:
-        shape = input_shape
-        layers: list[Any] = [self.conv, self.conv_norm, *self.blocks, self.conv_1, self.conv_1_norm]
-        for layer in layers:
-            layer.build(shape)
-            shape = layer.compute_output_shape(shape)
+        layers = (self.conv, self.conv_norm, *self.blocks, self.conv_1, self.conv_1_norm)
+        shape = build_in_turn(layers, input_shape)
         self.conv_2.build((shape[0], shape[-1]))
         self.head.build((shape[0], self.conv_2.units))
 
@@ -256,12 +230,6 @@ class MobileNetV3(keras.Model):
             x = block(x)
         x = ops.hard_silu(self.conv_1_norm(self.conv_1(x)))
         return self.head(ops.hard_silu(self.conv_2(kernels.global_mean(x))))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], self.head.units)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._options}
 
 
 def mobilenet_v3(
