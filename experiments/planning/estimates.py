@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from framework.protocols import Array
-from framework.spec import DistillSpec, ModelSpec
+from framework.spec import DistillSpec
 from framework.spec.teachings import resolve
 
 if TYPE_CHECKING:
@@ -162,19 +162,6 @@ def seconds_per_step(
         loss = trainer.step(loader.batch(step))["loss"]
     float(loss)
     return first - begun, (time.perf_counter() - first) / steps
-
-
-def empty_models(wanted: Sequence[tuple[ModelSpec, int, int]]) -> tuple[Model, list[Model]]:
-    """Student and teachers with parameters of zero, from their specs, numbers of logits and view sizes in pixels."""
-    from framework.models import cost
-
-    student, *others = (cost.empty(spec.name, spec.options, logits, size) for spec, logits, size in wanted)
-    return student, others
-
-
-def with_batch(spec: DistillSpec, batch_size: int) -> DistillSpec:
-    """The spec with another batch size."""
-    return replace(spec, batch_size=batch_size)
 
 
 def _other_views(spec: DistillSpec) -> tuple[int, ...]:

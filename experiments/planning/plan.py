@@ -6,7 +6,7 @@ Nothing is downloaded and no image is decoded. `--timed-steps 0` leaves the timi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,18 +157,21 @@ def _time(
     total_steps: int,
     steps: int,
 ) -> str:
+    from framework.models import catalog
+
     where = f"{engine[0].name}, {engine[1]}"
     if steps == 0:
         return f"not timed ({where})"
     costs = models[0].cost, [teacher.cost for teacher in models[1:]]
     size = estimates.timed_batch(spec, *costs, engine[1])
-    small = estimates.with_batch(spec, size)
+    small = replace(spec, batch_size=size)
     needed, free = estimates.memory(small, *costs).total, estimates.available_memory()
     if engine[1].kind == "cpu" and free is not None and 2 * needed > free:
         return f"not timed: {size} examples need about {_scaled(2 * needed)}B, {_scaled(free)}B are free ({where})"
+    student, *others = (catalog.build(m.spec.name, m.spec.options, m.num_classes, m.size, None) for m in models)
     first, each = estimates.seconds_per_step(
         small,
-        estimates.empty_models([(model.spec, model.num_classes, model.size) for model in models]),
+        (student, others),
         estimates.RandomSource(counts.train, counts.num_classes or models[0].num_classes, counts.side),
         engine,
         options.compile,

@@ -15,7 +15,6 @@ from typing import Any
 import keras
 
 from framework.models import catalog
-from framework.spec.named import imported
 
 
 @dataclass(frozen=True)
@@ -43,19 +42,12 @@ def outline(name: str, options: Mapping[str, Any], num_classes: int, image_size:
     Args and errors are those of `framework.models.catalog.build`.
     """
     if name not in catalog.MODELS:
-        return catalog.build(name, options, num_classes, image_size, 0)
+        return catalog.build(name, options, num_classes, image_size, None)
     with keras.StatelessScope(initialize_variables=False):
-        model = catalog.call(name, imported(catalog.MODELS[name], "model"), options, num_classes, image_size)
+        model = catalog.build(name, options, num_classes, image_size, None)
     # Keras remembers the variables without a value and would make them later; nobody asks for these.
     catalog.restart_names()
     return model
-
-
-def empty(name: str, options: Mapping[str, Any], num_classes: int, image_size: int) -> keras.Model:
-    """A model to be timed: our own ones have parameters of zero, which are not drawn; arguments as in `outline`."""
-    if name not in catalog.MODELS:
-        return catalog.build(name, options, num_classes, image_size, 0)
-    return catalog.call(name, imported(catalog.MODELS[name], "model"), options, num_classes, image_size)
 
 
 def of(model: keras.Model) -> Cost:

@@ -70,4 +70,4 @@ def test_the_outline_is_the_model(name: str, options: dict[str, object]) -> None
     outline = cost.outline(name, options, 7, 32)
     assert all(variable._value is None for variable in outline.variables)
     found = [cost.of(model) for model in (outline, catalog.build(name, options, 7, 32, 0))]
-    assert found[0] == found[1] == cost.of(cost.empty(name, options, 7, 32))
+    assert found[0] == found[1] == cost.of(catalog.build(name, options, 7, 32, None))
