@@ -11,6 +11,11 @@ class UserError(ValueError):
     """A mistake in what the user gave: the message alone is shown, and the exit code is 2."""
 
 
+def one_line(error: object, limit: int = 300) -> str:
+    """What an exception, or anything else, says, in one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]
+
+
 def near(received: str, allowed: Iterable[str]) -> str:
     """Say which allowed name is nearest to the received one, or list them all.
 

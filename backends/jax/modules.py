@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from framework.errors import UserError
-from framework.models.foreign import DRAWS, check_logits, named_variable, probes, size_hint
+from framework.models.foreign import DRAWS, check_logits, named_variable, probes, taking_views
 
 # How modules name what says that they are being trained, and its value then.
 TRAINING = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
@@ -54,14 +53,9 @@ class FlaxModel(keras.Model):
         known = inspect.signature(type(module).__call__).parameters
         self._flag = next((name for name in TRAINING if name in known), None)
         views = jnp.asarray(probes(image_size), self.compute_dtype)
-        try:
+        with taking_views(f"the Flax module {self.name!r}", image_size, image_size, 3):
             given = jax.jit(self._initial)(views) if variables is None else variables
             logits = jax.jit(lambda tree: module.apply(tree, views, **self._mode(False)))(given)
-        except (TypeError, ValueError) as error:
-            shape = f"[B, {image_size}, {image_size}, 3]"
-            raise UserError(
-                f"the Flax module {self.name!r} doesn't take views {shape}: {size_hint()}; {error}"
-            ) from error
         self._num_classes = check_logits(self.name, logits)
         self._leaves = {path: _variable(path, leaf, self.variable_dtype) for path, leaf in _flat(given).items()}
         self.built = True

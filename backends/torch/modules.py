@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
-from framework.models.foreign import DRAWS, check_logits, named_variable, probes, size_hint
+from framework.models.foreign import DRAWS, check_logits, named_variable, probes, taking_views
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -51,14 +51,8 @@ class TorchModel(keras.Model):
 
     def _checked_outputs(self, image_size: int) -> int:
         views = torch.from_numpy(probes(image_size)).to(getattr(torch, self.compute_dtype))
-        with torch.no_grad():
-            try:
-                logits = self._forward(views, False)
-            except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
-                shape = f"[B, 3, {image_size}, {image_size}]"
-                raise UserError(
-                    f"the torch module {self.name!r} doesn't take views {shape}: {size_hint()}; {error}"
-                ) from error
+        with torch.no_grad(), taking_views(f"the torch module {self.name!r}", 3, image_size, image_size):
+            logits = self._forward(views, False)
         return check_logits(self.name, logits.float().numpy() if torch.is_tensor(logits) else logits)
 
     def call(self, views: Tensor, training: bool = False) -> Tensor:

@@ -53,13 +53,11 @@ def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = No
     Raises:
         UserError: it doesn't take them.
     """
-    from framework.models.foreign import size_hint
+    from framework.models.foreign import taking_views
 
     size = size or spec.views.size
-    try:
+    with taking_views(f"the {who}", size, size, 3):
         return int(model.compute_output_shape((None, size, size, 3))[-1])
-    except (ValueError, TypeError) as error:
-        raise UserError(f"the {who} doesn't take views [B, {size}, {size}, 3]: {size_hint()}; {error}") from error
 
 
 def admit_teacher(teacher: Teacher) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from framework.data.catalog import CATALOG
 from framework.data.muted import muted
 from framework.data.offline import OFFLINE
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -50,7 +50,7 @@ def load_hub(name: str, config: str | None) -> tuple[DatasetDict, tuple[str, ...
         except datasets.exceptions.DatasetNotFoundError as error:
             raise UserError(_unknown(name, str(error))) from error
         except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-            raise UserError(f"data {name!r} can't be loaded: {' '.join(str(error).split())[:400]}") from error
+            raise UserError(f"data {name!r} can't be loaded: {one_line(error, 400)}") from error
     notes = (f"{name}: the hub can't be reached ({problem}); its cached copy is used",) if problem else ()
     return loaded, notes
 
@@ -113,7 +113,7 @@ def _unreachable(name: str, why: str) -> str:
 
 def _unknown(name: str, why: str) -> str:
     note = CATALOG[name].note if name in CATALOG else ""
-    why = note or f"there is no such file or folder in {Path.cwd()}, and on the hub: {' '.join(why.split())}"
+    why = note or f"there is no such file or folder in {Path.cwd()}, and on the hub: {one_line(why)}"
     return f"data {name!r}: {why}; {_nearest(name)}known are {', '.join((*OWN, *CATALOG))}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.data.trees import Parts, Tree, few
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 
 _COLUMN = "file_name"
 
@@ -31,7 +31,7 @@ def read(name: str, folders: Iterable[Path], tree: Tree) -> Any:
         try:
             table = readers[path.name](path)
         except Exception as error:  # pandas and its engines raise errors of many kinds
-            raise UserError(f"data {name!r}: {path} can't be read: {' '.join(str(error).split())[:200]}") from error
+            raise UserError(f"data {name!r}: {path} can't be read: {one_line(error, 200)}") from error
         if _COLUMN in table.columns:
             tree.others = [each for each in tree.others if each[0][-1] not in readers]
             return table.assign(**{_COLUMN: [str(path.parent / str(each)) for each in table[_COLUMN]]})

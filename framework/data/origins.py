@@ -15,7 +15,7 @@ from framework.data.muted import muted
 from framework.data.offline import OFFLINE, load_offline
 from framework.data.opened import Opened
 from framework.data.places import stamp, without_colons
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -101,7 +101,7 @@ def _from_disk(name: str, folder: Path) -> DatasetDict:
     except IndexError as error:  # what `datasets` makes of a split without rows
         raise UserError(f"data {name!r} can't be read: a split is empty") from error
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"data {name!r} can't be read: {_line(error)}") from error
+        raise UserError(f"data {name!r} can't be read: {type(error).__name__}: {one_line(error)}") from error
     if isinstance(loaded, datasets.DatasetDict):
         return loaded
     split = str(loaded.split or "train")
@@ -119,9 +119,6 @@ def _read(name: str, cache: Path, files: Iterable[Path], **options: Any) -> Data
         try:
             return _stamped(datasets.load_dataset("parquet", cache_dir=str(kept), **options), state)
         except failures as error:
-            problem = "a split is empty" if "no data" in str(error) else _line(error.__cause__ or error)
+            cause = error.__cause__ or error
+            problem = "a split is empty" if "no data" in str(error) else f"{type(cause).__name__}: {one_line(cause)}"
             raise UserError(f"data {name!r} can't be read as parquet: {problem}") from error
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

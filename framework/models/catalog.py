@@ -6,7 +6,6 @@ Every model takes float views [B, S, S, 3] in [-1, 1] and gives logits [B, C], b
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +15,9 @@ from typing import Any
 
 import keras
 
-from framework.errors import UserError, near
+from framework.errors import UserError, near, one_line
 from framework.files.archives import check_size
-from framework.models.foreign import check_logits, probes, size_hint
+from framework.models.foreign import check_logits, probes, taking_views
 from framework.models.initial import initialise
 from framework.spec.named import check_options, imported
 
@@ -69,7 +68,7 @@ def build(name: str, options: Mapping[str, Any], num_classes: int, image_size: i
         image_size: side of the square views, in pixels.
         seed: of the initial weights. Our own models' are a pure function of it and the parameters' names; before
             somebody else's builder it seeds Keras, and the model keeps the weights that it came with. None draws none
-            for our own, which then are zero: for a model that is filled at once.
+            for our own, which then are zero: for a model that is filled at once, or that is only timed or counted.
 
     Returns:
         A built model: float [B, image_size, image_size, 3] in [-1, 1] to logits [B, num_classes].
@@ -177,8 +176,7 @@ def _application(
     try:
         return function(**ours, **chosen)
     except (ValueError, OSError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:300]
-        raise UserError(f"model {name!r}: {reason}") from error
+        raise UserError(f"model {name!r}: {one_line(error)}") from error
 
 
 def _from_file(name: str, options: Mapping[str, Any]) -> Any:
@@ -190,8 +188,7 @@ def _from_file(name: str, options: Mapping[str, Any]) -> Any:
         check_size(name)
         return keras.saving.load_model(name, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:300]
-        raise UserError(f"model {name!r} can't be loaded: {reason}") from error
+        raise UserError(f"model {name!r} can't be loaded: {one_line(error)}") from error
 
 
 def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:
@@ -208,13 +205,8 @@ def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:
 def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.Model:
     """Build it where it isn't yet, and refuse what doesn't take the views or doesn't give logits."""
     views = keras.KerasTensor((None, image_size, image_size, 3), dtype=model.compute_dtype)
-    try:
+    with taking_views(f"model {name!r}", image_size, image_size, 3, own=_own_size(model)):
         logits = model(views)
-    except (ValueError, TypeError) as error:
-        reason, hint = re.sub(r"\s+", " ", str(error))[:300], size_hint(_own_size(model))
-        raise UserError(
-            f"model {name!r} doesn't take views [B, {image_size}, {image_size}, 3]: {hint}; {reason}"
-        ) from error
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 2 or shape[1] != num_classes:
         raise UserError(f"model {name!r} gives {shape or type(logits).__name__}, expected logits [B, {num_classes}]")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 
 NUM_PROBES = 4
 # The name of the variable that wrapped modules have beside their own: the seed and count of their random numbers.
@@ -20,12 +21,23 @@ def probes(image_size: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (NUM_PROBES, image_size, image_size, 3)).astype(np.float32)
 
 
-def size_hint(size: int | None = None) -> str:
-    """What to set for a model of another image size, its own where that is known."""
-    shown = "SIZE" if size is None else size
-    return (
-        f"for a model of another image size, set views.teacher_size={shown} (teacher) or views.size={shown} (student)"
-    )
+@contextlib.contextmanager
+def taking_views(who: str, *shape: int, own: int | None = None) -> Iterator[None]:
+    """What fails within it is told as a model that doesn't take views of this shape.
+
+    Args:
+        who: what messages call the model.
+        shape: of one view, with its channels.
+        own: the side of the images that the model was built for, where it says.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+        size = "SIZE" if own is None else own
+        raise UserError(
+            f"{who} doesn't take views [B, {', '.join(map(str, shape))}]: for a model of another image size, set "
+            f"views.teacher_size={size} (teacher) or views.size={size} (student); {one_line(error)}"
+        ) from error
 
 
 def check_logits(name: str, outputs: Any) -> int:
