@@ -188,3 +188,9 @@ class Outcome:
     error: BaseException | None = None
     kept: Path | None = None
     problems: tuple[str, ...] = ()
+
+    def well(self) -> Outcome:
+        """Itself; raises what ended the run."""
+        if self.error is not None:
+            raise self.error
+        return self

@@ -133,22 +133,16 @@ def _run(ready: Distillation, first: Any, folder: Path | None, place: Path) -> T
     ready.trainer.restore(first)
     started, own, told = time.process_time(), time.thread_time(), 0.0
     if folder is None:
-        outcome, server = _whole(ready.run(NoRecorder(), None, quiet=True)), False
+        outcome, server = ready.run(NoRecorder(), None, quiet=True).well(), False
     else:
         with open_database(None, False, place) as destination, Clocked(folder, destination) as tracker:
             tracker.started(ready.spec.to_dict(), ready.environment)
             tracker.publish()
-            outcome, server = _whole(ready.run(tracker, folder, quiet=True)), destination.database is not None
+            outcome, server = ready.run(tracker, folder, quiet=True).well(), destination.database is not None
             tracker.ended(outcome.status, outcome.result)
             told = tracker.told
     cpu = time.process_time() - started
     return Timed(outcome, server, outcome.result["seconds"], cpu, cpu - (time.thread_time() - own), told)
-
-
-def _whole(outcome: Outcome) -> Outcome:
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome
 
 
 def main() -> None:

@@ -102,10 +102,8 @@ def whole(bench: Bench) -> Run:
             return timed(loader.batches(start, start + steps), waited)
 
         # As many logged losses as a run of the recipe's length has.
-        outcome = Loop(trainer, batches, evaluator, recorder, Cadence(trainer.steps_done + steps, log_every=8)).run()
-        if outcome.error is not None:
-            raise outcome.error
-        return {"seconds": outcome.result["seconds"], "waited": sum(waited[1:])}
+        loop = Loop(trainer, batches, evaluator, recorder, Cadence(trainer.steps_done + steps, log_every=8))
+        return {"seconds": loop.run().well().result["seconds"], "waited": sum(waited[1:])}
 
     return run
 

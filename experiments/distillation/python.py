@@ -73,9 +73,7 @@ def distill(
         if origin is not None:
             resuming.go_on(ready, origin, chosen.resume_anyway)
         with Stop().listening() as stop:
-            outcome = ready.run(recorder or NoRecorder(), Path(folder) if folder else None, stop, quiet)
-    if outcome.error is not None:
-        raise outcome.error
+            outcome = ready.run(recorder or NoRecorder(), Path(folder) if folder else None, stop, quiet).well()
     if outcome.status != "COMPLETED":
         raise KeyboardInterrupt(outcome.status)
     trained = ready.trained_student()

@@ -93,7 +93,4 @@ def _lock(folder: Path, recipe: str, tell: Callable[[str], None]) -> Iterator[No
 def _train(recipe: str, folder: Path, options: RunOptions, root: Path) -> None:
     ready = prepare(recipe_spec(recipe), options, root=root)
     ready.made_by = f"python -m experiments.teacher with {recipe}"
-    outcome = ready.run(NoRecorder(), None)
-    if outcome.error is not None:
-        raise outcome.error
-    ready.store_student(folder, outcome)
+    ready.store_student(folder, ready.run(NoRecorder(), None).well())
