@@ -138,7 +138,22 @@ class Distillation:
         if self.origin is None:
             with stop.heeding(False):
                 recorder.metrics(0, self.before)
-        loop = self._loop(recorder, folder, stop, progress, warn, batches or self.loader.batches)
+        best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
+        loop = Loop(
+            trainer=self.trainer,
+            batches=batches or self.loader.batches,
+            evaluator=self.evaluator,
+            recorder=recorder,
+            cadence=self._cadence(),
+            checkpoints=self._checkpoints(folder) if folder else None,
+            metadata=self._metadata(),
+            progress=progress,
+            stop=stop,
+            best=Best.by(best, self.origin.metadata.get("best") if self.origin else None),
+            warn=warn,
+            explain=self.explain,
+            on_nan=self.options.on_nan,
+        )
         outcome = yield from loop.turns()
         if folder and outcome.status == "COMPLETED":
             outcome = self._kept(recorder, folder, outcome, warn)
@@ -170,32 +185,6 @@ class Distillation:
             warn(f"warning: {line}")
             return replace(outcome, problems=(*outcome.problems, line))
         return outcome
-
-    def _loop(
-        self,
-        recorder: Recorder,
-        folder: Path | None,
-        stop: Stop,
-        progress: Progress,
-        warn: Callable[[str], None],
-        batches: Batches,
-    ) -> Loop:
-        best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
-        return Loop(
-            trainer=self.trainer,
-            batches=batches,
-            evaluator=self.evaluator,
-            recorder=recorder,
-            cadence=self._cadence(),
-            checkpoints=self._checkpoints(folder) if folder else None,
-            metadata=self._metadata(),
-            progress=progress,
-            stop=stop,
-            best=Best.by(best, self.origin.metadata.get("best") if self.origin else None),
-            warn=warn,
-            explain=self.explain,
-            on_nan=self.options.on_nan,
-        )
 
     @property
     def loader(self) -> Loader:
