@@ -106,11 +106,11 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 _SCALE = tuple(0.5 / deviation for deviation in _DEVIATION)
 _OFFSET = tuple((0.5 - mean) / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True))
-_RANGES: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
-    "unit": ((0.5,) * 3, (0.5,) * 3, False),
-    "pixels": ((127.5,) * 3, (127.5,) * 3, False),
+RANGES: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
     "imagenet": (_SCALE, _OFFSET, False),
+    "unit": ((0.5,) * 3, (0.5,) * 3, False),
     "caffe": ((127.5,) * 3, tuple(127.5 - m for m in _CAFFE_MEAN), True),
+    "pixels": ((127.5,) * 3, (127.5,) * 3, False),
 }
 
 
@@ -127,7 +127,7 @@ def normalize(views: Tensor, name: str | None) -> Tensor:
     """
     if name is None:
         return views
-    scale, offset, reverse = _RANGES[name]
+    scale, offset, reverse = RANGES[name]
     views = ops.flip(views, axis=-1) if reverse else views
     return views * _constant(scale, views) + _constant(offset, views)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import get_args, get_type_hints
 
 import numpy as np
 
 from experiments.distillation.teachers import Teacher
 from framework.data.source import Splits
 from framework.protocols import Array, Source
-from framework.spec import DistillSpec, TeacherSpec
+from framework.spec import DistillSpec
 
 # So many images tell 44 % from 91 %.
 _IMAGES = 64
@@ -29,13 +27,15 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
         teacher: as it teaches.
         splits: the data.
     """
+    from framework.views import RANGES
+
     source = splits.test or splits.validation or splits.train
     if teacher.folder is not None or teacher.spec.normalize is not None or splits.classes is None:
         return []
     views, labels = _labelled(spec, teacher, source)
     if len(labels) < _IMAGES // 2:
         return []
-    found = {name: _winners(teacher, views, name) for name in (None, *_ranges())}
+    found = {name: _winners(teacher, views, name) for name in (None, *RANGES)}
     right = {name: float((winners == labels).mean()) for name, winners in found.items()}
     best = max(right, key=lambda name: right[name])
     name, ordered = max(((name, _reordered(each, labels)) for name, each in found.items()), key=lambda pair: pair[1])
@@ -46,11 +46,6 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
     if best is not None and right[best] >= right[None] + _BETTER:
         return [f"{who}, and {right[best]:.0%} with teacher.normalize={best}"]
     return []
-
-
-def _ranges() -> Iterator[str]:
-    choices = get_type_hints(TeacherSpec)["normalize"]
-    yield from (name for part in get_args(choices) for name in get_args(part))
 
 
 def _labelled(spec: DistillSpec, teacher: Teacher, source: Source) -> tuple[Array, Array]:
