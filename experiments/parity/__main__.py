@@ -147,8 +147,8 @@ def gather(options: argparse.Namespace) -> Comparison:
         made = jobs(options, spec, names, precisions, Path(folder))
         # A mistake in the data is found before anything is started, and the workers find them decoded.
         load_examples(spec.data, Path(folder) / "cache")
-        with Progress(len(made) * options.steps) as progress:
-            return Comparison(spec, names, precisions, run(made, options.jobs, progress.watch))
+        with Bar(len(made) * options.steps) as bar:
+            return Comparison(spec, names, precisions, run(made, options.jobs, bar.watch))
 
 
 def show(comparison: Comparison, path: Path | None) -> int:
@@ -169,14 +169,14 @@ def show(comparison: Comparison, path: Path | None) -> int:
     return code
 
 
-class Progress:
+class Bar:
     """A bar on a terminal; elsewhere a line for each worker that has ended."""
 
     def __init__(self, total: int) -> None:
         self.bar = tqdm(total=total, unit="step", disable=not sys.stderr.isatty(), leave=False)
         self.steps: dict[tuple[str, str], int] = {}
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *_: object) -> None:

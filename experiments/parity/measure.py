@@ -75,7 +75,7 @@ def measure(
     examples: Examples,
     steps: int,
     probes: int = 1,
-    progress: Callable[[int], None] = lambda done: None,
+    told: Callable[[int], object] = lambda done: None,
 ) -> Result:
     """Run a spec for some steps and note what it computes.
 
@@ -86,7 +86,7 @@ def measure(
         examples: the data.
         steps: updates, at least `probes`.
         probes: of how many steps, from the first, the inner values are kept.
-        progress: called with the number of steps done.
+        told: called with the number of steps done.
 
     Returns:
         The arrays that the module names.
@@ -112,7 +112,7 @@ def measure(
         losses.append(trainer.step(batch)["loss"])
         if step + 1 == probes:
             result |= _named(f"state{probes}", trainer.state())
-        progress(step + 1)
+        told(step + 1)
     result |= {"draws": np.array(hashes), "loss": np.array([float(loss) for loss in losses])}
     metrics = trainer.evaluate(eval_batches(spec, examples))
     metrics_arrays = {name: np.asarray(value) for name, value in metrics.items()}

@@ -64,15 +64,15 @@ class Job:
     def done(self) -> int:
         """Steps done so far."""
         try:
-            return int((self.folder / "progress").read_text() or 0)
+            return int((self.folder / "done").read_text() or 0)
         except FileNotFoundError:
             return 0
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the worker; its words go to a file."""
         self.folder.mkdir()
-        files = {name: str(self.folder / name) for name in ("result.npz", "progress")}
-        job = {**self.settings, "backend": self.backend, "result": files["result.npz"], "progress": files["progress"]}
+        files = {name: str(self.folder / name) for name in ("result.npz", "done")}
+        job = {**self.settings, "backend": self.backend, "result": files["result.npz"], "done": files["done"]}
         path = self.folder / "job.json"
         path.write_text(json.dumps(job))
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": _path(), "KERAS_BACKEND": self.backend}

@@ -1,6 +1,6 @@
 """One backend in a process of its own: `python -m experiments.parity.worker JOB.json`, which parity starts by itself.
 
-A job names `backend`, `device`, `spec`, `steps`, `cache`, and the files `result` (.npz) and `progress` (a number).
+A job names `backend`, `device`, `spec`, `steps`, `cache`, and the files `result` (.npz) and `done` (the steps so far).
 """
 
 from __future__ import annotations
@@ -24,16 +24,12 @@ WORKER = "experiments.parity.worker"
 def work(path: Path) -> int:
     """Do a job and write its result."""
     job: dict[str, Any] = json.loads(path.read_text())
-    progress = Path(job["progress"])
     spec = DistillSpec.from_dict(job["spec"])
     backend = backends.load(job["backend"])
     device = backend.configure(Settings(job["device"], precision=spec.precision))
     examples = load_examples(spec.data, Path(job["cache"]))
-
-    def report(done: int) -> None:
-        progress.write_text(str(done))
-
-    result = measure(backend, device, spec, examples, job["steps"], progress=report)
+    written = Path(job["done"]).write_text
+    result = measure(backend, device, spec, examples, job["steps"], told=lambda done: written(str(done)))
     about = json.dumps({"device": str(device), "versions": backend.versions()})
     np.savez(job["result"], about=np.array(about), **result)  # type: ignore[arg-type]  # numpy's stub: no keywords
     return DONE

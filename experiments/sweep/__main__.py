@@ -104,7 +104,7 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     groups.select(options.select, True)
     session = Session(_ledger(options, command, default_root()), options, stop)
     if options.dry_run:
-        for line in session.plan():
+        for line in session.listed():
             print(line)
         return DONE
     session.train()

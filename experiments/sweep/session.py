@@ -50,7 +50,7 @@ class Session:
         self._note: str | None = None
         self._begun, self._trained = time.monotonic(), 0
 
-    def plan(self) -> Iterator[str]:
+    def listed(self) -> Iterator[str]:
         """A line on each group and each student that is left."""
         for number, group in enumerate(self.groups, start=1):
             spec = group[0].point.spec

@@ -113,10 +113,10 @@ def said(*command: str, limit: float = LIMIT_S) -> str:
         FileNotFoundError: there is no such command.
         NotKnown: it failed or didn't answer in time.
     """
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    asks_nobody = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     process = subprocess.Popen(
         command,
-        env=os.environ | quiet,
+        env=os.environ | asks_nobody,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

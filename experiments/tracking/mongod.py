@@ -184,7 +184,7 @@ def parse_address(text: str, source: str = "-m") -> tuple[str, str]:
         UserError: it is neither Sacred's form nor a URI.
     """
     if _URI.match(text):
-        parts = _split(text, source)
+        parts = _parsed(text, source)
         for secret in (parts.password, unquote_plus(parts.password or "")):
             remember_secret(secret)
         name = parts.path.strip("/")
@@ -198,7 +198,7 @@ def parse_address(text: str, source: str = "-m") -> tuple[str, str]:
     return f"mongodb://{host}", match["name"] or match["only"] or DEFAULT_NAME
 
 
-def _split(text: str, source: str) -> Any:
+def _parsed(text: str, source: str) -> Any:
     """The parts of a URI; what libraries say about one that can't be read may quote the password."""
     try:
         parts = urlsplit(text)

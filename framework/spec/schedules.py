@@ -29,8 +29,8 @@ def warmup_cosine(total_steps: int, warmup_steps: int) -> Schedule:
     """
 
     def factor(step: int) -> float:
-        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
+        share = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, share))))
         return cosine * min(1.0, step / warmup_steps) if warmup_steps else cosine
 
     return factor
