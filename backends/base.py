@@ -74,6 +74,9 @@ class Backend:
         versions: versions of the engine and of Keras.
         wrap: makes a Keras model of the engine's own modules: see `framework.models.catalog.install_wrapper`.
         read_weights: reads its library's own files: see `framework.models.weights.install_reader`.
+        write_program: writes a model as a program of its library's own, where that has such a form. Called with the
+            model, its plain operations (None for a model that is none of ours), the image size and a path; it returns
+            the files that it wrote.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Backend:
     versions: Callable[[], dict[str, str]]
     wrap: Callable[[Any, int, int], Any] | None = None
     read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None
+    write_program: Callable[[Any, Any, int, Path], list[Path]] | None = None
 
     def compile(
         self,

@@ -10,6 +10,7 @@ from backends.torch.devices import configure
 from backends.torch.kernels import KERNELS
 from backends.torch.modules import wrap
 from backends.torch.optimizer import adamw_update
+from backends.torch.programs import write
 from backends.torch.states import read_weights
 from backends.torch.trainer import TorchTrainer
 
@@ -21,4 +22,5 @@ BACKEND = Backend(
     versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
     wrap=wrap,
     read_weights=read_weights,
+    write_program=write,
 )
