@@ -3,9 +3,13 @@
     python -m experiments.predict latest photo.jpg holiday/ 'more/*.png' --top 3
     python -m experiments.predict best holiday/ --csv > answers.csv
     ls | python -m experiments.predict ./my_student -
+    python -m experiments.predict latest holiday/ --teacher
+    python -m experiments.predict exported/student.onnx photo.jpg
 
-RUN is `latest`, `best` (by validation accuracy), a run's number or uid (the beginning is enough), or the folder of a
-run or of a stored model. IMAGE is a file, a folder (with its subfolders), a pattern, or - for a list on stdin.
+RUN is `latest`, `best` (by validation accuracy), a run's number or uid (the beginning is enough), the folder of a run
+or of a stored model, or an .onnx file of experiments.export, which needs no engine. IMAGE is a file, a folder (with its
+subfolders), a pattern, or - for a list on stdin. With --teacher, the answer of the run's teacher stands beside the
+student's, and where their first classes differ, the line ends in "disagree".
 
 Exit codes: 0 done, 1 some images could not be read (the others are answered), 2 a mistake in the command, 130 Ctrl-C.
 """
@@ -27,12 +31,13 @@ from experiments.tracking.journal import default_root
 from framework.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.distillation.student import Student
+    from experiments.distillation.answering import Answering
     from framework.protocols import Array
 
 NAME = "experiments.predict"
 BATCH = 64
-Answer = tuple[Path, "Array | str"]
+# An image with what is made of it for each model, or with the reason why it can't be read.
+Read = tuple[Path, "list[Array] | str"]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -45,8 +50,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="latest, best, a number, a uid or a folder")
+    add("run", metavar="RUN", help="latest, best, a number, a uid, a folder or an .onnx file")
     add("images", nargs="+", metavar="IMAGE", help="files, folders, patterns, or - for a list on stdin")
+    add("--teacher", action="store_true", help="the teacher's answer beside the student's, and where they disagree")
     add("--top", type=int, default=1, metavar="K", help="the K most probable classes (1)")
     add("--backend", metavar="NAME", help="jax, torch or tensorflow (the first that is installed)")
     form = parser.add_mutually_exclusive_group()
@@ -87,57 +93,78 @@ def _meant(name: str) -> list[Path]:
     return matches
 
 
-def answers(student: Student, paths: Sequence[Path]) -> Iterator[Answer]:
-    """Each image with the probabilities of its classes, [C], or with the reason why it can't be read."""
-    from framework.data.bad import num_threads
+def answers(models: Sequence[Answering], paths: Sequence[Path]) -> Iterator[Read]:
+    """Each image with the probabilities that each model gives its classes, [C], or the reason why it can't be read."""
     from framework.data.bar import image_bar
+    from framework.data.bad import num_threads
     from framework.data.loader import ahead
 
     with ThreadPoolExecutor(num_threads()) as pool, image_bar(len(paths), "predicting") as bar:
 
-        def read(start: int) -> list[Answer]:
-            return list(pool.map(lambda path: _read(student, path), paths[start : start + BATCH]))
+        def read(start: int) -> list[Read]:
+            return list(pool.map(lambda path: _read(models, path), paths[start : start + BATCH]))
 
         for batch in ahead(read, range(0, len(paths), BATCH)):
-            yield from _answered(student, batch, min(BATCH, len(paths)))
+            yield from _answered(models, batch, min(BATCH, len(paths)))
             bar.update(len(batch))
 
 
-def _read(student: Student, path: Path) -> Answer:
+def _read(models: Sequence[Answering], path: Path) -> Read:
+    from experiments.distillation.answering import pixels
     from framework.data.decode import BadImage
 
     try:
-        return path, student.view(path)
+        image = pixels(path)
     except BadImage as error:
         return path, str(error)
+    return path, [model.read(image) for model in models]
 
 
-def _answered(student: Student, batch: Sequence[Answer], size: int) -> Iterator[Answer]:
-    import numpy as np
+def _answered(models: Sequence[Answering], batch: Sequence[Read], size: int) -> Iterator[Read]:
+    from experiments.distillation.answering import probabilities
 
-    views = [view for _, view in batch if not isinstance(view, str)]
-    # Batches of one size: an engine compiles once.
-    padded = views + views[:1] * (size - len(views))
-    found = iter(student.probabilities(np.array(padded)) if views else ())
-    for path, view in batch:
-        yield path, view if isinstance(view, str) else next(found)
+    read = [images for _, images in batch if not isinstance(images, str)]
+    each = [[images[place] for images in read] for place in range(len(models))]
+    found = zip(*(probabilities(model.answer(own, size)) for model, own in zip(models, each, strict=True)), strict=True)
+    shares = iter(list(found) if read else ())
+    for path, images in batch:
+        yield path, images if isinstance(images, str) else list(next(shares))
 
 
-def row(student: Student, path: Path, shares: Array, top: int) -> dict[str, Any]:
-    """The most probable classes of one image, as plain values."""
+def row(student: Answering, path: Path, shares: Sequence[Array], top: int) -> dict[str, Any]:
+    """The most probable classes of one image, as plain values; by the student, and by its teachers on the average."""
+    own, *others = shares
+    answer: dict[str, Any] = {"path": str(path), "classes": _first(student, own, top)}
+    if others:
+        answer["teacher"] = _first(student, sum(others[1:], others[0]) / len(others), top)
+        answer["agree"] = answer["teacher"][0]["class"] == answer["classes"][0]["class"]
+    return answer
+
+
+def _first(student: Answering, shares: Array, top: int) -> list[dict[str, Any]]:
     first = shares.argsort(kind="stable")[::-1][:top]
-    classes = [{"class": student.classes[place], "probability": round(float(shares[place]), 6)} for place in first]
-    return {"path": str(path), "classes": classes}
+    return [{"class": student.classes[place], "probability": round(float(shares[place]), 6)} for place in first]
 
 
 def printed(answer: dict[str, Any], found: argparse.Namespace) -> str:
     """One line of the form that is asked for."""
     if found.json:
         return json.dumps(answer)
+    both = [answer[who] for who in ("classes", "teacher") if who in answer]
     if found.csv:
-        values = [answer["path"], *(value for each in answer["classes"] for value in each.values())]
+        values = [answer["path"], *(value for classes in both for each in classes for value in each.values())]
+        values += [answer["agree"]] if "agree" in answer else []
         return ",".join(_quoted(str(value)) for value in values)
-    return f"{answer['path']}: " + ", ".join(f"{each['class']} {each['probability']:.1%}" for each in answer["classes"])
+    told = [", ".join(f"{each['class']} {each['probability']:.1%}" for each in classes) for classes in both]
+    mark = "" if answer.get("agree", True) else " | disagree"
+    return f"{answer['path']}: " + " | teacher: ".join(told) + mark
+
+
+def _head(found: argparse.Namespace) -> str:
+    """CSV's first line."""
+    numbered = [f"{name}{place}" for place in range(1, found.top + 1) for name in ("class", "p")]
+    teachers = [*(f"teacher_{name}" for name in numbered), "agree"] if found.teacher else []
+    return ",".join(["path", *numbered, *teachers])
 
 
 def _quoted(text: str) -> str:
@@ -146,22 +173,30 @@ def _quoted(text: str) -> str:
 
 def run(found: argparse.Namespace) -> int:
     """Answer a parsed command line."""
+    from experiments.distillation.beside import teachers_of
     from experiments.distillation.student import find_student, load_student
 
     if found.top < 1:
         raise UserError(f"--top {found.top}: expected 1 or more")
     paths = listed(found.images)
     root = (found.dir or default_root()).absolute()
-    student = load_student(find_student(found.run, root, found.uri), found.backend)
+    place = find_student(found.run, root, found.uri)
+    student = load_student(place, found.backend)
+    models = [student, *(teachers_of(place, student, root) if found.teacher else ())]
+    found.top = min(found.top, len(student.classes))
     if found.csv:
-        print(",".join(["path", *(f"{name}{place}" for place in range(1, found.top + 1) for name in ("class", "p"))]))
-    bad = 0
-    for path, shares in answers(student, paths):
+        print(_head(found))
+    bad = agreed = 0
+    for path, shares in answers(models, paths):
         if isinstance(shares, str):
             bad += 1
             say(NAME, f"{path}: {shares}")
-        else:
-            print(printed(row(student, path, shares, found.top), found))
+            continue
+        answer = row(student, path, shares, found.top)
+        agreed += answer.get("agree", False)
+        print(printed(answer, found))
+    if found.teacher:
+        say(NAME, f"student and teacher agree on {agreed} of {len(paths) - bad} images")
     if bad:
         say(NAME, f"{bad} of {len(paths)} images could not be read")
     return FAULT if bad else DONE

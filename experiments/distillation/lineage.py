@@ -173,6 +173,12 @@ def beginning(folder: Path) -> dict[str, Any]:
     return found
 
 
+def started(folder: Path) -> dict[str, Any]:
+    """The `spec` that a run wrote down and the `environment` it had; nothing where there is no such run."""
+    found = next((record for record in _records(folder) if record["type"] == "started"), {})
+    return {key: found[key] for key in ("spec", "environment") if key in found}
+
+
 def _records(folder: Path, tail: bool = False) -> list[dict[str, Any]]:
     """The first or the last part of a journal, which may be long; nothing where there is none."""
     if not (folder / JOURNAL).is_file():

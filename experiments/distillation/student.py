@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import backends
+from experiments.distillation.answering import Answering, probabilities
+from experiments.distillation.exported import SUFFIX, exported
 from experiments.distillation.lineage import LATEST
 from experiments.distillation.teachers import SHIPPED
 from experiments.tracking.journal import RUNS, run_folders
-from framework.data.decode import decode
-from framework.data.hostviews import evaluation_view
-from framework.data.loader import to_range
 from framework.errors import UserError
 from framework.files import stored
 from framework.files.stored import ModelCard
@@ -24,11 +23,9 @@ from framework.protocols import Array
 if TYPE_CHECKING:
     from keras import Model
 
-Image = Array | Path | str
-
 
 @dataclass(frozen=True)
-class Student:
+class Student(Answering):
     """A trained model with what its predictions need.
 
     Attributes:
@@ -39,64 +36,54 @@ class Student:
     model: Model
     card: ModelCard
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of its outputs, in order; their numbers where the data had no names."""
-        return self.card.classes or tuple(map(str, range(self.card.num_classes)))
+    def answer(self, inputs: Sequence[Array], batch_size: int | None = None) -> Array:
+        """See `Answering`."""
+        # Batches of one size: an engine compiles once.
+        padded = [*inputs, *[inputs[0]] * ((batch_size or len(inputs)) - len(inputs))]
+        return self.logits(np.array(padded, np.float32))[: len(inputs)]
 
-    def view(self, image: Image) -> Array:
-        """The view by which an image was evaluated.
+    def logits(self, views: Array) -> Array:
+        """The logits float32 [B, C] of `preprocess`ed images [B, S, S, 3]."""
+        if self.card.normalize:
+            from keras import ops
 
-        Args:
-            image: a path, or uint8 [H, W, 3].
+            from framework.views import normalize
 
-        Returns:
-            float32 [S, S, 3] in [-1, 1].
-
-        Raises:
-            BadImage: it can't be read.
-        """
-        pixels = image if isinstance(image, np.ndarray) else decode({"path": str(image), "bytes": None})
-        size, resize = self.card.image_size, self.card.resize
-        return to_range(evaluation_view(pixels, resize, None if resize is None else size, size))
-
-    def preprocess(self, images: Sequence[Image]) -> Array:
-        """The views of several images: float32 [B, S, S, 3] in [-1, 1]; arguments and errors as in `view`."""
-        size = self.card.image_size
-        return np.array([self.view(image) for image in images], np.float32).reshape(-1, size, size, 3)
+            views = ops.convert_to_numpy(normalize(ops.convert_to_tensor(views), self.card.normalize))
+        return np.asarray(self.model.predict_on_batch(views), np.float32)
 
     def probabilities(self, views: Array) -> Array:
         """The probability of each class: float32 [B, C] from `preprocess`ed images [B, S, S, 3]."""
-        from scipy.special import softmax
-
-        return softmax(np.asarray(self.model.predict_on_batch(views), np.float64), axis=-1).astype(np.float32)
-
-    def predict(self, images: Sequence[Image], batch_size: int = 64) -> Array:
-        """The probability of each class: float32 [B, C]; arguments and errors as in `view`."""
-        starts = range(0, len(images), batch_size)
-        found = [self.probabilities(self.preprocess(images[start : start + batch_size])) for start in starts]
-        return np.concatenate([np.zeros((0, self.card.num_classes), np.float32), *found])
+        return probabilities(self.logits(views))
 
 
 def find_student(name: str, root: Path, uri: str | None = None) -> Path:
-    """The folder of a stored student.
+    """The folder of a stored student, or the `.onnx` file of an exported one.
 
     Args:
-        name: the folder of a run or of a stored model; `latest` or `best`; a run's uid (the beginning is enough) or its
-            number in the database.
+        name: the folder of a run or of a stored model, or a file in it; an `.onnx` file; `latest` or `best`; a run's
+            uid (the beginning is enough) or its number in the database.
         root: the folder of runs.
         uri: where the database is, as in `open_database`; it is asked only for `best` and for numbers.
 
     Raises:
         UserError: there is no such run, or it has stored no student.
     """
-    for folder in (Path(name).expanduser(), SHIPPED / name, *_runs(name, root)):
+    own = Path(name).expanduser()
+    if own.suffix == SUFFIX and own.is_file():
+        return own
+    for folder in (own, own.parent if own.name in (stored.CARD, stored.WEIGHTS) else own, *_named(name, root)):
         for place in (folder, folder / "student"):
             if stored.is_stored(place):
                 return place
     if name == LATEST or "/" in name or Path(name).is_dir():
         raise UserError(f"{name}: there is no stored student in {root if name == LATEST else Path(name).absolute()}")
     return _in_database(name, root, uri)
+
+
+def _named(name: str, root: Path) -> Iterator[Path]:
+    yield SHIPPED / name
+    yield from _runs(name, root)
 
 
 def _runs(name: str, root: Path) -> Iterator[Path]:
@@ -126,23 +113,31 @@ def _in_database(name: str, root: Path, uri: str | None) -> Path:
     return folder
 
 
-def load_student(folder: Path | str, backend: str | None = None) -> Student:
+def load_student(folder: Path | str, backend: str | None = None) -> Answering:
     """Load a student.
 
     Args:
-        folder: of a run, or of a stored model.
+        folder: of a run, or of a stored model; or an `.onnx` file that `python -m experiments.export` has written,
+            which runs on onnxruntime without any engine.
         backend: `jax`, `torch` or `tensorflow`; None takes the first that is installed.
 
     Raises:
         UserError: there is no stored model, or the backend is not installed.
     """
+    place = Path(folder).expanduser()
+    if place.suffix == SUFFIX:
+        return exported(place, backend)
+    return on_engine(place, backend)
+
+
+def on_engine(folder: Path, backend: str | None = None) -> Student:
+    """Load a stored student on an engine; arguments and errors as in `load_student`."""
     backends.load(backends.choose(backend))
     # These import Keras, which needs the backend to be loaded.
     from framework.models import catalog
     from framework.models.initial import assign
 
-    place = Path(folder).expanduser()
-    place = place / "student" if stored.is_stored(place / "student") else place
+    place = folder / "student" if stored.is_stored(folder / "student") else folder
     card = stored.load_card(place)
     model = catalog.build(card.name, card.options, card.num_classes, card.image_size, None)
     assign(model, stored.load_weights(place, card))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.config import recipe_spec
 from experiments.distillation import weights
@@ -14,7 +14,6 @@ from experiments.distillation.lineage import GIVEN
 from experiments.tracking.journal import default_root
 from framework.data.classes import order as class_order
 from framework.data.classes import permutation
-from framework.data.source import Splits
 from framework.errors import UserError, near
 from framework.files import stored
 from framework.spec import DistillSpec, ModelSpec, TeacherSpec
@@ -27,6 +26,18 @@ SHIPPED = Path(__file__).parents[1] / "stored"
 TRAINED = {"digits": "digits_teacher"}
 # What `teacher.classes` says where the outputs are the data's classes in the data's order, whatever their names.
 DATA_ORDER = "data"
+
+
+class Labelled(Protocol):
+    """What a teacher must know of the data: their name, and their classes in the order of the labels."""
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """None without labels."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,7 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
     return teacher, logits
 
 
-def load(spec: DistillSpec, splits: Splits, root: Path | None = None) -> tuple[Teacher, ...]:
+def load(spec: DistillSpec, splits: Labelled, root: Path | None = None) -> tuple[Teacher, ...]:
     """Find and build a spec's teachers, each for its own views; `root` is the folder for caches.
 
     Raises:
@@ -167,7 +178,7 @@ def handed_over(spec: DistillSpec, model: Any) -> Teacher:
     return _identified(replace(spec.teachers[0], name=GIVEN), size, None, model)
 
 
-def _loaded(teacher: TeacherSpec, size: int, seed: int, splits: Splits, root: Path) -> Teacher:
+def _loaded(teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path) -> Teacher:
     folder = find(teacher.name, root)
     return _identified(teacher, size, folder, build(teacher, size, folder, seed, splits, root))
 
@@ -182,7 +193,7 @@ def _identified(teacher: TeacherSpec, size: int, folder: Path | None, model: Mod
 
 
 def build(
-    teacher: TeacherSpec, size: int, folder: Path | None, seed: int, splits: Splits, root: Path | None = None
+    teacher: TeacherSpec, size: int, folder: Path | None, seed: int, splits: Labelled, root: Path | None = None
 ) -> Model:
     """Build a teacher with its weights.
 
@@ -231,7 +242,7 @@ def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[s
     return [(name,) for name in names] if names else None
 
 
-def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Splits) -> Model:
+def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Labelled) -> Model:
     from framework.models import catalog
     from framework.models.initial import assign
 
@@ -242,7 +253,7 @@ def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Splits) -> Mo
     return _reordered(model, order, size)
 
 
-def _order(names: Sequence[tuple[str, ...]] | None, splits: Splits) -> list[int] | None:
+def _order(names: Sequence[tuple[str, ...]] | None, splits: Labelled) -> list[int] | None:
     """The place of each of the data's classes among the teacher's, or None where it has them in their order."""
     if names is None or splits.classes is None:
         return None
@@ -260,7 +271,7 @@ def _reordered(model: Model, order: list[int] | None, image_size: int) -> Model:
     return reordered
 
 
-def _built(teacher: TeacherSpec, size: int, seed: int, splits: Splits, root: Path | None) -> Model:
+def _built(teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path | None) -> Model:
     from framework.models import catalog
 
     if teacher.weights is None and catalog.is_untrained(teacher.name, teacher.options):

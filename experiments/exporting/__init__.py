@@ -1,0 +1,1 @@
+"""Trained students in the files of other libraries, each loaded again before it is kept."""

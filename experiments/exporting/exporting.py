@@ -1,0 +1,154 @@
+"""From a stored student to a checked file with its model card: all of it, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import backends
+from experiments.distillation.student import on_engine
+from experiments.exporting import card, checking, quantizing, subject
+from experiments.exporting.formats import FORMATS, Format, check_libraries, chosen
+from framework.errors import UserError
+from framework.files import stored
+
+DEFAULT = Path("exported") / "student"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for.
+
+    Attributes:
+        name: of the format.
+        output: the file.
+        views: it is to take views instead of images.
+        data: what to check it on instead of the run's data, by name.
+        backend: on which the student is loaded; None takes the first that is installed.
+        quantize: the whole numbers to round to, `int8`; None rounds nothing.
+    """
+
+    name: str
+    output: Path
+    views: bool = False
+    data: str | None = None
+    backend: str | None = None
+    quantize: str | None = None
+
+    @classmethod
+    def from_words(
+        cls,
+        name: str | None,
+        output: Path | None,
+        views: bool = False,
+        data: str | None = None,
+        backend: str | None = None,
+        quantize: str | None = None,
+    ) -> Wanted:
+        """From a command line's values, None where one wasn't given.
+
+        Raises:
+            UserError: they can't be done here, or not together.
+        """
+        name = chosen(name, output)
+        how = FORMATS[name]
+        if views and how.takes != "images":
+            raise UserError(f"--views: a file of the format {name} takes no images anyway; allowed with: onnx")
+        if quantize and name != "onnx":
+            raise UserError(f"--quantize {quantize}: allowed with --format onnx, not with {name}")
+        check_libraries(name)
+        if how.backend and backend and backends.canonical(backend) != how.backend:
+            raise UserError(f"--format {name} is written on {how.backend}, not on {backend}: leave --backend out")
+        output = (output or DEFAULT.with_suffix(how.suffix)).expanduser()
+        if output.is_dir():
+            raise UserError(f"--output {output} is a folder: expected a file, such as {output / 'student'}{how.suffix}")
+        card.check(output.parent)
+        return cls(name, output, views, data, how.backend or backend, quantize)
+
+    @property
+    def how(self) -> Format:
+        """The format."""
+        return FORMATS[self.name]
+
+
+def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]) -> list[str]:
+    """Write a student's file and its model card.
+
+    Args:
+        folder: of the stored student.
+        wanted: what is asked for.
+        root: the folder of runs, and of caches.
+        tell: takes one-line remarks.
+
+    Returns:
+        Lines on what was written and how it was checked.
+
+    Raises:
+        UserError: the student can't be exported so.
+        NotTheSame: the file doesn't give what the student gives; nothing is kept then, as for any other error.
+    """
+    if not stored.is_stored(folder):
+        raise UserError(f"{folder} is exported already: expected a run, or the folder of a stored model")
+    # With all digits, and on the same arithmetic for everybody.
+    backends.load(backends.choose(wanted.backend)).configure("cpu", None, "float32")
+    student = on_engine(folder, wanted.backend)
+    if student.card.normalize:
+        raise UserError(f"{folder} expects another input range, {student.card.normalize}, which is not exported")
+    what = replace(subject.find(student, folder, wanted.data, root), takes_views=wanted.views)
+    tell(f"checked on {what.data_note}")
+    with _kept_if_done(wanted.output.parent) as temporary:
+        files = wanted.how.write(what, temporary / wanted.output.name)
+        checked = _checked(what, wanted.how, files[0])
+        if wanted.quantize:
+            tell("calibrating")
+            checked = f"Before rounding: {checked} {quantizing.quantize(what, files[0])}"
+        text = card.text(what, files, wanted.how, checked, wanted.output.parent)
+        (temporary / card.NAME).write_text(text, encoding="utf-8")
+        for path in (*files, temporary / card.NAME):
+            _moved(path, wanted.output.parent)
+    names = " and ".join(path.name for path in files)
+    return [f"{names} in {wanted.output.parent.absolute()}: {checked}", f"{wanted.output.parent / card.NAME}: its card"]
+
+
+def _checked(what: subject.Subject, how: Format, path: Path) -> str:
+    difference, count = checking.check(what, how, path)
+    alone = " and ".join(name for name in how.libraries if name != "onnx")
+    return (
+        f"It was loaded again with {alone} alone: on {count} images ({what.data_note}) its logits are the student's "
+        f"within {difference:.1g}, and so is each first class."
+    )
+
+
+@contextmanager
+def _kept_if_done(folder: Path) -> Iterator[Path]:
+    """A folder for what is being written, beside its place; it goes away however this ends."""
+    existed = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    before = signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        yield temporary
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not existed and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """As Ctrl-C, so that what was begun is removed."""
+    raise KeyboardInterrupt
+
+
+def _moved(path: Path, folder: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    path.replace(folder / path.name)

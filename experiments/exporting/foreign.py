@@ -1,0 +1,64 @@
+"""Somebody else's model as nodes of ONNX: by Keras's own exporter, and by what that needs on each engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+from experiments.exporting.graph import OPSET, Graph
+from experiments.exporting.subject import Subject
+from framework.errors import UserError
+
+_PREFIX = "network/"
+
+
+def foreign(graph: Graph, subject: Subject, views_nhwc: str, logits: str) -> None:
+    """Write a model down that is none of ours; arguments as in `experiments.exporting.network.network`.
+
+    Raises:
+        UserError: Keras's exporter can't, or lacks a library.
+    """
+    from onnx import compose
+
+    made = compose.add_prefix(_exported(subject), _PREFIX)
+    versions = [each.version for each in made.opset_import if not each.domain]
+    graph.opset = max(graph.opset, *versions)
+    graph("Identity", views_nhwc, name=made.graph.input[0].name)
+    graph.nodes += made.graph.node
+    graph.constants += made.graph.initializer
+    graph("Identity", made.graph.output[0].name, name=logits)
+
+
+def _exported(subject: Subject) -> Any:
+    import keras
+    import onnx
+
+    model, size = subject.student.model, subject.card.image_size
+    signature = [keras.InputSpec(shape=(None, size, size, 3), dtype="float32", name="views")]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _silent():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "model.onnx"
+        try:
+            model.export(str(path), format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
+        except ImportError as error:
+            missing = re.search(r"\b(tf2onnx|jax2onnx|onnxscript)\b", str(error))
+            what = f"pip install {missing[0]}" if missing else str(error)
+            raise UserError(
+                f"{subject.card.name} goes to ONNX by Keras's exporter, which lacks a library: {what}"
+            ) from error
+        except Exception as error:  # of any kind, by what the model does
+            reason = re.sub(r"\s+", " ", str(error))[:300]
+            raise UserError(f"{subject.card.name} can't be exported to ONNX by Keras: {reason}") from error
+        return onnx.load(str(path))
+
+
+@contextlib.contextmanager
+def _silent() -> Any:
+    """Exporters print what they do, whatever they are told."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

@@ -1,0 +1,116 @@
+"""The formats: what each is called, who writes it, and the lines by which anybody loads it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.exporting import to_arrays, to_keras, to_onnx, to_torch
+from experiments.exporting.subject import Subject
+from framework.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        suffix: of the file.
+        write: writes a student to a path, and returns its files.
+        load: the lines that load the file `FILE`, as they stand in its model card and are run when it is checked.
+        run: the line after them that gives `logits`, from `images` or from `views`; or that gives `arrays` by name.
+        takes: what that line reads: uint8 `images` [N, H, W, 3]; float32 `views` [N, S, S, 3]; views with the channels
+            first, [N, 3, S, S]; or nothing.
+        libraries: that they need, and that are needed to write it.
+        extra: of the project, which brings them; empty where they are there.
+        backend: on which it is written; None takes the one asked for.
+    """
+
+    suffix: str
+    write: Callable[[Subject, Path], list[Path]]
+    load: str
+    run: str
+    takes: str
+    libraries: tuple[str, ...]
+    extra: str = ""
+    backend: str | None = None
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format(
+        suffix=".onnx",
+        write=to_onnx.write,
+        load='import onnxruntime\nsession = onnxruntime.InferenceSession("FILE")',
+        run='(logits,) = session.run(["logits"], {"images": images})',
+        takes="images",
+        libraries=("onnx", "onnxruntime"),
+        extra="onnx",
+    ),
+    "keras": Format(
+        suffix=".keras",
+        write=to_keras.write,
+        load='import keras\nmodel = keras.saving.load_model("FILE")',
+        run="logits = model.predict_on_batch(views)",
+        takes="views",
+        libraries=("keras",),
+    ),
+    "torch": Format(
+        suffix=".pt2",
+        write=to_torch.write,
+        load='import torch\nmodel = torch.export.load("FILE").module()',
+        run="logits = model(torch.from_numpy(views)).detach().numpy()",
+        takes="channels first",
+        libraries=("torch",),
+        extra="torch",
+        backend="torch",
+    ),
+    "safetensors": Format(
+        suffix=".safetensors",
+        write=to_arrays.write_safetensors,
+        load="from safetensors.numpy import load_file",
+        run='arrays = load_file("FILE")',
+        takes="",
+        libraries=("safetensors",),
+    ),
+    "npz": Format(
+        suffix=".npz",
+        write=to_arrays.write_npz,
+        load="import numpy",
+        run='arrays = dict(numpy.load("FILE"))',
+        takes="",
+        libraries=("numpy",),
+    ),
+}
+
+
+def chosen(name: str | None, output: Path | None) -> str:
+    """The format that is asked for, or that the file's suffix means; ONNX where neither says anything.
+
+    Raises:
+        UserError: an unknown one, or one whose files end otherwise.
+    """
+    known = {each.suffix: called for called, each in FORMATS.items()}
+    suffix = output.suffix if output else ""
+    if name is None and output is not None and suffix not in known:
+        raise UserError(f"--output {output}: --format says which kind of file; allowed: {', '.join(FORMATS)}")
+    name = name or known.get(suffix, "onnx")
+    if name not in FORMATS:
+        raise UserError(f"--format {name}: {near(name, FORMATS)}")
+    if output is not None and suffix != FORMATS[name].suffix:
+        raise UserError(f"--output {output}: a file of the format {name} ends in {FORMATS[name].suffix}")
+    return name
+
+
+def check_libraries(name: str) -> None:
+    """Refuse a format whose libraries are missing.
+
+    Raises:
+        UserError: it says what to install.
+    """
+    missing = [each for each in FORMATS[name].libraries if importlib.util.find_spec(each) is None]
+    if missing:
+        extra = FORMATS[name].extra
+        how = f'pip install -c constraints.txt -e ".[{extra}]"' if extra else f"pip install {' '.join(missing)}"
+        raise UserError(f"--format {name} needs {' and '.join(missing)}: {how}")
