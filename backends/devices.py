@@ -31,8 +31,8 @@ def match(wanted: str | None, found: Iterable[str], extras: Mapping[str, str] | 
     if extra is None or any(name.startswith(f"{kind}:") for name in names):
         raise UserError(f"device = {wanted!r} is not here: {near(asked, names)}")
     raise UserError(
-        f"device = {wanted!r} is not here: there is {', '.join(names)}; where the machine has one, install the extra "
-        f'for it: pip install -c constraints.txt -e ".[{extra}]"'
+        f"device = {wanted!r} is not here: there is {', '.join(names)}; if the machine has one, install its extra: "
+        f'pip install -c constraints.txt -e ".[{extra}]"'
     )
 
 

@@ -30,7 +30,7 @@ def check_micro_batches(batch_size: int, parts: int, student: Any) -> None:
     if state:
         raise UserError(
             f"grad_accum_steps = {parts}: the student has state ({state[0]}), as BatchNorm and dropout do, which parts "
-            "of a batch would change in another way than the whole; allowed is 1"
+            "of a batch would change differently from the whole batch; allowed is 1"
         )
 
 

@@ -58,7 +58,7 @@ def _check_platforms() -> None:
         why = f" ({said[0].rstrip('.')})" if said else ""
         raise UserError(
             f"{_PLATFORMS} = {wanted!r} names what JAX can't use here{why}; "
-            f"cpu is always here, and without {_PLATFORMS} it takes the best there is"
+            f"cpu always works, and without {_PLATFORMS} JAX takes the best there is"
         ) from None
 
 

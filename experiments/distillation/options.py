@@ -87,7 +87,7 @@ class RunOptions:
         level = self.extend_level
         check(level is None or 0 < level <= 1, "extend_level", level, "more than 0, at most 1")
         if level is not None and self.extend not in ("cosine", "constant"):
-            raise UserError(f"extend_level = {level}: it is for extend=cosine and extend=constant")
+            raise UserError(f"extend_level = {level}: it is only for extend=cosine and extend=constant")
 
     def settings(self, spec: DistillSpec, cache: Path | None = None) -> Settings:
         """What the backend is configured with; `cache` is the folder for compiled programs."""

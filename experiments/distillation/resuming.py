@@ -149,8 +149,8 @@ def _changes(ready: Distillation, origin: Origin) -> Iterator[str]:
         yield f"the teacher's SHA-256 was {', '.join(hashes[0])} and is {', '.join(hashes[1])}"
     if before["backend"] != now["backend"] and any(_GENERATOR in name for name in origin.state):
         yield (
-            f"the student draws random numbers (dropout), which {now['backend']} makes in another way than "
-            f"{before['backend']} does"
+            f"the student draws random numbers (dropout), which {now['backend']} generates differently from "
+            f"{before['backend']}"
         )
     extended = ready.spec.schedule != origin.spec.schedule
     if before["total_steps"] != ready.total_steps and not extended and ready.spec.schedule.name not in EXTENDABLE:

@@ -79,7 +79,7 @@ def _lock(folder: Path, recipe: str, tell: Callable[[str], None]) -> Iterator[No
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tell(f"waiting for another process that trains the teacher {recipe!r}")
+        tell(f"waiting for another process that is training the teacher {recipe!r}")
         try:
             lock.acquire(timeout=_PATIENCE)
         except Timeout:

@@ -113,7 +113,7 @@ class Student:
         self.entry.number = self.tracker.number
         if outcome.error is not None and outcome.status == "FAILED":
             self.entry.told = f"{type(outcome.error).__name__}: {outcome.error}"
-            self._note(f"{self.entry.told}; the others are trained on")
+            self._note(f"{self.entry.told}; the other students continue")
         self.tracker.ended(outcome.status, self.entry.result)
 
     def _warn(self, line: str) -> None:

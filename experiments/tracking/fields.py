@@ -78,7 +78,9 @@ def parse_condition(text: str) -> tuple[str, str, Any]:
     """
     match = _CONDITION.match(text)
     if match is None:
-        raise UserError(f"{text!r} is no condition; allowed: NAME=VALUE, with = != > >= < <= or ~ (regular expression)")
+        raise UserError(
+            f"{text!r} is not a condition; allowed: NAME=VALUE, with = != > >= < <= or ~ (regular expression)"
+        )
     name, operator, value = match.groups()
     if operator == "~":
         return name, "$regex", _pattern(value)
@@ -89,7 +91,7 @@ def _pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise UserError(f"{text!r} is no regular expression: {error}") from None
+        raise UserError(f"{text!r} is not a valid regular expression: {error}") from None
     return text
 
 

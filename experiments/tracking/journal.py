@@ -56,7 +56,7 @@ def check_root(root: Path) -> None:
     """
     nearest = next(folder for folder in (root, *root.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        what = "may not be written" if nearest.is_dir() else "is no folder"
+        what = "may not be written" if nearest.is_dir() else "is not a folder"
         raise UserError(f"no run can be stored in {root}: {nearest} {what}; EXPERIMENTS_DIR names another folder")
 
 

@@ -193,7 +193,7 @@ def parse_address(text: str, source: str = "-m") -> tuple[str, str]:
     if match is None:
         # Who forgets `mongodb://` may have a password in it all the same.
         shown = _TO_AT.sub(f"{HIDDEN}@", scrub_text(text))
-        raise UserError(f"{source}: {shown!r} is no address of a MongoDB server; allowed: {_FORMS}")
+        raise UserError(f"{source}: {shown!r} is not the address of a MongoDB server; allowed: {_FORMS}")
     host = match["host"] or "localhost:27017"
     return f"mongodb://{host}", match["name"] or match["only"] or DEFAULT_NAME
 
@@ -242,7 +242,7 @@ def _try(uri: str, name: str, options: dict[str, Any], opening: Callable[[Mongo]
             database = client.get_database(name, write_concern=concern)
             opening(database)
     except (InvalidURI, ConfigurationError, ValueError, TypeError) as error:
-        return f"is no address of a MongoDB server: {reason(error)}"
+        return f"is not the address of a MongoDB server: {reason(error)}"
     except OperationFailure as error:
         return f"the server refuses: {reason(error)}"
     except PyMongoError as error:

@@ -87,7 +87,8 @@ class JournalRecorder:
         fields = files.keep(Path(path), self.folder, name or Path(path).name)
         if fields.get("missing"):
             print(
-                f"warning: artifact {scrub_text(str(path))} is no file; the run continues without it", file=sys.stderr
+                f"warning: artifact {scrub_text(str(path))} is not a file; the run continues without it",
+                file=sys.stderr,
             )
         self.record("artifact", **fields, metadata=metadata, content_type=content_type)
 

@@ -51,4 +51,6 @@ def refuse_bad(rows: Rows, reasons: Mapping[int, str], policy: Policy, count: in
         raise UserError(f"{message}{others}; data.on_bad_image=skip takes a neighbour instead")
     allowed = min(max(1, len(rows) // MAX_SKIPPED), len(rows) - 1)
     if count > allowed:
-        raise UserError(f"{rows.name}: {count} of {len(rows)} images are bad, {allowed} may be; first, {message}")
+        raise UserError(
+            f"{rows.name}: {count} of {len(rows)} images are bad, at most {allowed} may be; the first: {message}"
+        )

@@ -79,7 +79,7 @@ def permutation(theirs: Sequence[Names], ours: Sequence[str], who: str, data: st
         close = f" ({hint[0]}?)" if hint[1] else ""
         raise UserError(f"{who} knows no class {few} of data {data!r}{close}: {_HINT}")
     if len(set(found)) < len(ours):
-        raise UserError(f"{who}: two classes of data {data!r} are one of its own: {_HINT}")
+        raise UserError(f"two classes of data {data!r} match one class of {who}: {_HINT}")
     return np.array(found, np.int64)
 
 

@@ -61,7 +61,7 @@ def count(spec: DataSpec, cache: Path) -> Counts:
         return _counted(spec, dict(entry.sizes), entry.num_classes, None, "as the catalogue says")
     if is_hub(spec.name):
         raise UserError(
-            f"data {spec.name!r} is no local file or folder, and the catalogue doesn't know its size: known are "
+            f"data {spec.name!r} is not a local file or folder, and the catalogue doesn't list its size; it lists "
             f"{', '.join((*OFFLINE, *CATALOG))}"
         )
     return _local(spec, cache)

@@ -95,7 +95,7 @@ def _splits(name: str, tree: Tree) -> dict[str, str]:
     flat = any(len(parts) == 1 for sub in training for parts in tree.below(sub).images)
     if others and (not training or flat):
         raise UserError(
-            f"data {name!r}: the folder {few(called)} is called like a split, and {few(others)} beside it like "
+            f"data {name!r}: the folder {few(called)} is named like a split, and {few(others)} beside it look like "
             "classes: put the class folders into a folder 'train', or rename what is a class"
         )
     found: dict[str, str] = {}
@@ -166,7 +166,7 @@ def _empty_classes(part: Tree, by_class: Mapping[str, Any], tree: Tree) -> str |
 def _misnamed(by_class: Mapping[str, set[Parts]], root: Path, name: str) -> str | None:
     for sub, folders in by_class.items():
         if any(each.lower() in SPLIT_FOLDERS for folder in folders for each in folder):
-            return f": {sub!r} has a split folder in it and is no class; give one data set, {option(name, sub)}"
+            return f": {sub!r} has a split folder in it and is not a class; give one data set, {option(name, sub)}"
         if sub.lower() in SPLIT_FOLDERS or sub.casefold() == root.name.casefold():
             what = "a split" if sub.lower() in SPLIT_FOLDERS else "the data folder itself"
             return f": a class is called {sub!r}, like {what}; give {option(name, sub)}, or rename it if it is a class"

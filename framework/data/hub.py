@@ -114,7 +114,7 @@ def _unreachable(name: str, why: str) -> str:
 def _unknown(name: str, why: str) -> str:
     note = CATALOG[name].note if name in CATALOG else ""
     why = note or f"there is no such file or folder in {Path.cwd()}, and on the hub: {one_line(why)}"
-    return f"data {name!r}: {why}; {_nearest(name)}known are {', '.join((*OWN, *CATALOG))}"
+    return f"data {name!r}: {why}; {_nearest(name)}known: {', '.join((*OWN, *CATALOG))}"
 
 
 def _nearest(name: str) -> str:

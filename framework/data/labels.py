@@ -108,7 +108,7 @@ def _values_to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndar
     words = [value if value is None or isinstance(value, str) else str(int(value)) for value in column.values]
     for row, word in zip(column.rows, words, strict=True):
         if word is not None and word not in known:
-            raise UserError(f"{column.where}, row {row}: label {word!r} is no training class: {near(word, classes)}")
+            raise UserError(f"{column.where}, row {row}: label {word!r} is not a training class: {near(word, classes)}")
     return np.array([known[word] for word in words], np.int32)
 
 
@@ -116,7 +116,7 @@ def _require_numbers_or_words(column: LabelColumn) -> None:
     for row, value in zip(column.rows, column.values, strict=True):
         if value is not None and not isinstance(value, (int, np.integer, str)):
             raise UserError(
-                f"{column.where}, row {row}: label {value!r} is no class number or name; "
+                f"{column.where}, row {row}: label {value!r} is neither a class number nor a name; "
                 "choose another column with data.labels=, or data.labels=null"
             )
 

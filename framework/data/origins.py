@@ -63,7 +63,7 @@ def _open_local(name: str, path: Path, cache: Path) -> Opened:
     if path.is_dir():
         return _open_folder(name, path, cache)
     if not all(match.suffix == ".parquet" for match in matches):
-        raise UserError(f"data {name!r} is no parquet file; give {_KINDS}")
+        raise UserError(f"data {name!r} is not a parquet file; give {_KINDS}")
     files = [glob.escape(str(without_colons(match.parent) / match.name)) for match in matches]
     return Opened(_read(name, cache, matches, data_files={"train": files}))
 

@@ -39,7 +39,7 @@ def check_presence(spec: DataSpec, classes: tuple[str, ...], labels: Mapping[str
             continue
         which = few(classes[number] for number in absent)
         if role != "train" and not count.any():
-            notes += (f"{spec.name}: no image of {role} has a label",)
+            notes += (f"{spec.name}: no {role} image has a label",)
             continue
         if role != "train":
             notes += (f"{spec.name}: {role} has no image of {which}",)

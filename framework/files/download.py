@@ -64,7 +64,8 @@ def fetch(url: str, folder: Path) -> Fetched:
         return kept
     if urlsplit(address).query == _HIDDEN:
         raise UserError(
-            f"{url}: that file is no longer in {folder}, and an address is stored without its query: give it again"
+            f"{url}: that file is no longer in {folder}, and addresses are stored without their query: give the full "
+            "address again"
         )
     path = _place(address, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,7 @@ def _download(address: str, path: Path, expected: str) -> str:
     if expected and found != expected:
         part.unlink()
         raise UserError(
-            f"{public(address)} has the SHA-256 {found[:16]}..., expected {expected[:16]}...: it was thrown away"
+            f"{public(address)} has the SHA-256 {found[:16]}..., expected {expected[:16]}...: it was deleted"
         )
     size = part.stat().st_size
     part.replace(path)

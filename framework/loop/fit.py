@@ -191,7 +191,7 @@ class Loop:
         assert self._skipping is not None
         self._skipping.leave_out(bad, self.trainer)
         self._unread.clear()
-        self.warn(f"warning: {bad.told}; the run continues from before it, without this step")
+        self.warn(f"warning: {bad.told}; the run continues from the last good state, without this step")
         self.recorder.metrics(bad.step, {"train.skipped": 1.0})
 
     def _evaluate(self, step: int) -> dict[str, float]:

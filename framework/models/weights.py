@@ -59,7 +59,7 @@ def read_any(path: Path) -> dict[str, Array]:
     if path.suffix == ".npz":
         return read(path)
     if path.suffix != ".safetensors" and head[8:9] != b"{":
-        raise UserError(f"weights {str(path)!r}: no file of weights; {_ALLOWED}")
+        raise UserError(f"weights {str(path)!r}: not a file of weights; {_ALLOWED}")
     try:
         arrays = read_foreign(path)
     except (DamagedFile, TypeError) as error:
@@ -78,13 +78,14 @@ def _holds(path: Path, suffix: str) -> bool:
 
 def _of_backend(path: Path) -> Mapping[str, Array]:
     if path.suffix == ".keras":
-        raise UserError(f"weights {str(path)!r}: a whole model, which is named as the model itself (student.name=)")
+        raise UserError(f"weights {str(path)!r}: this is a whole model: give it as student.name= or teacher.name=")
     for reader in _readers:
         found = reader(path)
         if found is not None:
             return found
     raise UserError(
-        f"weights {str(path)!r}: a file of PyTorch's needs backend=torch; or save it as .safetensors, which all read"
+        f"weights {str(path)!r}: PyTorch's files need backend=torch; or save it as .safetensors, which every backend "
+        "reads"
     )
 
 
@@ -148,9 +149,9 @@ def renamed(arrays: Mapping[str, Array], source: str = "weights") -> dict[str, A
     for name, array in chosen.items():
         ours = from_legacy(name)
         if ours is None:
-            raise UserError(f"{source}: {name!r} is no parameter of a BiT network in the legacy layout")
+            raise UserError(f"{source}: {name!r} is not a parameter of a BiT network in the legacy layout")
         if ours in found:
-            raise UserError(f"{source}: two arrays are {ours!r}, the second is {name!r}")
+            raise UserError(f"{source}: two arrays map to {ours!r}; the second is {name!r}")
         found[ours] = _shaped(ours, array)
     return found
 

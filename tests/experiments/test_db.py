@@ -72,7 +72,7 @@ def test_serve_status_stop_and_replay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("replay", "-m", "a b"), "is no address of a MongoDB server"),
+        (("replay", "-m", "a b"), "is not the address of a MongoDB server"),
         (("replay", "nosuch"), "no journaled run 'nosuch'"),
         (("replay",), "no database: there is no mongod here"),
         (("serve",), "no database: there is no mongod here"),

@@ -97,7 +97,7 @@ def test_curves_as_table_csv_and_picture(root: Path, tmp_path: Path, capsys: pyt
         (("list", "--sort", "-acuracy"), "did you mean"),
         (("list", "--last", "0"), "whole number"),
         (("curves", "1", "--metric", "train.los"), "did you mean 'train.loss'?"),
-        (("list", "-m", "a b"), "is no address"),
+        (("list", "-m", "a b"), "is not the address"),
     ],
 )
 def test_mistakes_are_one_line_and_two(root: Path, arguments: tuple[str, ...], told: str) -> None:

@@ -77,7 +77,7 @@ def test_another_process_that_trains_it_is_waited_for(tmp_path: Path, monkeypatc
         other.release()
 
     train_missing(SPEC, RunOptions(), tmp_path, tell)
-    assert told == ["waiting for another process that trains the teacher 'digits_teacher'"]
+    assert told == ["waiting for another process that is training the teacher 'digits_teacher'"]
     other.acquire()
     monkeypatch.setattr(trained, "_PATIENCE", 0.0)
     with pytest.raises(TimeoutError, match=r"another process has been training .*digits_teacher-\w+ for 0 s"):

@@ -36,7 +36,7 @@ def test_addresses(text: str, uri: str, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a b", "host:port:db", "http://x/y", "host:27017:db:more", "host:27017:a.b"])
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(UserError, match=r"is no address of a MongoDB server; allowed: host:port:db"):
+    with pytest.raises(UserError, match=r"is not the address of a MongoDB server; allowed: host:port:db"):
         parse_address(text)
 
 

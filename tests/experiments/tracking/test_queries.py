@@ -80,7 +80,7 @@ def test_unknown_fields_have_near_matches(database: Mongo) -> None:
     with pytest.raises(UserError, match=r"'config\.bakend'; did you mean 'config\.backend'\?"):
         queries.list_runs(database, ["config.bakend=jax"])
     assert queries.list_runs(database, sort="-accuracy")["id"].tolist() == [2, 3, 1, 4]
-    with pytest.raises(UserError, match="is no condition"):
+    with pytest.raises(UserError, match="is not a condition"):
         queries.list_runs(database, ["backend"])
     with pytest.raises(UserError, match="no regular expression"):
         queries.list_runs(database, ["backend~("])

@@ -89,7 +89,7 @@ def test_a_folder_that_cannot_hold_runs_is_refused_and_not_made(tmp_path: Path) 
     check_root(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file is no folder; EXPERIMENTS_DIR names another"):
+    with pytest.raises(UserError, match=r"file is not a folder; EXPERIMENTS_DIR names another"):
         check_root(tmp_path / "file" / "b")
 
 

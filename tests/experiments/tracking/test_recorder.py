@@ -168,7 +168,7 @@ def test_artifacts(
     tracker.artifact(large)
     tracker.artifact(tmp_path / "nothing")
     tracker.close()
-    assert "is no file" in capsys.readouterr().err
+    assert "is not a file" in capsys.readouterr().err
     run = run_of(destination.database, tracker.uid)
     listed: list[dict[str, object]] = run["artifacts"]  # type: ignore[assignment]
     assert [entry["name"] for entry in listed] == ["plot.svg"]

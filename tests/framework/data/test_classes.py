@@ -70,7 +70,7 @@ def test_a_name_that_is_like_two_is_neither() -> None:
         (["cat"], "the teacher knows 2 classes, but data 'd' have 1"),
         (["cat", "dogs"], r"knows no class 'dogs' of data 'd' \(did you mean 'dog'\?\): teacher.classes=data"),
         (["0", "1"], "knows no class '0', '1' of data 'd'"),
-        (["dog", "Dog"], "two classes of data 'd' are one of its own"),
+        (["dog", "Dog"], "two classes of data 'd' match one class of"),
     ],
 )
 def test_other_classes_are_refused(ours: list[str], told: str) -> None:

@@ -65,5 +65,5 @@ def test_glyphs_are_counted_without_being_drawn(tmp_path: Path) -> None:
 
 
 def test_an_unknown_hub_id_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the catalogue doesn't know its size: known are digits, glyphs"):
+    with pytest.raises(UserError, match="the catalogue doesn't list its size; it lists digits, glyphs"):
         count(DataSpec(name="somebody/else"), tmp_path)

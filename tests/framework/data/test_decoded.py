@@ -128,7 +128,9 @@ def test_skip_stops_above_one_in_a_thousand(
     np.testing.assert_array_equal(source.images(np.array([5, 6])), [paint(7), paint(7)])
     for count, bad in ((1999, 2), (9, 2), (1, 1)):
         file = write_parquet(rows_with(dict.fromkeys(range(bad), truncated), count, encode, paint), f"{count}.parquet")
-        with pytest.raises(UserError, match=rf"{bad} of {count} images are bad, {min(1, count - 1)} may be.*row 0"):
+        with pytest.raises(
+            UserError, match=rf"{bad} of {count} images are bad, at most {min(1, count - 1)} may be.*row 0"
+        ):
             read(file, on_bad_image="skip", validation=None, labels=None)
 
 

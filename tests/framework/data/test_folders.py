@@ -130,10 +130,10 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "TestSet": (several("cat", "dog", "TestSet"), r"'TestSet' look like splits"),
     "test beside classes": (
         several("cat", "dog", "test"),
-        r"'test' is called like a split, and 'cat', 'dog' beside it",
+        r"'test' is named like a split, and 'cat', 'dog' beside it",
     ),
-    "val beside classes": (several("cat", "dog", "Val"), r"'Val' is called like a split"),
-    "a class called train": (several("car", "plane", "train"), r"'train' is called like a split, and 'car', 'plane'"),
+    "val beside classes": (several("cat", "dog", "Val"), r"'Val' is named like a split"),
+    "a class called train": (several("car", "plane", "train"), r"'train' is named like a split, and 'car', 'plane'"),
     "test in train": (several("train/cat", "train/test"), r"a class is called 'test', like a split"),
     "one folder too high": (several("a/train/cat", "b/test/cat"), r"'a' has a split folder in it.*data=.*/a"),
     "the folder in itself": (
@@ -149,9 +149,9 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "a test class that training lacks": (
         several("train/a", "train/b", "test/a", "test/c"),
-        r"label 'c' is no training class",
+        r"label 'c' is not a training class",
     ),
-    "a word among numbers": (several("train/0", "train/1", "test/0", "test/x"), r"label 'x' is no training class"),
+    "a word among numbers": (several("train/0", "train/1", "test/0", "test/x"), r"label 'x' is not a training class"),
     "no image but others": (["cat/0.heic"], r"no images in this folder \(1 \.heic\)"),
 }
 
@@ -331,4 +331,4 @@ def test_a_split_without_labels_says_so(tmp_path: Path, read: Read, encode: Call
         return Dataset.from_dict({"image": images, "label": list(values)})
 
     DatasetDict({"train": part(0, 1, 1), "test": part(-1, -1)}).save_to_disk(tmp_path / "saved")
-    assert any("no image of test has a label" in note for note in read(tmp_path / "saved").notes)
+    assert any("no test image has a label" in note for note in read(tmp_path / "saved").notes)

@@ -318,7 +318,7 @@ def test_words_unknown_to_training_name_their_row(
     train = Dataset.from_dict({"image": encoded_rows(2), "label": ["cat", "dog"]})
     test = Dataset.from_dict({"image": encoded_rows(2), "label": ["cat", "dogs"]})
     DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / "saved")
-    with pytest.raises(UserError, match=r"row 1: label 'dogs' is no training class: did you mean 'dog'"):
+    with pytest.raises(UserError, match=r"row 1: label 'dogs' is not a training class: did you mean 'dog'"):
         read(tmp_path / "saved")
 
 
@@ -347,7 +347,7 @@ def test_missing_labels_are_minus_one(
 def test_labels_of_other_kinds(
     values: list, write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
 ) -> None:
-    with pytest.raises(UserError, match=r"row 0: label .* is no class number or name"):
+    with pytest.raises(UserError, match=r"row 0: label .* is neither a class number nor a name"):
         read(write_parquet({"image": encoded_rows(2), "label": values}))
 
 

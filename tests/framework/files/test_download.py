@@ -113,7 +113,7 @@ def test_a_signed_address_is_stored_without_its_signature(server: Server, tmp_pa
     assert download.fetch(f"{server.url}?X-Signature=other#sha256={SHA256}", tmp_path) == found
     assert len(server.asked) == 1
     found.path.unlink()
-    with pytest.raises(UserError, match="an address is stored without its query: give it again"):
+    with pytest.raises(UserError, match="addresses are stored without their query: give the full address again"):
         download.fetch(stored, tmp_path)
     for wrong in (address.replace("model", "nosuch"), f"{address}#sha256={'0' * 64}", f"{address}#sha256=0"):
         with pytest.raises(UserError) as caught:

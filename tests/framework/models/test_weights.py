@@ -114,7 +114,7 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
         weights.read(tmp_path / "other.npz")
     twice = {f"resnet/head/conv2d{suffix}/bias": np.zeros(3) for suffix in ("", "_1")}
     np.savez(tmp_path / "twice.npz", **twice)
-    with pytest.raises(UserError, match="two arrays are 'head/bias'"):
+    with pytest.raises(UserError, match="two arrays map to 'head/bias'"):
         weights.read(tmp_path / "twice.npz")
 
 
@@ -173,7 +173,7 @@ def test_our_own_files_are_still_verified(tmp_path: Path) -> None:
     [
         ("a.safetensors", b"x", "damaged", True),
         ("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(9), "HDF5 files can't be read; allowed: .safetensors", False),
-        ("a.txt", b"what is this", "no file of weights; allowed: .safetensors", False),
+        ("a.txt", b"what is this", "not a file of weights; allowed: .safetensors", False),
         ("a.npz", b"PK\x03\x04", "damaged", True),
     ],
 )
@@ -200,8 +200,8 @@ def test_files_of_another_librarys_name_its_backend(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(weights, "_readers", [])
     with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
         archive.writestr("archive/data.pkl", b"")
-    with pytest.raises(UserError, match=r"a file of PyTorch's needs backend=torch; or save it as \.safetensors"):
+    with pytest.raises(UserError, match=r"PyTorch's files need backend=torch; or save it as \.safetensors"):
         weights.read_any(tmp_path / "a.pt")
     (tmp_path / "a.pt").rename(tmp_path / "a.keras")
-    with pytest.raises(UserError, match="a whole model, which is named as the model itself"):
+    with pytest.raises(UserError, match="this is a whole model: give it as student"):
         weights.read_any(tmp_path / "a.keras")
