@@ -95,8 +95,8 @@ def _meant(name: str) -> list[Path]:
 
 def answers(models: Sequence[Answering], paths: Sequence[Path]) -> Iterator[Read]:
     """Each image with the probabilities that each model gives its classes, [C], or the reason why it can't be read."""
-    from framework.data.bar import image_bar
     from framework.data.bad import num_threads
+    from framework.data.bar import image_bar
     from framework.data.loader import ahead
 
     with ThreadPoolExecutor(num_threads()) as pool, image_bar(len(paths), "predicting") as bar:

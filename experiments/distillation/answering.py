@@ -78,6 +78,6 @@ def pixels(image: Image) -> Array:
 
 def probabilities(logits_bc: Array) -> Array:
     """The softmax: float32 [B, C]."""
-    logits = logits_bc.astype(np.float64)
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (shares / shares.sum(axis=-1, keepdims=True)).astype(np.float32)
+    from scipy.special import softmax
+
+    return softmax(logits_bc.astype(np.float64), axis=-1).astype(np.float32)

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 import backends
+from backends.base import Settings
 from experiments.distillation.student import on_engine
 from experiments.exporting import card, checking, quantizing, subject
 from experiments.exporting.formats import FORMATS, Format, check_libraries, chosen
@@ -98,7 +99,7 @@ def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]
     if not stored.is_stored(folder):
         raise UserError(f"{folder} is exported already: expected a run, or the folder of a stored model")
     # With all digits, and on the same arithmetic for everybody.
-    backends.load(backends.choose(wanted.backend)).configure("cpu", None, "float32")
+    backends.load(backends.choose(wanted.backend)).configure(Settings("cpu"))
     student = on_engine(folder, wanted.backend)
     if student.card.normalize:
         raise UserError(f"{folder} expects another input range, {student.card.normalize}, which is not exported")
