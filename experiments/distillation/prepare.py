@@ -60,7 +60,7 @@ def gather(
     backend = backends.load(backends.choose(options.backend))
     splits = splits or load_data(spec, root, tell)
     device = backend.configure(options.settings(spec, root / "cache"))
-    found = (teachers.handed_over(spec, teacher),) if teacher is not None else teachers.load(spec, splits, root)
+    found = (teachers.handed_over(spec, teacher),) if teacher is not None else teachers.load(spec, splits, root, tell)
     for each in found:
         admit_teacher(each)
         for line in hints.of_teacher(spec, each, splits):
@@ -106,7 +106,7 @@ def prepare(
         given = {"model": student.name, "sha256": weights.digest(student)}
         spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
     else:
-        student = _built(spec, options, num_classes, root)
+        student = _built(spec, options, num_classes, root, tell)
     admit_student(student, spec)
     check_outputs(student, common.teachers, common.splits, spec)
     if spec.teachers:
@@ -152,22 +152,28 @@ def _given(student: Any, spec: DistillSpec) -> Model:
     return catalog.given(student, "student", spec.views.size, spec.seed if spec.init_seed is None else spec.init_seed)
 
 
-def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path) -> Model:
+def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path, tell: Callable[[str], None]) -> Model:
     # It imports Keras, which needs the backend to be loaded.
     from framework.models.catalog import rematerialised
 
     with rematerialised(spec.student.name) if options.remat else nullcontext():
-        return build_student(spec.student, num_classes, spec, root)
+        return build_student(spec.student, num_classes, spec, root, tell)
 
 
-def build_student(model: ModelSpec, num_classes: int, spec: DistillSpec, root: Path | None = None) -> Model:
+def build_student(
+    model: ModelSpec,
+    num_classes: int,
+    spec: DistillSpec,
+    root: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Model:
     """Build the spec's student, with the weights that `weights` names; `root` is the folder for caches."""
     from framework.models import catalog
 
     seed = spec.seed if spec.init_seed is None else spec.init_seed
     built = catalog.build(model.name, model.options, num_classes, spec.views.size, seed)
     if model.weights is not None:
-        weights.fill(built, weights.located(model.weights, root), num_classes, model.dont_load)
+        weights.fill(built, weights.located(model.weights, root), num_classes, model.dont_load, tell)
     return built
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,14 +149,16 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
     return teacher, logits
 
 
-def load(spec: DistillSpec, splits: Labelled, root: Path | None = None) -> tuple[Teacher, ...]:
+def load(
+    spec: DistillSpec, splits: Labelled, root: Path | None = None, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Teacher, ...]:
     """Find and build a spec's teachers, each for its own views; `root` is the folder for caches.
 
     Raises:
         UserError: a name that can be no teacher, a teacher without weights, or one whose classes are not the data's.
     """
     return tuple(
-        _loaded(teacher, size, spec.seed, splits, root or default_root())
+        _loaded(teacher, size, spec.seed, splits, root or default_root(), tell)
         for teacher, size in zip(spec.teachers, spec.teacher_sizes, strict=True)
     )
 
@@ -178,9 +180,11 @@ def handed_over(spec: DistillSpec, model: Any) -> Teacher:
     return _identified(replace(spec.teachers[0], name=GIVEN), size, None, model)
 
 
-def _loaded(teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path) -> Teacher:
+def _loaded(
+    teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path, tell: Callable[[str], None]
+) -> Teacher:
     folder = find(teacher.name, root)
-    return _identified(teacher, size, folder, build(teacher, size, folder, seed, splits, root))
+    return _identified(teacher, size, folder, build(teacher, size, folder, seed, splits, root, tell))
 
 
 def _identified(teacher: TeacherSpec, size: int, folder: Path | None, model: Model) -> Teacher:
@@ -193,7 +197,13 @@ def _identified(teacher: TeacherSpec, size: int, folder: Path | None, model: Mod
 
 
 def build(
-    teacher: TeacherSpec, size: int, folder: Path | None, seed: int, splits: Labelled, root: Path | None = None
+    teacher: TeacherSpec,
+    size: int,
+    folder: Path | None,
+    seed: int,
+    splits: Labelled,
+    root: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Model:
     """Build a teacher with its weights.
 
@@ -204,6 +214,7 @@ def build(
         seed: of the parameters that no file gives.
         splits: the data, in whose order it gives its classes.
         root: the folder for caches, by default where runs go.
+        tell: takes a line on what was matched of its weights.
 
     Raises:
         UserError: as in `load`.
@@ -211,7 +222,7 @@ def build(
     with _arithmetic(teacher.precision):
         if folder:
             return _stored(teacher, size, folder, splits)
-        return _built(teacher, size, seed, splits, root)
+        return _built(teacher, size, seed, splits, root, tell)
 
 
 @contextmanager
@@ -271,7 +282,9 @@ def _reordered(model: Model, order: list[int] | None, image_size: int) -> Model:
     return reordered
 
 
-def _built(teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path | None) -> Model:
+def _built(
+    teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path | None, tell: Callable[[str], None]
+) -> Model:
     from framework.models import catalog
 
     if teacher.weights is None and catalog.is_untrained(teacher.name, teacher.options):
@@ -287,5 +300,5 @@ def _built(teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: P
     filled = teacher.weights is not None and not teacher.dont_load
     model = catalog.build(teacher.name, teacher.options, len(classes), size, None if filled else seed)
     if teacher.weights is not None:
-        weights.fill(model, weights.located(teacher.weights, root), None, teacher.dont_load)
+        weights.fill(model, weights.located(teacher.weights, root), None, teacher.dont_load, tell)
     return _reordered(model, order, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -79,7 +79,13 @@ def _file(path: Path) -> Path:
     return path / stored.WEIGHTS if path.is_dir() else path
 
 
-def fill(model: Model, path: Path, num_classes: int | None, dont_load: Sequence[str] = ()) -> None:
+def fill(
+    model: Model,
+    path: Path,
+    num_classes: int | None,
+    dont_load: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
     """Assign a stored model's weights.
 
     Args:
@@ -88,15 +94,18 @@ def fill(model: Model, path: Path, num_classes: int | None, dont_load: Sequence[
         num_classes: of `model`, whose head keeps its own values where the file's has another number; None takes all
             or nothing, as for a teacher, who can't teach with a head that was never trained.
         dont_load: regular expressions of names that keep the values they have.
+        tell: takes a line on what was matched.
 
     Raises:
         UserError: nothing readable is there, or names and shapes don't fit.
     """
     from framework.models.foreign import DRAWS
-    from framework.models.initial import assign
+    from framework.models.initial import assign, parameters
+    from framework.models.matching import matched
     from framework.models.weights import read_any
 
     arrays = stored.load_weights(path, stored.load_card(path)) if stored.is_stored(path) else read_any(path)
+    arrays, renamed = matched(arrays, {name: tuple(each.shape) for name, each in parameters(model).items()})
     if DRAWS not in arrays:
         # Our own counter of a wrapped module's random numbers, which no file of its library has.
         dont_load = (*dont_load, DRAWS)
@@ -106,3 +115,9 @@ def fill(model: Model, path: Path, num_classes: int | None, dont_load: Sequence[
         assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
     except UserError as error:
         raise UserError(f"weights {str(path)!r}: {error}") from error
+    tell(f"weights {str(path)!r}: {_told(len(arrays), renamed, head is not None and other)}")
+
+
+def _told(count: int, renamed: Sequence[str], other: bool) -> str:
+    others = f", {len(renamed)} of them under other names, e.g. {renamed[0]}" if renamed else ""
+    return f"{count} arrays fit{others}{'; not the head, which knows other classes' if other else ''}"

@@ -1,4 +1,4 @@
-"""Weights from files, whoever wrote them: `.safetensors`, `.npz` and what a backend's library reads besides.
+"""Weights from files, whoever wrote them: `.safetensors`, `.npz`, `.keras` and what a backend's library reads besides.
 
 Names of BiT's `.npz` files become our parameters'. Two layouts were published: `big_vision`, the authors' names
 (`block1/unit01/conv1/kernel`), perhaps below `params/` or `opt/target/`; and `legacy`, the earlier release's
@@ -32,7 +32,7 @@ NORM = {"gamma": "scale", "beta": "bias"}
 Reader = Callable[[Path], "Mapping[str, Array] | None"]
 _readers: list[Reader] = []
 _ZIP, _PICKLE, _HDF5 = b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n"
-_ALLOWED = "allowed: .safetensors, .npz, or with backend=torch a state dict of PyTorch's (.pt)"
+_ALLOWED = "allowed: .safetensors, .npz, .keras, or with backend=torch a state dict of PyTorch's (.pt)"
 
 
 def install_reader(reader: Reader | None) -> None:
@@ -78,7 +78,7 @@ def _holds(path: Path, suffix: str) -> bool:
 
 def _of_backend(path: Path) -> Mapping[str, Array]:
     if path.suffix == ".keras":
-        raise UserError(f"weights {str(path)!r}: this is a whole model: give it as student.name= or teacher.name=")
+        return _of_keras(path)
     for reader in _readers:
         found = reader(path)
         if found is not None:
@@ -87,6 +87,21 @@ def _of_backend(path: Path) -> Mapping[str, Array]:
         f"weights {str(path)!r}: PyTorch's files need backend=torch; or save it as .safetensors, which every backend "
         "reads"
     )
+
+
+def _of_keras(path: Path) -> Mapping[str, Array]:
+    """The parameters of a whole model."""
+    import keras
+
+    from framework.models.initial import parameters
+
+    try:
+        check_size(path)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:300]
+        raise UserError(f"weights {str(path)!r} can't be loaded by Keras: {reason}") from error
+    return {name: np.array(keras.ops.convert_to_numpy(each)) for name, each in parameters(model).items()}
 
 
 def _slashed(arrays: Mapping[str, Array]) -> dict[str, Array]:

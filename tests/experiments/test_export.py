@@ -178,7 +178,7 @@ def test_what_is_interrupted_leaves_nothing(
         (["--quantize", "int4"], "invalid choice: 'int4'"),
         (["--output", "taken/a.onnx"], "README.md is not ours, and the model card would replace it"),
         (["--output", "folder.onnx"], "--output folder.onnx is a folder"),
-        (["--formt", "onnx"], "unknown option --formt: did you mean '--format'?"),
+        (["--formt", "onnx"], "unknown option --formt: did you mean --format?"),
     ],
 )
 def test_mistakes_are_one_line_and_two(export: Any, words: list[str], told: str) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from experiments import load_student
 from experiments.predict import listed, main
 from framework.errors import UserError
+from tests.experiments.conftest import Here
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +83,46 @@ def test_a_bad_image_is_named_and_the_others_are_answered(
     assert "experiments.predict:" in err
     assert "broken.png" in err
     assert "1 of 4 images could not be read" in err
+
+
+@pytest.mark.backend
+def test_the_teachers_answer_stands_beside_the_students(
+    images: Path,
+    here: Here,
+    short: tuple[str, ...],
+    teacher: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert here.run("-J", *short).returncode == 0
+    monkeypatch.setenv("EXPERIMENTS_DIR", str(here.root))
+    (folder,) = (here.root / "runs").iterdir()
+    paths, words = listed([str(images)]), ["latest", str(images), "--teacher"]
+    student, other = (load_student(each, here.backend) for each in (folder, teacher))
+    own, theirs = ([each.classes[place] for place in each.predict(paths).argmax(-1)] for each in (student, other))
+    assert main([*words, "--json", "--top", "2"]) == 0
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["classes"][0]["class"] for row in rows] == own
+    assert [row["teacher"][0]["class"] for row in rows] == theirs
+    np.testing.assert_allclose(
+        [row["teacher"][0]["probability"] for row in rows], other.predict(paths).max(-1), atol=1e-5
+    )
+    assert [row["agree"] for row in rows] == [mine == its for mine, its in zip(own, theirs, strict=True)]
+    assert f"student and teacher agree on {sum(row['agree'] for row in rows)} of 3 images" in err
+    assert main([*words, "--csv"]) == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["teacher_class1"], row["agree"] == "True") for row in table] == [
+        (row["teacher"][0]["class"], row["agree"]) for row in rows
+    ]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith(" | disagree") for line in lines] == [not row["agree"] for row in rows]
+    assert all(" | teacher: " in line for line in lines)
+    assert main([teacher, str(images), "--teacher"]) == 2
+    assert "was trained on labels, without a teacher" in capsys.readouterr().err
+    assert main(["glyphs", str(images), "--teacher"]) == 2
+    assert "doesn't say who has taught it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from experiments.distillation import teachers, weights
 from framework.data.source import Splits
 from framework.errors import UserError
 from framework.files import stored
-from framework.files.arrays import digest, write_arrays
+from framework.files.arrays import DamagedFile, digest, read_arrays, write_arrays
 from framework.spec import DistillSpec
 from tests.experiments.distillation.small import CARD, build, values_of
 
@@ -93,3 +94,39 @@ def test_weights_come_from_an_address(tmp_path: Path, address: str) -> None:
     record = {"source": url, "sha256": sha256}
     assert weights.hashes(given, tmp_path) == {"student": record, "teacher0": record}
     assert (tmp_path / "cache" / "weights").is_dir()
+
+
+def test_a_keras_file_and_others_layouts_are_taken_with_a_word_on_what_fits(tmp_path: Path) -> None:
+    from framework.models.plain import plain
+    from framework.models.stock import stock
+
+    model, told = build(seed=1), list[str]()
+    arrays = values_of(model)
+    model.save(tmp_path / "own.keras")
+    stock(plain(model, 8), 8, "convnet").save(tmp_path / "stock.keras")
+    turned = {
+        "module.stage1.conv1.weight": arrays["stage1/conv1/kernel"].transpose(3, 2, 0, 1),
+        "module.stage1.norm1.weight": arrays["stage1/norm1/scale"].reshape(-1),
+        "module.stage1.norm1.bias": arrays["stage1/norm1/bias"].reshape(-1),
+        "module.head.weight": arrays["head/kernel"].T,
+        "module.head.bias": arrays["head/bias"],
+    }
+    save_file({name: np.ascontiguousarray(array) for name, array in turned.items()}, tmp_path / "torch.safetensors")
+    for name in ("own.keras", "stock.keras", "torch.safetensors"):
+        other = build(seed=2)
+        weights.fill(other, tmp_path / name, 2, tell=told.append)
+        for path, array in values_of(other).items():
+            np.testing.assert_allclose(array, arrays[path], atol=1e-6)
+    assert ["5 arrays fit" in line for line in told] == [True] * 3
+    assert ["under other names" in line for line in told] == [False, True, True]
+    weights.fill(build(num_classes=5), tmp_path / "own.keras", 5, tell=told.append)
+    assert told[-1].endswith("not the head, which knows other classes")
+    (tmp_path / "broken.keras").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match=r"broken\.keras"):
+        weights.fill(build(), tmp_path / "broken.keras", 2)
+
+
+def test_files_of_others_are_no_checkpoints(tmp_path: Path) -> None:
+    save_file({"student/head/bias": np.zeros(2, np.float32)}, tmp_path / "step-00000001.safetensors")
+    with pytest.raises(DamagedFile):
+        read_arrays(tmp_path / "step-00000001.safetensors")
