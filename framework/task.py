@@ -24,7 +24,7 @@ from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch
 from framework.spec import DistillSpec, schedules
 from framework.spec.named import find
-from framework.spec.teachings import CONSTANT, RESIZED_FIRST, resolve
+from framework.spec.teachings import CONSTANT, RESIZED_FIRST
 
 Tensor = Any
 
@@ -53,7 +53,7 @@ class Task:
         if grad_accum_steps > 1:
             check_micro_batches(spec.batch_size, grad_accum_steps, student)
         self.dtype = "float64" if spec.precision == "float64" else "float32"
-        teaching = resolve(spec.teaching, spec.views.mixup)
+        teaching = spec.scheme
         self.mixes, self.averaged = teaching.mixup > 0, teaching.averaged
         # Nothing is added to a view that is always the same.
         plain = replace(spec.views, augmentations=())

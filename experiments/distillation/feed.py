@@ -11,7 +11,6 @@ from framework.data.targets import make
 from framework.loop.evaluator import Evaluator, evaluation_batches
 from framework.protocols import Trainer
 from framework.spec import DistillSpec
-from framework.spec.teachings import resolve
 
 
 class Feed:
@@ -40,7 +39,7 @@ class Feed:
         """
         if self._loader is None:
             loader = Loader(spec, splits.train, self.total_steps)
-            if resolve(spec.teaching, spec.views.mixup).averaged:
+            if spec.scheme.averaged:
                 loader = Loader(spec, splits.train, self.total_steps, make(loader, trainer, teachers, cache))
             self._loader = loader
         return self._loader

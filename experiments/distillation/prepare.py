@@ -24,7 +24,6 @@ from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError
 from framework.spec import DistillSpec, ModelSpec
-from framework.spec.teachings import resolve
 
 if TYPE_CHECKING:
     from keras import Model
@@ -195,7 +194,7 @@ def _hints(spec: DistillSpec) -> list[str]:
             f"hint: optimizer.weight_decay = {decay:g} is not multiplied by lr here: "
             f"a decay of {decay:g} in other libraries is {meant:g} here"
         )
-    if resolve(spec.teaching, spec.views.mixup).averaged:
+    if spec.scheme.averaged:
         crops = spec.views.target_crops
         hints.append(f"teaching = {spec.teaching}: the teacher sees {crops} crops of each image first; they are kept")
     return hints

@@ -17,7 +17,6 @@ from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, draws_hash
 from framework.errors import UserError, near
 from framework.protocols import Array, Batch, EvalBatch
-from framework.spec.teachings import resolve
 
 if TYPE_CHECKING:
     from backends.base import Backend, Device
@@ -94,7 +93,7 @@ def measure(
     Raises:
         UserError: the teachers' targets would be made before the training.
     """
-    if resolve(spec.teaching, spec.views.mixup).averaged:
+    if spec.scheme.averaged:
         raise UserError(
             f"teaching = {spec.teaching!r}: not compared by parity, whose teachers see the views of each step"
         )

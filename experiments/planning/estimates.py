@@ -11,7 +11,6 @@ import numpy as np
 
 from framework.protocols import Array
 from framework.spec import DistillSpec
-from framework.spec.teachings import resolve
 
 if TYPE_CHECKING:
     from keras import Model
@@ -71,18 +70,13 @@ def checkpoint(spec: DistillSpec, student: Cost) -> int:
 
 def flops(spec: DistillSpec, student: Cost, teachers: Sequence[Cost]) -> int:
     """Floating-point operations of one example in one step: a backward pass counts as two forward passes."""
-    return 2 * (3 * student.macs + (0 if averages(spec) else sum(teacher.macs for teacher in teachers)))
+    return 2 * (3 * student.macs + (0 if spec.scheme.averaged else sum(teacher.macs for teacher in teachers)))
 
 
 def target_flops(spec: DistillSpec, num_examples: int, teachers: Sequence[Cost]) -> int:
     """Floating-point operations of the targets that are made before the training, where the teaching does so."""
     each = 2 * spec.views.target_crops * sum(teacher.macs for teacher in teachers)
-    return each * num_examples if averages(spec) else 0
-
-
-def averages(spec: DistillSpec) -> bool:
-    """Whether the teachers' targets are made before the training, so that no step runs a teacher."""
-    return resolve(spec.teaching, spec.views.mixup).averaged
+    return each * num_examples if spec.scheme.averaged else 0
 
 
 def timed_batch(spec: DistillSpec, student: Cost, teachers: Sequence[Cost], device: Device) -> int:
@@ -153,7 +147,7 @@ def seconds_per_step(
     trainer = backend.compile(spec, *models, total_steps=total, device=device, jit=jit)
     # Made before the training, where there are any; for the time a step takes, their values don't matter.
     targets = [np.zeros((source.num_examples, source.num_classes), np.float32)] * len(models[1])
-    loader = Loader(spec, source, total, targets if averages(spec) else None)
+    loader = Loader(spec, source, total, targets if spec.scheme.averaged else None)
     # The last loss is waited for: steps are only put into a queue on an accelerator.
     begun = time.perf_counter()
     float(trainer.step(loader.batch(0))["loss"])
@@ -166,7 +160,7 @@ def seconds_per_step(
 
 def _other_views(spec: DistillSpec) -> tuple[int, ...]:
     """The sides of the teachers' views that are not the student's own pixels."""
-    shared = resolve(spec.teaching, spec.views.mixup).shared
+    shared = spec.scheme.shared
     return tuple(size for size in spec.view_sizes if not (shared and size == spec.views.size))
 
 

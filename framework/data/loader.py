@@ -23,7 +23,7 @@ from framework.draws.views import draw, mix_factors, some
 from framework.errors import UserError
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
 from framework.spec import DistillSpec
-from framework.spec.teachings import RESIZED_FIRST, resolve
+from framework.spec.teachings import RESIZED_FIRST
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Loader:
         self, spec: DistillSpec, source: Source, total_steps: int, targets: Sequence[Array] | None = None
     ) -> None:
         self.spec, self.source, self.total_steps, self.targets = spec, source, total_steps, targets
-        teaching = resolve(spec.teaching, spec.views.mixup)
+        teaching = spec.scheme
         self._mixup = teaching.mixup
         self._beyond = {who: crop in RESIZED_FIRST for who, crop in teaching.crops.items()}
         self.order = ExampleOrder(source.num_examples, spec.batch_size, spec.seed)

@@ -14,7 +14,7 @@ import numpy as np
 from framework.draws import keyed
 from framework.protocols import Draws, ViewDraws
 from framework.spec import DistillSpec, ViewsSpec
-from framework.spec.teachings import CONSTANT, Crop, resolve
+from framework.spec.teachings import CONSTANT, Crop
 
 Key = tuple[int | np.ndarray, ...]
 Pair = tuple[float, float]
@@ -37,7 +37,7 @@ def draw(spec: DistillSpec, step: int, ids: np.ndarray, epochs: np.ndarray, size
     Returns:
         The draws of both views; one object twice where the teaching shares the view.
     """
-    teaching = resolve(spec.teaching, spec.views.mixup)
+    teaching = spec.scheme
     student = view_draws(spec, STUDENT_STREAM, ids, epochs, sizes, teaching.student_crop)
     teacher = student
     # Teachers whose targets are made before see no view of a step.

@@ -27,7 +27,7 @@ from framework.spec.parts import (
     ViewsSpec,
 )
 from framework.spec.renamed import current
-from framework.spec.teachings import CONSTANT, canonical, resolve
+from framework.spec.teachings import CONSTANT, Teaching, canonical, resolve
 from framework.spec.validation import build, check, plain
 
 Precision = Literal["float32", "float64", "bfloat16", "mixed_bfloat16"]
@@ -99,7 +99,7 @@ class DistillSpec:
             raise UserError("loss.task_weight > 0 needs labels, and data.labels is None")
         if self.loss.task_weight > 0 and self.data.train_from is not None:
             raise UserError("loss.task_weight > 0 needs labels, and data.train_from is trained on without its labels")
-        if self.mixup > 0 and self.batch_size == 1:
+        if self.scheme.mixup > 0 and self.batch_size == 1:
             raise UserError("batch_size = 1: mixing needs two examples; take a larger batch or teaching=consistent")
         if self.views.augmentations and resolve(self.teaching, None).student_crop in CONSTANT:
             raise UserError(f"teaching = {self.teaching!r} shows images as they are: give no views.augmentations")
@@ -116,9 +116,9 @@ class DistillSpec:
         return tuple(dict.fromkeys(self.teacher_sizes))
 
     @property
-    def mixup(self) -> float:
-        """p of the mixing factor's Beta(p, p), from the teaching unless `views.mixup` says it."""
-        return resolve(self.teaching, self.views.mixup).mixup
+    def scheme(self) -> Teaching:
+        """What the teaching's name means, with `views.mixup` where that says how views are mixed."""
+        return resolve(self.teaching, self.views.mixup)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> DistillSpec:

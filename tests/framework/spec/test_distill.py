@@ -373,8 +373,8 @@ def test_mistakes_are_refused_with_what_is_allowed(change: dict[str, Any], messa
 
 def test_labels_alone_make_a_spec() -> None:
     spec = DistillSpec(teachers=(), teaching="labels", loss=LossSpec(task_weight=1), views=ViewsSpec(mixup=0.5))
-    assert spec.mixup == 0.5
-    assert spec.replace(views=ViewsSpec()).mixup == 0
+    assert spec.scheme.mixup == 0.5
+    assert spec.replace(views=ViewsSpec()).scheme.mixup == 0
 
 
 def test_the_spec_is_frozen_and_replace_checks() -> None:
