@@ -15,7 +15,6 @@ from framework import data
 from framework.data.bad import num_threads
 from framework.data.loader import Loader
 from framework.data.resolve import DECODED_LIMIT
-from framework.data.source import Splits
 from framework.spec import DataSpec, DistillSpec
 
 OURS = "patient-teachers"
@@ -98,17 +97,13 @@ def opened(peer: str, mode: Mode, folder: Path) -> tuple[Iterator[Any], str]:
 
 def ours(folder: Path, mode: Mode) -> Loader:
     """Our loader, on encoded files or on pixels that were decoded once."""
-    splits = opened_splits(folder, DECODED_LIMIT if mode.cached else 0)
+    limit = DECODED_LIMIT if mode.cached else 0
+    files = DataSpec(name=str(folder), validation=None, test=None)
+    splits = data.load(files, folder.parent / f"cache-{limit}", limit)
     spec = DistillSpec.from_dict(
         {"views": {"size": mode.view}, "batch_size": BATCH, "duration": {"total_steps": 2_000_000}}
     )
     return Loader(spec, splits.train, 2_000_000)
-
-
-def opened_splits(folder: Path, limit: int) -> Splits:
-    """The files as a data set."""
-    spec = DataSpec(name=str(folder), validation=None, test=None)
-    return data.load(spec, folder.parent / f"cache-{limit}", limit)
 
 
 def resumes(loader: Loader) -> str:

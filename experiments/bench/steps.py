@@ -32,7 +32,9 @@ def measure(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     for name in job["variants"]:
         tell(f"{name}: first step")
         runs[name] = VARIANTS[name](bench)
-        losses[name] = first_loss(runs[name])
+        first = runs[name](1)
+        # The loop of the trainer keeps it to itself.
+        losses[name] = first if isinstance(first, float) else None
     steps = job["steps"] or bench.size.steps
     timings: dict[str, list[tuple[float, float, float]]] = {name: [] for name in runs}
     for number in range(job["rounds"]):
@@ -49,12 +51,6 @@ def loaded(job: dict[str, Any]) -> Bench:
     backend = backends.load(job["backend"])
     device = backend.configure(Settings(job["device"], job["threads"], job["precision"], job.get("cache")))
     return Bench(chosen(job), backend, device, job["compile"])
-
-
-def first_loss(run: Run) -> float | None:
-    """The loss of the first step; the loop of the trainer keeps it to itself."""
-    result = run(1)
-    return result if isinstance(result, float) else None
 
 
 def timed(run: Run, steps: int) -> tuple[float, float, float]:
