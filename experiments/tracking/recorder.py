@@ -158,16 +158,11 @@ class Tracker(JournalRecorder):
         """Sacred's number of the run, as soon as the database gave one."""
         return self._publisher.number if self._publisher is not None else None
 
-    def ended(
-        self,
-        status: str,
-        result: Any = None,
-        fail_trace: list[str] | None = None,
-        at: float | None = None,
-    ) -> None:
-        """The run is over; the database hears of it soon."""
-        super().ended(status, result, fail_trace, at)
-        self._wake.set()
+    def record(self, kind: str, at: float | None = None, sync: bool = False, **fields: Any) -> None:
+        """As in a journal; that the run has ended, the database hears soon."""
+        super().record(kind, at, sync, **fields)
+        if kind == "ended":
+            self._wake.set()
 
     def publish(self) -> int | None:
         """Bring what there is into the database now, waiting at most `pace.start` seconds.
