@@ -19,7 +19,6 @@ CHECKPOINTS = "checkpoints"
 LATEST = "latest"
 # The name, in a spec, of a model that was handed over as an object.
 GIVEN = "given"
-# A number of the database has fewer digits than the day that a uid begins with.
 _DAY_DIGITS = 8
 
 
@@ -126,12 +125,22 @@ def _folder(name: str, root: Path) -> Path | None:
     own = Path(name).expanduser()
     if (own / CHECKPOINTS).is_dir() or (own / JOURNAL).is_file():
         return own.absolute()
-    if name.isdigit() and len(name) < _DAY_DIGITS:
+    if is_number(name):
         return None
     found = [folder for folder in run_folders(root) if folder.name.startswith(name)]
     if len(found) > 1:
         raise UserError(f"resume = {name!r} could be {', '.join(folder.name for folder in found[-3:])}")
     return found[0] if found else None
+
+
+def is_number(name: str) -> bool:
+    """Whether a name can be a number of the database: it has fewer digits than the day that a uid begins with."""
+    return name.isdigit() and len(name) < _DAY_DIGITS
+
+
+def folder_of(document: Mapping[str, Any], root: Path) -> Path:
+    """Where a run of the database has its files; `root` is the folder of runs."""
+    return Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
 
 
 def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> Path:
@@ -144,7 +153,7 @@ def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> 
                 f"resume = {name!r}: no run in {root / RUNS} has this uid, and without a database runs have no numbers"
             )
         document = queries.find_run(destination.database, name)
-    folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
+    folder = folder_of(document, root)
     if not folder.is_dir():
         raise UserError(f"resume = {name!r}: its folder {folder} is not on this machine")
     return folder

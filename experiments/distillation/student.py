@@ -12,9 +12,9 @@ import numpy as np
 import backends
 from experiments.distillation.answering import Answering, probabilities
 from experiments.distillation.exported import SUFFIX, exported
-from experiments.distillation.lineage import LATEST
+from experiments.distillation.lineage import LATEST, folder_of, is_number
 from experiments.distillation.teachers import SHIPPED
-from experiments.tracking.journal import RUNS, run_folders
+from experiments.tracking.journal import run_folders
 from framework.errors import UserError
 from framework.files import stored
 from framework.files.stored import ModelCard
@@ -89,8 +89,7 @@ def _named(name: str, root: Path) -> Iterator[Path]:
 def _runs(name: str, root: Path) -> Iterator[Path]:
     """The newest first."""
     for folder in reversed(run_folders(root)):
-        # A number of the database has fewer digits than the day that a uid begins with.
-        if name == LATEST or (folder.name.startswith(name) and (len(name) >= 8 or not name.isdigit())):
+        if name == LATEST or (folder.name.startswith(name) and not is_number(name)):
             yield folder
 
 
@@ -107,7 +106,7 @@ def _in_database(name: str, root: Path, uri: str | None) -> Path:
                 raise UserError("best: no run has a validation accuracy yet")
             number = frame["uid"].iloc[0]
         document = queries.find_run(destination.database, number)
-    folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid"))) / "student"
+    folder = folder_of(document, root) / "student"
     if not stored.is_stored(folder):
         raise UserError(f"run {name} has stored no student that is on this machine ({folder})")
     return folder
