@@ -154,7 +154,7 @@ class _Writer:
 
     @write.register
     def _(self, block: mobilenet_v3.InvertedResidual, source: str, path: str) -> str:
-        kind = _KINDS[str(block._options["activation"])]
+        kind = _KINDS[block.get_config()["activation"]]
         y = source
         if block.expand is not None:
             y = self.activation(kind, self.below(block.expand_norm, self.below(block.expand, y, path), path))
