@@ -11,6 +11,7 @@ import pytest
 
 import backends
 from backends.base import Backend, Settings
+from framework.spec import DistillSpec
 from tests.backends.tiny import Tiny
 
 # A student of somebody else's: BatchNorm's statistics and Dropout's seed are state that is no parameter.
@@ -44,6 +45,19 @@ def engine(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Backend:
 @pytest.fixture
 def tiny(engine: Backend) -> Tiny:
     return Tiny(engine, engine.configure(Settings("cpu")))
+
+
+@pytest.fixture
+def plain_and_again(tiny: Tiny) -> tuple[DistillSpec, Any, Any]:
+    """A spec, its trainer, and one that computes the blocks' activations again: both have made the same two steps."""
+    from framework.models.catalog import rematerialised
+
+    spec = tiny.spec(student={"name": "convnet", "options": {"widths": [4, 4], "convs_per_stage": 2}})
+    plain = tiny.trainer(spec)
+    with rematerialised("convnet"):
+        again = tiny.trainer(spec)
+    assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
+    return spec, plain, again
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy.special import log_softmax
 
 from backends.base import Settings
 from framework import views
@@ -29,13 +31,17 @@ def equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> Non
 
 
 def softmax_kl(student: np.ndarray, teacher: np.ndarray, temperature: float) -> np.ndarray:
-    log_s, log_t = (log_softmax(each.astype(np.float64) / temperature) for each in (student, teacher))
+    log_s, log_t = (log_softmax(each.astype(np.float64) / temperature, -1) for each in (student, teacher))
     return temperature**2 * (np.exp(log_t) * (log_t - log_s)).sum(-1)
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+@contextmanager
+def configured(tiny: Any, precision: Any) -> Iterator[Any]:
+    """The CPU in another precision, for a while."""
+    try:
+        yield tiny.backend.configure(Settings("cpu", precision=precision))
+    finally:
+        tiny.backend.configure(Settings("cpu"))
 
 
 STUDENTS = pytest.mark.parametrize("kind", ["convnet", "foreign", "bfloat16 moments", "sgd"])
@@ -197,7 +203,7 @@ def test_labels_alone_with_mixup(tiny: Any) -> None:
     spec = tiny.spec(teachers=[], teaching="labels", loss={"task_weight": 0.5}, views={"size": 8, "mixup": 1.0})
     trainer, batch = tiny.trainer(spec), tiny.batch(spec, 0)
     found = trainer.probe(batch)
-    log, mix = log_softmax(found["logits.student"].astype(np.float64)), batch.draws.mix
+    log, mix = log_softmax(found["logits.student"].astype(np.float64), -1), batch.draws.mix
     assert 0.5 < mix < 0.99
     rows = np.arange(8)
     expected = -mix * log[rows, batch.labels] - (1 - mix) * log[rows, np.roll(batch.labels, 1)]
@@ -217,7 +223,7 @@ def test_labels_beside_a_teacher(tiny: Any) -> None:
     spec = tiny.spec(teaching="consistent", loss={"task_weight": 2.0})
     batch = tiny.batch(spec, 0)
     found = tiny.trainer(spec).probe(batch)
-    task = -log_softmax(found["logits.student"].astype(np.float64))[np.arange(8), batch.labels]
+    task = -log_softmax(found["logits.student"].astype(np.float64), -1)[np.arange(8), batch.labels]
     distance = softmax_kl(found["logits.student"], found["logits.teacher0"], 1.0)
     assert float(found["loss"]) == pytest.approx((distance + 2 * task).mean(), rel=1e-5)
 
@@ -290,7 +296,7 @@ def test_evaluation_equals_the_models_own_logits(tiny: Any, value_of: Any) -> No
     assert found["student.agreement@1"] == pytest.approx((logits[0].argmax(1) == logits[1].argmax(1)).mean())
     assert found["student.agreement@5"] == 1
     assert found["student.kl"] == pytest.approx(softmax_kl(*logits, 1.0).mean(), rel=1e-4)
-    losses = -log_softmax(logits[0].astype(np.float64))[named, labels[named]]
+    losses = -log_softmax(logits[0].astype(np.float64), -1)[named, labels[named]]
     assert found["student.loss"] == pytest.approx(losses.mean(), rel=1e-5)
     assert all(type(value) is float for value in found.values())
 
@@ -306,8 +312,7 @@ def test_evaluation_of_a_foreign_student_is_deterministic(tiny: Any, foreign: di
 
 @pytest.mark.parametrize("precision", ["bfloat16", "mixed_bfloat16"])
 def test_half_precision_trains_and_resumes(precision: str, tiny: Any) -> None:
-    try:
-        device = tiny.backend.configure(Settings("cpu", precision=precision))
+    with configured(tiny, precision) as device:
         spec = tiny.spec(precision=precision)
         one, other = (tiny.trainer(spec, seed=seed, device=device) for seed in (0, 3))
         losses = tiny.run(one, spec, 30)
@@ -319,8 +324,6 @@ def test_half_precision_trains_and_resumes(precision: str, tiny: Any) -> None:
         equal(other.state(), state)
         assert tiny.run(other, spec, 2) == tiny.run(one, spec, 2)
         equal(other.state(), one.state())
-    finally:
-        tiny.backend.configure(Settings("cpu"))
 
 
 def test_a_state_that_does_not_fit_is_refused(tiny: Any) -> None:
@@ -382,12 +385,9 @@ def test_parts_that_would_make_another_student_are_refused(tiny: Any, foreign: d
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_parts_train_as_the_whole_does(precision: str, tiny: Any) -> None:
-    try:
-        device = tiny.backend.configure(Settings("cpu", precision=precision))
+    with configured(tiny, precision) as device:
         spec = tiny.spec(precision=precision)
         whole, parts = (tiny.trainer(spec, device=device, grad_accum_steps=number) for number in (1, 2))
         np.testing.assert_allclose(
             *(tiny.run(each, spec, 3) for each in (whole, parts)), rtol=1e-5 if precision == "float32" else 0.05
         )
-    finally:
-        tiny.backend.configure(Settings("cpu"))

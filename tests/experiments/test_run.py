@@ -16,21 +16,9 @@ from experiments.run import PROGRAM
 from experiments.tracking.journal import read_journal, run_folders
 from framework.files import stored
 from framework.files.checkpoints import Checkpoints
+from tests.test_layers import BLOCK
 
 ENDLESS = ("duration.total_steps=10000000", "evaluation.num_times=0", "evaluation.train_subset=0", "log_every=1")
-
-# Makes torch as good as not installed.
-WITHOUT_TORCH = """
-import sys
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-    def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] == "torch" else self.finder.find_spec(name, path, target)
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-"""
 
 MINE = """
 import time
@@ -75,7 +63,7 @@ def test_mistakes_in_words_leave_no_run(commands: Any, said: Any, words: tuple[s
 
 
 def test_a_backend_that_is_not_installed(commands: Any, said: Any, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT_TORCH)
+    (tmp_path / "sitecustomize.py").write_text(BLOCK.format(blocked=["torch"]))
     done = commands("experiments.run", "with", "digits", "backend=torch", PYTHONPATH=str(tmp_path))
     assert "backend 'torch' is not installed" in said(done, 2)
     assert 'pip install -c constraints.txt -e ".[torch]"' in done.stderr

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy.special import log_softmax
 
 from framework.data.hostviews import render_view
 from framework.draws.views import draw
@@ -250,13 +251,9 @@ def test_the_loss_of_two_teachers_is_the_authors(file: str) -> None:
 def test_an_ensemble_is_one_teacher(ensemble: str) -> None:
     task = task_of(loss={"ensemble": ensemble, "temperature": 2.0}, teachers=[MODEL, MODEL])
     student, *teachers = (np.random.default_rng(seed).normal(0, 2, (4, 3)) for seed in range(3))
-
-    def log_softmax(logits: np.ndarray) -> np.ndarray:
-        return logits - np.log(np.exp(logits).sum(1, keepdims=True))
-
-    each = [log_softmax(teacher / 2) for teacher in teachers]
-    mean = log_softmax(np.mean(teachers, 0) / 2) if ensemble == "mean_logits" else np.log(np.mean(np.exp(each), 0))
-    expected = 4 * (np.exp(mean) * (mean - log_softmax(student / 2))).sum(1).mean()
+    each = [log_softmax(teacher / 2, 1) for teacher in teachers]
+    mean = log_softmax(np.mean(teachers, 0) / 2, 1) if ensemble == "mean_logits" else np.log(np.mean(np.exp(each), 0))
+    expected = 4 * (np.exp(mean) * (mean - log_softmax(student / 2, 1))).sum(1).mean()
     tensors = [ops.convert_to_tensor(array.astype(np.float32)) for array in (student, *teachers)]
     found = float(ops.convert_to_numpy(task.loss(tensors[0], tensors[1:], {})))
     assert found == pytest.approx(expected, rel=1e-5)

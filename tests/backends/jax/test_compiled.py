@@ -7,8 +7,6 @@ from typing import Any
 import jax
 import pytest
 
-from framework.models.catalog import rematerialised
-
 
 def test_steps_share_one_compilation(tiny: Any) -> None:
     spec = tiny.spec()
@@ -40,12 +38,8 @@ def test_uncompiled_steps_compute_the_same(tiny: Any) -> None:
     assert plain == pytest.approx(compiled, rel=1e-5)
 
 
-def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
-    spec = tiny.spec(student={"name": "convnet", "options": {"widths": [4, 4], "convs_per_stage": 2}})
-    plain = tiny.trainer(spec)
-    with rematerialised("convnet"):
-        again = tiny.trainer(spec)
-    assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
+def test_rematerialised_blocks_are_computed_again(tiny: Any, plain_and_again: tuple[Any, Any, Any]) -> None:
+    spec, plain, again = plain_and_again
     seen = plain.see(tiny.batch(spec, 0))[0]
     programs = [str(jax.make_jaxpr(each.gradients)(each.carry, seen)) for each in (plain, again)]
     assert [" remat" in program for program in programs] == [False, True]

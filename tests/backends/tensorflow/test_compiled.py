@@ -6,8 +6,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from framework.models.catalog import rematerialised
-
 
 def test_steps_share_one_trace(tiny: Any) -> None:
     spec = tiny.spec()
@@ -31,12 +29,8 @@ def test_moments_are_no_parameters(tiny: Any) -> None:
     assert all(isinstance(variable, tf.Variable) for each in trainer.carry["moments"].values() for variable in each)
 
 
-def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
-    spec = tiny.spec(student={"name": "convnet", "options": {"widths": [4, 4], "convs_per_stage": 2}})
-    plain = tiny.trainer(spec)
-    with rematerialised("convnet"):
-        again = tiny.trainer(spec)
-    assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
+def test_rematerialised_blocks_are_computed_again(tiny: Any, plain_and_again: tuple[Any, Any, Any]) -> None:
+    spec, plain, again = plain_and_again
     counts = []
     for trainer in (plain, again):
         program = trainer._differentiate.get_concrete_function(trainer.see(tiny.batch(spec, 0))[0])

@@ -7,8 +7,6 @@ from typing import Any
 import keras
 import torch
 
-from framework.models.catalog import rematerialised
-
 
 def test_the_state_stays_where_it_is(tiny: Any) -> None:
     """The foreach update and a restore write into the same memory: nothing is allocated anew for each step."""
@@ -39,12 +37,8 @@ def test_the_random_generator_of_the_process_is_not_touched(tiny: Any) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_rematerialised_blocks_are_computed_again(tiny: Any) -> None:
-    spec = tiny.spec(student={"name": "convnet", "options": {"widths": [4, 4], "convs_per_stage": 2}})
-    plain = tiny.trainer(spec)
-    with rematerialised("convnet"):
-        again = tiny.trainer(spec)
-    assert tiny.run(again, spec, 2) == tiny.run(plain, spec, 2)
+def test_rematerialised_blocks_are_computed_again(tiny: Any, plain_and_again: tuple[Any, Any, Any]) -> None:
+    spec, plain, again = plain_and_again
     assert sum(kept(again, tiny.batch(spec, 0))) < 0.5 * sum(kept(plain, tiny.batch(spec, 0)))
 
 

@@ -25,6 +25,7 @@ from framework.errors import UserError
 from framework.files.arrays import read_arrays
 from framework.files.checkpoints import Checkpoints
 from framework.spec import DistillSpec, DurationSpec, ExtensionSpec
+from tests.experiments.models import TEACHER
 
 pytestmark = pytest.mark.backend
 STEPS, STOP = 12, 6
@@ -51,17 +52,6 @@ def build(num_classes, image_size, rate=0.0):
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dropout(rate, seed=7)(x) if rate else x
     return keras.Model(inputs, keras.layers.Dense(num_classes)(x))
-"""
-TEACHER = """
-import keras
-
-def build(num_classes, image_size, seed=0):
-    first = keras.initializers.RandomNormal(seed=seed)
-    return keras.Sequential([
-        keras.Input((image_size, image_size, 3)),
-        keras.layers.Flatten(),
-        keras.layers.Dense(num_classes, kernel_initializer=first),
-    ])
 """
 
 

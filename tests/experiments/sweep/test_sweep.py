@@ -19,20 +19,10 @@ from experiments.sweep.__main__ import main
 from experiments.tracking.journal import read_journal, run_folders
 from experiments.tracking.recorder import Tracker
 from framework.files.checkpoints import Checkpoints
+from tests.experiments.models import TEACHER
 
 pytestmark = pytest.mark.backend
 STEPS, STOP = 8, 3
-TEACHER = """
-import keras
-
-def build(num_classes, image_size, seed=0):
-    first = keras.initializers.RandomNormal(seed=seed)
-    return keras.Sequential([
-        keras.Input((image_size, image_size, 3)),
-        keras.layers.Flatten(),
-        keras.layers.Dense(num_classes, kernel_initializer=first),
-    ])
-"""
 OVER = ("over", "optimizer.lr=0.01,1e35", "student.options.widths=[4],[6]")
 
 

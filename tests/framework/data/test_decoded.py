@@ -17,11 +17,17 @@ Paint = Callable[..., np.ndarray]
 WHOLE, ON_DEMAND = 2**30, 0
 
 
-def rows_with(bad: dict[int, object], count: int, encode: Callable[..., bytes], paint: Paint) -> dict[str, list]:
-    images: list = [{"bytes": encode(paint(i)), "path": None} for i in range(count)]
-    for row, content in bad.items():
-        images[row] = content if content is None else {"bytes": content, "path": None}
-    return {"image": images, "label": [i % 3 for i in range(count)]}
+@pytest.fixture
+def rows_with(write_parquet: Callable[..., Path], encode: Callable[..., bytes], paint: Paint) -> Callable[..., Path]:
+    """A file of so many rows of three classes, some of them bad."""
+
+    def write(bad: dict[int, object], count: int) -> Path:
+        images: list = [{"bytes": encode(paint(i)), "path": None} for i in range(count)]
+        for row, content in bad.items():
+            images[row] = content if content is None else {"bytes": content, "path": None}
+        return write_parquet({"image": images, "label": [i % 3 for i in range(count)]}, f"{count}.parquet")
+
+    return write
 
 
 @pytest.fixture
@@ -73,14 +79,9 @@ def test_the_second_load_reads_no_image(two_classes: Path, read: Read, monkeypat
 
 @pytest.mark.parametrize("limit", [WHOLE, ON_DEMAND])
 def test_a_truncated_image_names_split_row_and_column(
-    limit: int,
-    truncated: bytes,
-    write_parquet: Callable[..., Path],
-    read: Read,
-    encode: Callable[..., bytes],
-    paint: Paint,
+    limit: int, truncated: bytes, rows_with: Callable[..., Path], read: Read
 ) -> None:
-    file = write_parquet(rows_with({4: truncated}, 9, encode, paint))
+    file = rows_with({4: truncated}, 9)
     with pytest.raises(
         UserError, match=r"split 'train', row 4, column 'image': .*([Tt]runcated|broken).*on_bad_image=skip"
     ):
@@ -90,9 +91,9 @@ def test_a_truncated_image_names_split_row_and_column(
 
 @pytest.mark.parametrize("content", [None, b"nothing", b""])
 def test_a_missing_or_broken_image_is_found_at_once(
-    content: bytes | None, write_parquet: Callable[..., Path], read: Read, encode: Callable[..., bytes], paint: Paint
+    content: bytes | None, rows_with: Callable[..., Path], read: Read
 ) -> None:
-    file = write_parquet(rows_with({1: content, 7: content}, 9, encode, paint))
+    file = rows_with({1: content, 7: content}, 9)
     with pytest.raises(UserError, match=r"row 1, column 'image': (there is no image|not an image).*1 more bad image"):
         read(file, ON_DEMAND)
 
@@ -105,14 +106,9 @@ def test_a_broken_file_is_named(two_classes: Path, read: Read) -> None:
 
 @pytest.mark.parametrize("limit", [WHOLE, ON_DEMAND])
 def test_skip_takes_the_next_good_image_with_its_label(
-    limit: int,
-    truncated: bytes,
-    write_parquet: Callable[..., Path],
-    read: Read,
-    encode: Callable[..., bytes],
-    paint: Paint,
+    limit: int, truncated: bytes, rows_with: Callable[..., Path], read: Read, paint: Paint
 ) -> None:
-    splits = read(write_parquet(rows_with({8: truncated}, 9, encode, paint)), limit, on_bad_image="skip")
+    splits = read(rows_with({8: truncated}, 9), limit, on_bad_image="skip")
     images, ids = splits.train.images(np.array([8, 7])), np.arange(9)
     np.testing.assert_array_equal(images, [paint(0), paint(7)])
     assert splits.train.labels(ids).tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 0]  # type: ignore[union-attr]
@@ -121,13 +117,12 @@ def test_skip_takes_the_next_good_image_with_its_label(
 
 
 def test_skip_stops_above_one_in_a_thousand(
-    truncated: bytes, write_parquet: Callable[..., Path], read: Read, encode: Callable[..., bytes], paint: Paint
+    truncated: bytes, rows_with: Callable[..., Path], read: Read, paint: Paint
 ) -> None:
-    two_in_two_thousand = write_parquet(rows_with({5: truncated, 6: None}, 2000, encode, paint), "2000.parquet")
-    source = read(two_in_two_thousand, on_bad_image="skip", validation=None).train
+    source = read(rows_with({5: truncated, 6: None}, 2000), on_bad_image="skip", validation=None).train
     np.testing.assert_array_equal(source.images(np.array([5, 6])), [paint(7), paint(7)])
     for count, bad in ((1999, 2), (9, 2), (1, 1)):
-        file = write_parquet(rows_with(dict.fromkeys(range(bad), truncated), count, encode, paint), f"{count}.parquet")
+        file = rows_with(dict.fromkeys(range(bad), truncated), count)
         with pytest.raises(
             UserError, match=rf"{bad} of {count} images are bad, at most {min(1, count - 1)} may be.*row 0"
         ):
