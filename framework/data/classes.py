@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -45,7 +46,16 @@ def plain_name(name: str) -> str:
     >>> plain_name("/b/Beer_Hall "), plain_name("hard-leaved pocket orchid")
     ('b beer hall', 'hard leaved pocket orchid')
     """
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+    return re.sub(r"[\W_]+", " ", one_form(name).casefold()).strip()
+
+
+def one_form(name: str) -> str:
+    """A name in the Unicode form that all are held to: an accent is part of its letter (NFC), not a sign after it.
+
+    >>> one_form("cafe\N{COMBINING ACUTE ACCENT}") == "caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def unknown(classes: Sequence[str], name: str) -> Names:

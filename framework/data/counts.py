@@ -29,6 +29,7 @@ class Counts:
         num_classes: None without labels.
         side: of the square images, in pixels; None where it is not known or sizes differ.
         known: how this is known, for people.
+        classes: the class names; None without labels, and where only their number is known.
     """
 
     train: int
@@ -37,6 +38,7 @@ class Counts:
     num_classes: int | None
     side: int | None
     known: str
+    classes: tuple[str, ...] | None = None
 
 
 def count(spec: DataSpec, cache: Path) -> Counts:
@@ -55,7 +57,8 @@ def count(spec: DataSpec, cache: Path) -> Counts:
         return replace(own, train=other.train, side=other.side, known=f"{own.known}; training images: {other.known}")
     if spec.name in OFFLINE:
         known = OFFLINE[spec.name]
-        return _counted(spec, known.sizes, len(known.classes), known.side, "as it is made here")
+        made = _counted(spec, known.sizes, len(known.classes), known.side, "as it is made here")
+        return replace(made, classes=known.classes if spec.labels else None)
     if spec.name in CATALOG and is_hub(spec.name):
         entry = CATALOG[spec.name]
         return _counted(spec, dict(entry.sizes), entry.num_classes, None, "as the catalogue says")
@@ -83,7 +86,8 @@ def _no_labels(split: str) -> np.ndarray:
 def _local(spec: DataSpec, cache: Path) -> Counts:
     roles = assign(spec, open_data(spec.name, spec.config, cache))
     numbers = {role: sum(len(part.rows) for part in parts) for role, parts in roles.chosen.items()}
-    return _made(numbers, len(roles.classes) if roles.classes else None, None, "as counted here")
+    counted = _made(numbers, len(roles.classes) if roles.classes else None, None, "as counted here")
+    return replace(counted, classes=roles.classes)
 
 
 def _made(numbers: Mapping[str, int], num_classes: int | None, side: int | None, known: str) -> Counts:

@@ -28,6 +28,7 @@ _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 # Formats whose header says how large the pixels will be; icons, for one, have several sizes.
 _MEASURED = ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 _TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+_PNG, _ANIMATED, _HEAD = b"\x89PNG\r\n\x1a\n", 2, 4096
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error, Warning)
 
 
@@ -77,6 +78,30 @@ def size_of(encoded: Encoded) -> tuple[int, int]:
         except _BROKEN as error:
             raise BadImage(f"{_words(error)}{_place(encoded)}") from error
         return (width, height) if transposed else (height, width)
+
+
+def has_frames(encoded: Encoded) -> bool:
+    """Whether a file that `decode` reads has more images than the first, which it takes: GIF, WebP, PNG and TIFF."""
+    content = _head(encoded)
+    if content[:8] == _PNG:
+        return b"acTL" in content.partition(b"IDAT")[0]
+    if content[:4] == b"RIFF" and content[8:16] == b"WEBPVP8X":
+        return bool(content[20] & _ANIMATED)
+    if content[:3] != b"GIF" and content[:4] not in (b"II*\0", b"MM\0*"):
+        return False
+    with _opened(encoded) as image:
+        try:
+            return bool(getattr(image, "is_animated", False))
+        except _BROKEN:
+            return False
+
+
+def _head(encoded: Encoded) -> bytes:
+    """The beginning of a file."""
+    if encoded is None or encoded.get("bytes") is not None:
+        return (encoded or {}).get("bytes", b"")[:_HEAD]
+    with open(encoded["path"], "rb") as file:
+        return file.read(_HEAD)
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from framework.data.bad import Policy, look, num_threads, refuse_bad
 from framework.data.bar import image_bar
-from framework.data.decode import BadImage, Encoded, check_size, decode
+from framework.data.decode import BadImage, Encoded, check_size, decode, has_frames
 from framework.data.measured import MANY, MeasuredImages, estimated_bytes
 from framework.data.offline import once
 from framework.data.rows import Rows
@@ -43,6 +43,7 @@ class DecodedImages:
         pixels: uint8 [total], image after image; None where they are decoded on demand.
         sha256: of the pixels, or of what determines them.
         digests: uint64 [N], equal for equal images; None where they are decoded on demand.
+        num_animated: files with several frames, of which the first is taken.
     """
 
     sizes: np.ndarray
@@ -50,6 +51,7 @@ class DecodedImages:
     pixels: np.ndarray | None
     sha256: str
     digests: np.ndarray | None
+    num_animated: int = 0
 
     @property
     def num_replaced(self) -> int:
@@ -95,12 +97,14 @@ def open_decoded(rows: Rows, cache: Path, policy: Policy, limit: int) -> Decoded
         if making is not None:
             _make(rows, making, policy, limit)
     pixels, digests = folder / "pixels.bin", folder / "digests.npy"
+    made = json.loads((folder / "made.json").read_text())
     return DecodedImages(
         np.load(folder / "sizes.npy"),
         np.load(folder / "origin.npy"),
         np.asarray(np.memmap(pixels, np.uint8, "r")) if pixels.exists() else None,
-        json.loads((folder / "made.json").read_text())["sha256"],
+        made["sha256"],
         np.load(digests) if digests.exists() else None,
+        made.get("animated", 0),
     )
 
 
@@ -111,7 +115,7 @@ def replacements(is_bad: np.ndarray) -> np.ndarray:
 
 
 def _make(rows: Rows, folder: Path, policy: Policy, limit: int) -> None:
-    sizes, reasons = _survey(rows, whole=policy == "skip")
+    sizes, reasons, animated = _survey(rows, whole=policy == "skip")
     refuse_bad(rows, reasons, policy)
     is_bad = np.zeros(len(rows), bool)
     is_bad[list(reasons)] = True
@@ -122,19 +126,25 @@ def _make(rows: Rows, folder: Path, policy: Policy, limit: int) -> None:
     sha256 = _decode_all(rows, origin, sizes, folder) if fits else f"on-demand-{rows.key}"
     np.save(folder / "sizes.npy", sizes)
     np.save(folder / "origin.npy", origin)
-    (folder / "made.json").write_text(json.dumps({"sha256": sha256, "name": rows.name}))
+    (folder / "made.json").write_text(json.dumps({"sha256": sha256, "name": rows.name, "animated": animated}))
 
 
-def _survey(rows: Rows, whole: bool) -> tuple[np.ndarray, dict[int, str]]:
-    """Sizes of all images and the reasons of the bad ones; `whole` decodes each, else the headers are read."""
-    sizes, reasons = np.zeros((len(rows), 2), np.int32), {}
+def _survey(rows: Rows, whole: bool) -> tuple[np.ndarray, dict[int, str], int]:
+    """Sizes of all images, the reasons of the bad ones, how many have frames; `whole` decodes all, else headers do."""
+
+    def looked(encoded: Encoded) -> tuple[tuple[int, int] | str, bool]:
+        found = look(encoded, whole)
+        return found, not isinstance(found, str) and has_frames(encoded)
+
+    sizes, reasons, animated = np.zeros((len(rows), 2), np.int32), {}, 0
     doing = f"{'checking' if whole else 'measuring'} {rows.name}"
-    for number, found in _each(rows, np.arange(len(rows)), partial(look, whole=whole), doing):
+    for number, (found, frames) in _each(rows, np.arange(len(rows)), looked, doing):
         if isinstance(found, str):
             reasons[number] = found
         else:
             sizes[number] = found
-    return sizes, reasons
+            animated += frames
+    return sizes, reasons, animated
 
 
 def _decode_all(rows: Rows, origin: np.ndarray, sizes: np.ndarray, folder: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.data import metadata
+from framework.data.classes import one_form
 from framework.data.opened import Opened
 from framework.data.trees import PICTURES, Parts, Tree, few, option, walk
 from framework.errors import UserError
@@ -134,6 +135,7 @@ def _problem(part: Tree, root: Path, name: str, tree: Tree) -> str | None:
     by_class = _by_class(part.images)
     return (
         _empty_classes(part, by_class, tree)
+        or _alike(by_class)
         or _misnamed(by_class, root, name)
         or _mixed_depths(part.images, by_class)
         or _nested(by_class, name)
@@ -160,6 +162,14 @@ def _empty_classes(part: Tree, by_class: Mapping[str, Any], tree: Tree) -> str |
         if not kinds:
             return f": the class folder {sub!r} is empty: fill or remove it"
         tree.reasons[f"folder without images ({sub!r})"] += 1
+    return None
+
+
+def _alike(by_class: Iterable[str]) -> str | None:
+    forms: dict[str, str] = {}
+    for sub in by_class:
+        if forms.setdefault(one_form(sub), sub) != sub:
+            return f": two class folders are called {sub!r}, in two Unicode forms (NFC, NFD): make them one"
     return None
 
 

@@ -43,7 +43,7 @@ class MeasuredImages:
     """
 
     pixels = digests = uniform = None
-    num_replaced = 0
+    num_replaced = num_animated = 0
 
     def __init__(self, rows: Rows, policy: Literal["error", "skip"]) -> None:
         self.rows, self.policy = rows, policy

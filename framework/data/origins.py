@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from framework.data.muted import muted
 from framework.data.offline import OFFLINE, load_offline
 from framework.data.opened import Opened
 from framework.data.places import stamp, without_colons
+from framework.data.trees import few
 from framework.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def _open_local(name: str, path: Path, cache: Path) -> Opened:
     if not all(match.suffix == ".parquet" for match in matches):
         raise UserError(f"data {name!r} is not a parquet file; give {_KINDS}")
     files = [glob.escape(str(without_colons(match.parent) / match.name)) for match in matches]
-    return Opened(_read(name, cache, matches, data_files={"train": files}))
+    return Opened(_read(name, cache, matches, data_files={"train": files})[0])
 
 
 def _open_folder(name: str, folder: Path, cache: Path) -> Opened:
@@ -73,7 +75,8 @@ def _open_folder(name: str, folder: Path, cache: Path) -> Opened:
         return Opened(_stamped(_from_disk(name, without_colons(folder)), _state(_saved_files(folder))))
     tables = sorted(path for path in folder.rglob("*.parquet") if path.name != "metadata.parquet")
     if tables:
-        return Opened(_read(name, cache, tables, data_dir=str(without_colons(folder))))
+        loaded, used = _read(name, cache, tables, data_dir=str(without_colons(folder)))
+        return Opened(loaded, _as_one(name, loaded, tables), _unread(tables, used))
     return open_images(name, folder)
 
 
@@ -108,7 +111,22 @@ def _from_disk(name: str, folder: Path) -> DatasetDict:
     return datasets.DatasetDict({split if re.fullmatch(r"\w+", split) else "train": loaded})
 
 
-def _read(name: str, cache: Path, files: Iterable[Path], **options: Any) -> DatasetDict:
+def _as_one(name: str, loaded: DatasetDict, tables: Sequence[Path]) -> tuple[str, ...]:
+    """A note where files of several names are one split, because none of them says which it is."""
+    kinds = {re.sub(r"\d+|[-_.]of[-_.]", "", path.stem): path.name for path in tables}
+    if len(kinds) == 1 or list(loaded) != ["train"] or any("train" in re.split(r"[\W\d_]+", kind) for kind in kinds):
+        return ()
+    return (f"{name}: no file's name says a split, so {few(kinds.values())} are all trained on",)
+
+
+def _unread(tables: Iterable[Path], used: Set[str]) -> str:
+    """The files that belong to no split, in words."""
+    left = [path.name for path in tables if os.path.realpath(path) not in used]
+    return f"{len(left)} .parquet whose names say no split ({few(left)})" if left else ""
+
+
+def _read(name: str, cache: Path, files: Iterable[Path], **options: Any) -> tuple[DatasetDict, Set[str]]:
+    """The splits, and the real paths of the files that are in them."""
     import datasets
     from pyarrow.lib import ArrowException
 
@@ -117,7 +135,10 @@ def _read(name: str, cache: Path, files: Iterable[Path], **options: Any) -> Data
     failures = (OSError, ValueError, ArrowException, datasets.exceptions.DatasetsError)
     with muted(bars=True):
         try:
-            return _stamped(datasets.load_dataset("parquet", cache_dir=str(kept), **options), state)
+            builder = datasets.load_dataset_builder("parquet", cache_dir=str(kept), **options)
+            builder.download_and_prepare()
+            used = {os.path.realpath(path) for paths in builder.config.data_files.values() for path in paths}
+            return _stamped(builder.as_dataset(), state), used
         except failures as error:
             cause = error.__cause__ or error
             problem = "a split is empty" if "no data" in str(error) else f"{type(cause).__name__}: {one_line(cause)}"

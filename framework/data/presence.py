@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from framework.data.classes import plain_name
 from framework.data.source import Splits
 from framework.data.trees import few
 from framework.errors import UserError
@@ -31,8 +32,8 @@ def check_presence(spec: DataSpec, classes: tuple[str, ...], labels: Mapping[str
             f"data {spec.name!r} has one class only, {classes[0]!r}: give the folder or column with all classes, or "
             "data.labels=none to distil without labels"
         )
+    notes = _look_alikes(spec.name, classes)
     counts = {role: np.bincount(array[array >= 0], minlength=len(classes)) for role, array in labels.items()}
-    notes: tuple[str, ...] = ()
     for role, count in counts.items():
         absent = np.flatnonzero(count == 0)
         if not len(absent):
@@ -50,6 +51,18 @@ def check_presence(spec: DataSpec, classes: tuple[str, ...], labels: Mapping[str
             raise UserError(f"data {spec.name!r}: {message}; data.missing_classes=allow trains without")
         notes += (f"{spec.name}: {message}",)
     return notes
+
+
+def _look_alikes(name: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """A note on classes that differ in case, spaces or signs alone."""
+    alike: dict[str, list[str]] = {}
+    for each in classes:
+        alike.setdefault(plain_name(each), []).append(each)
+    pairs = [" and ".join(map(repr, names)) for plain, names in alike.items() if plain and len(names) > 1]
+    if not pairs:
+        return ()
+    more = f" (and {len(pairs) - 1} more such)" if len(pairs) > 1 else ""
+    return (f"{name}: the classes {pairs[0]} have nearly one name{more}, and are taken as different classes",)
 
 
 def summary(splits: Splits, left_out: str) -> str:

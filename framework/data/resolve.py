@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -21,21 +21,28 @@ from framework.data.roles import ROLES, assign
 from framework.data.rows import Part, Rows
 from framework.data.source import ImageSource, Splits
 from framework.data.splits import Selection
+from framework.data.trees import few
 from framework.errors import UserError
 from framework.spec import DataSpec
 
 Chosen = Mapping[str, tuple[Selection, ...]]  # by role: train, validation, test
+Check = Callable[[tuple[str, ...] | None], None]
 
 DECODED_LIMIT = 8 * 2**30  # bytes of decoded pixels that one split may take in the cache
 
 
-def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT) -> Splits:
+def _none(classes: tuple[str, ...] | None) -> None:
+    """Any classes are right."""
+
+
+def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT, check: Check = _none) -> Splits:
     """Open, validate and decode a data set.
 
     Args:
         spec: where the examples come from.
         cache: the folder for what is made once: generated sets, indices, decoded pixels.
         decoded_limit: a split with more bytes of pixels is decoded on demand.
+        check: is given the class names, None without labels, before any image is decoded; it may refuse them.
 
     Returns:
         The splits, with notes: first what was found, then what was assumed or is missing.
@@ -45,16 +52,17 @@ def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT) -> Spl
     """
     _prepare(cache)
     if spec.train_from is None:
-        splits, left_out = _load(spec, cache, decoded_limit)
+        splits, left_out = _load(spec, cache, decoded_limit, check)
     else:
-        splits, left_out = _with_train_from(spec, cache, decoded_limit)
+        splits, left_out = _with_train_from(spec, cache, decoded_limit, check)
     return replace(splits, notes=(summary(splits, left_out), *splits.notes))
 
 
-def _load(spec: DataSpec, cache: Path, decoded_limit: int) -> tuple[Splits, str]:
+def _load(spec: DataSpec, cache: Path, decoded_limit: int, check: Check = _none) -> tuple[Splits, str]:
     """The splits of one data set, and the files that were left out, in words."""
     opened = open_data(spec.name, spec.config, cache)
     roles = assign(spec, opened)
+    check(roles.classes)
     notes = opened.notes + roles.notes + _overlaps(spec.name, roles.chosen)
     notes += check_entry(spec.name, opened.sizes, roles.classes)
     sources = {}
@@ -64,13 +72,15 @@ def _load(spec: DataSpec, cache: Path, decoded_limit: int) -> tuple[Splits, str]
         sources[role] = ImageSource(rows, decoded, roles.labels.get(role), roles.classes)
         if decoded.num_replaced:
             notes += (f"{rows.name}: {decoded.num_replaced} bad images have a neighbour in their place",)
-    notes += _copies(spec.name, sources, roles.chosen)
+        if decoded.num_animated:
+            notes += (f"{rows.name}: {decoded.num_animated} images have several frames; the first of each is taken",)
+    notes += _copies(spec.name, sources, roles.chosen) + _in_two_classes(spec.name, sources)
     return _splits(spec.name, sources, roles.classes, notes), opened.left_out
 
 
-def _with_train_from(spec: DataSpec, cache: Path, decoded_limit: int) -> tuple[Splits, str]:
+def _with_train_from(spec: DataSpec, cache: Path, decoded_limit: int, check: Check) -> tuple[Splits, str]:
     """The data set's validation and test splits, and the training images of another one."""
-    own, left_out = _load(replace(spec, train_from=None, train=DataSpec.train), cache, decoded_limit)
+    own, left_out = _load(replace(spec, train_from=None, train=DataSpec.train), cache, decoded_limit, check)
     assert spec.train_from is not None
     other = DataSpec(
         name=spec.train_from, train=spec.train, validation=None, test=None, labels=None, on_bad_image=spec.on_bad_image
@@ -134,4 +144,21 @@ def _copies(name: str, sources: Mapping[str, ImageSource], chosen: Chosen) -> tu
         if train is not None and mine is not None:
             count = int(np.isin(mine, train).sum()) - _num_shared(chosen, "train", role)
             notes += (f"{name}: {count} images of {role} are in train too, pixel for pixel",) if count > 0 else ()
+    return notes
+
+
+def _in_two_classes(name: str, sources: Mapping[str, ImageSource]) -> tuple[str, ...]:
+    """Notes on images that a split has in more than one class."""
+    notes: tuple[str, ...] = ()
+    for role, source in sources.items():
+        labels = source.labels(np.arange(source.num_examples))
+        if source.digests is None or labels is None or source.classes is None:
+            continue
+        order = np.lexsort((labels, source.digests))
+        digests, labels = source.digests[order], labels[order]
+        at = np.flatnonzero((digests[1:] == digests[:-1]) & (labels[1:] != labels[:-1]) & (labels[:-1] >= 0))
+        if len(at):
+            pair = few(source.classes[labels[place]] for place in (at[0], at[0] + 1))
+            count = len(np.unique(digests[at]))
+            notes += (f"{name}: {count} images of {role} are in two classes, pixel for pixel: {pair} for one",)
     return notes

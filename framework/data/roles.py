@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from framework.data.catalog import CATALOG
+from framework.data.classes import one_form
 from framework.data.columns import LABEL_NAMES, find_labels
 from framework.data.labels import LabelColumn, class_names, numbering, to_numbers
 from framework.data.offline import OFFLINE
@@ -54,6 +55,7 @@ def assign(spec: DataSpec, opened: Opened) -> Roles:
     """
     names, notes = expressions_of(spec, opened.sizes, opened.unlabelled if spec.labels else frozenset())
     chosen = {role: _choose(spec, opened, text) for role, text in names.items()}
+    notes += _unused(spec, opened, chosen)
     if spec.labels is not None:
         _refuse_problems(opened, chosen)
     if _may_hold_out(spec) and "validation" not in names:
@@ -119,6 +121,16 @@ def _missing_note(name: str, missing: Sequence[str], sizes: Mapping[str, int]) -
         return ()
     hint = f"; hold some images out for it with {_slices(next(iter(sizes)))}" if len(sizes) == 1 else ""
     return (f"{name} has no split {' and no split '.join(missing)}: there is {', '.join(sizes)}{hint}",)
+
+
+def _unused(spec: DataSpec, opened: Opened, chosen: Mapping[str, Sequence[Selection]]) -> tuple[str, ...]:
+    """A note on splits of a name of their own that no role takes."""
+    taken = {part.split for parts in chosen.values() for part in parts}
+    left = [split for split in opened.sizes if split not in (*taken, *ROLES)]
+    if not left or spec.name in (*OFFLINE, *CATALOG):
+        return ()
+    shown = ", ".join(f"{split} ({opened.sizes[split]} rows)" for split in left)
+    return (f"{spec.name}: the split {shown} is used for nothing; data.train={spec.train}+{left[0]} trains on it too",)
 
 
 def _slices(split: str) -> str:
@@ -202,7 +214,7 @@ def _stored_labels(spec: DataSpec, opened: Opened, selection: Selection) -> Labe
     dataset = opened.splits[selection.split]
     column = _label_column(spec, opened, selection.split)
     assert column is not None
-    values = _values(dataset, column)
+    values = [one_form(value) if isinstance(value, str) else value for value in _values(dataset, column)]
     names = getattr(dataset.features[column], "names", None)
     where = f"data {spec.name!r}, split {selection.split!r}, column {column!r}"
     return LabelColumn([values[row] for row in selection.rows], selection.rows, names and tuple(names), where, values)

@@ -74,13 +74,15 @@ def walk(folder: Path, name: str) -> Tree:
     """Look at all files below a folder; links are followed, hidden files are not read.
 
     Raises:
-        UserError: a folder can't be read.
+        UserError: a folder can't be read, or a name is not UTF-8.
     """
     tree = Tree()
     try:
         _walk(folder, (), frozenset((os.path.realpath(folder),)), tree)
     except OSError as error:
         raise UserError(f"data {name!r} can't be read: {error.strerror} ({error.filename})") from error
+    except UnicodeEncodeError as error:
+        raise UserError(f"data {name!r}: the name {os.fsencode(error.object)!r} is not UTF-8: rename it") from error
     tree.images.sort(key="/".join)
     return tree
 
@@ -89,6 +91,7 @@ def _walk(folder: Path, parts: Parts, above: frozenset[str], tree: Tree) -> None
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
+        entry.name.encode()  # what isn't UTF-8 can't be stored with the data
         here = (*parts, entry.name)
         if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
             tree.reasons["hidden"] += 1

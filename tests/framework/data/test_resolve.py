@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from framework.data import Splits, check_classes
+from framework.data.roles import ROLES
 from framework.data.source import ImageSource
 from framework.errors import UserError
 
@@ -66,6 +67,7 @@ def test_split_folders_go_by_the_names_people_use(
         f"data {folder}: 4 images to train, 4 to validate, 8 to test, 2 classes: a, b; 2 training images a class",
         f"{folder}: 4 images of validation are in train too, pixel for pixel",
         f"{folder}: 8 images of test are in train too, pixel for pixel",
+        *(f"{folder}: 2 images of {role} are in two classes, pixel for pixel: 'a', 'b' for one" for role in ROLES),
     )
 
 
