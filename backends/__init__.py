@@ -37,6 +37,10 @@ def choose(name: str | None = None) -> str:
     """
     if name is None and "keras" in sys.modules:
         name = str(sys.modules["keras"].config.backend())
+        if name not in BACKENDS:
+            raise UserError(
+                f"Keras runs on {name!r} in this process, which trains nothing here: {_anew('|'.join(BACKENDS))}"
+            )
     name = name and canonical(name)
     if name is not None and name not in BACKENDS:
         raise UserError(f"backend = {name!r}: {near(name, BACKENDS)}")
@@ -48,6 +52,11 @@ def choose(name: str | None = None) -> str:
         others = f" (installed: {', '.join(here)})" if here else ""
         raise UserError(f'backend {wanted!r} is not installed{others}: pip install -c constraints.txt -e ".[{wanted}]"')
     return name
+
+
+def _anew(names: str) -> str:
+    """How a process comes to another engine than the one that Keras has."""
+    return f"start Python anew with KERAS_BACKEND={names} set before Keras is imported"
 
 
 def load(name: str) -> Backend:
@@ -63,15 +72,19 @@ def load(name: str) -> Backend:
     if "keras" in sys.modules:
         running = sys.modules["keras"].config.backend()
         if running != name:
-            raise UserError(f"backend = {name!r}: Keras already runs on {running!r} in this process; start another one")
+            stay = "leave backend= out, or " if running in BACKENDS else ""
+            raise UserError(
+                f"backend = {name!r}: Keras already runs on {running!r} in this process: {stay}{_anew(name)}"
+            )
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with held_back():
         backend = cast(Backend, importlib.import_module(f"backends.{name}").BACKEND)
     from framework import kernels
-    from framework.models import catalog, weights
+    from framework.models import calls, catalog, weights
 
     kernels.install(backend.kernels)
     catalog.install_wrapper(backend.wrap)
     weights.install_reader(backend.read_weights)
+    calls.install_call(backend.call)
     return backend

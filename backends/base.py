@@ -77,6 +77,7 @@ class Backend:
         write_program: writes a model as a program of its library's own, where that has such a form. Called with the
             model, its plain operations (None for a model that is none of ours), the image size and a path; it returns
             the files that it wrote.
+        call: calls a model outside of any training: see `framework.models.calls.install_call`.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Backend:
     wrap: Callable[[Any, int, int], Any] | None = None
     read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None
     write_program: Callable[[Any, Any, int, Path], list[Path]] | None = None
+    call: Callable[[Any, Sequence[Any], bool], list[Any]] | None = None
 
     def compile(
         self,

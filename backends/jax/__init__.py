@@ -6,6 +6,7 @@ import jax
 import keras
 
 from backends.base import Backend
+from backends.jax.calls import call
 from backends.jax.devices import configure
 from backends.jax.kernels import KERNELS
 from backends.jax.modules import wrap
@@ -18,4 +19,5 @@ BACKEND = Backend(
     kernels=KERNELS,
     versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
     wrap=wrap,
+    call=call,
 )

@@ -13,6 +13,7 @@ from backends.torch.optimizer import adamw_update
 from backends.torch.programs import write
 from backends.torch.states import read_weights
 from backends.torch.trainer import TorchTrainer
+from framework.models.calls import plainly
 
 BACKEND = Backend(
     name="torch",
@@ -23,4 +24,5 @@ BACKEND = Backend(
     wrap=wrap,
     read_weights=read_weights,
     write_program=write,
+    call=torch.no_grad()(plainly),
 )

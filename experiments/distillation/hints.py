@@ -67,13 +67,11 @@ def _labelled(spec: DistillSpec, teacher: Teacher, source: Source) -> tuple[Arra
 def _winners(teacher: Teacher, views: Array, name: str | None) -> Array:
     from keras import ops
 
-    from framework.models.admission import beside
-    from framework.task import mode
+    from framework.models.calls import called
     from framework.views import normalize
 
-    shown = beside(normalize(ops.convert_to_tensor(views), name), teacher.model)
-    logits = ops.convert_to_numpy(ops.cast(teacher.model(shown, **mode(teacher.model, False)), "float32"))
-    return np.asarray(logits).argmax(-1)
+    [logits] = called(teacher.model, [normalize(ops.convert_to_tensor(views), name)])
+    return np.asarray(ops.convert_to_numpy(ops.cast(logits, "float32"))).argmax(-1)
 
 
 def _reordered(winners: Array, labels: Array) -> float:

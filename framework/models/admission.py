@@ -14,16 +14,18 @@ import keras
 import numpy as np
 
 from framework.errors import UserError
+from framework.models.calls import called
 from framework.models.foreign import NUM_PROBES, are_probabilities, probes
 from framework.models.initial import parameters
 from framework.models.reordered import Reordered
-from framework.task import mode
 from framework.views import normalize
 
 Array = np.ndarray
 # How far two answers may differ, as a share of the largest logit: rounding, in another order on an accelerator.
 _CLOSE = {"float64": 1e-3, "float32": 1e-3}
 _HALF = 5e-2
+# Pixels at which our own models are tried.
+_OURS = 32
 
 
 @dataclass
@@ -49,8 +51,17 @@ class Candidate:
             UserError: it doesn't take the views; gives anything but one tensor of finite logits [B, C], or
                 probabilities; or its answer for an image depends on chance, or on the other images.
         """
-        if not self._is_ours():
-            self._evaluated()
+        # The same first images among others: one more batch shows both faults.
+        first, mixed = self._logits(*self._views(others=True))
+        self._check(first)
+        half = NUM_PROBES // 2
+        if self._close(mixed[:half], first[:half]):
+            return
+        self._check_steady(first)
+        raise UserError(
+            f"{self.who}: its answer for an image depends on the other images of the batch: it is in training mode, or "
+            "normalises by the batch's own statistics"
+        )
 
     def admit_student(self) -> None:
         """Refuse a model that can't learn, or would be stored without all that it learned; its state stays.
@@ -59,58 +70,38 @@ class Candidate:
             UserError: as for a teacher, but for the other images; or in training mode it gives something else, or
                 keeps what is no variable.
         """
-        if self._is_ours():
-            return
-        first = self._evaluated(student=True)
+        [first] = self._logits(*self._views())
+        self._check(first)
         before = _state(self.model)
         try:
-            trained = self._logits(self._views(), training=True)
-            _check_finite(trained, f"{self.who} in training mode", self.model)
+            [trained] = self._logits(*self._views(), training=True)
+            _check_finite(trained, f"{self.who} in training mode")
             if trained.shape != first.shape:
                 shapes = f"{list(trained.shape)} in training mode and {list(first.shape)} in evaluation"
                 raise UserError(f"{self.who} gives {shapes}: build it without auxiliary outputs")
             self._check_tracked(before)
         finally:
             _restore(self.model, before)
-        if not self._close(self._logits(self._views()), first):
+        [again] = self._logits(*self._views())
+        if not self._close(again, first):
+            self._check_steady(again)
             raise UserError(
                 f"{self.who} keeps something from training that is no parameter and no buffer: it would not be stored; "
                 "keep it in a variable (torch: register_buffer)"
             )
 
-    def _is_ours(self) -> bool:
-        """Whether our own code computes it: then only its weights are looked at, because JAX compiles what is tried."""
-        model = self.model.model if isinstance(self.model, Reordered) else self.model
-        ours = type(model).__module__.startswith("framework.models.")
-        if ours:
-            _check_weights(model, self.who)
-        return ours
-
-    def _evaluated(self, student: bool = False) -> Array:
-        """Its logits of the probes, after all that holds for evaluation was checked."""
-        logits = self._logits(self._views())
-        _check_finite(logits, self.who, self.model)
+    def _check(self, logits: Array) -> None:
+        _check_weights(self.model, self.who)
+        _check_finite(logits, self.who)
         if are_probabilities(logits):
             raise UserError(
                 f"{self.who} gives probabilities (rows that sum to one), expected logits: leave out its softmax, or "
                 "return the logarithm of it"
             )
-        if student:
-            self._check_steady(logits)
-            return logits
-        # The same first images among others: one call shows both faults.
-        mixed = self._logits(self._views(others=True))
-        half = NUM_PROBES // 2
-        if not self._close(mixed[:half], logits[:half]):
-            self._check_steady(logits)
-            raise UserError(
-                f"{self.who}: its answer for an image depends on the other images of the batch: it is in training "
-                "mode, or normalises by the batch's own statistics"
-            )
-        return logits
 
     def _check_steady(self, logits: Array) -> None:
-        if not self._close(self._logits(self._views()), logits):
+        [again] = self._logits(*self._views())
+        if not self._close(again, logits):
             raise UserError(
                 f"{self.who} gives other logits for the same images when it is asked again: in evaluation it must draw "
                 "nothing (dropout that ignores training=False?)"
@@ -129,18 +120,27 @@ class Candidate:
         share = _CLOSE.get(self.model.compute_dtype, _HALF)
         return bool(np.abs(one - other).max() <= share * max(1e-6, float(np.abs(other).max())))
 
-    def _views(self, others: bool = False) -> Any:
-        shown = probes(self.size)
+    def _views(self, others: bool = False) -> list[Any]:
+        """A batch of probes, with `others` a second one of which the first half is the same."""
+        # Ours take any size, and are tried at one that costs little.
+        shown = probes(min(self.size, _OURS) if self._is_ours else self.size)
+        batches = [shown]
         if others:
             half = NUM_PROBES // 2
-            shown = np.concatenate([shown[:half], -shown[:half]])
-        return normalize(keras.ops.convert_to_tensor(shown, dtype=keras.config.floatx()), self.normalize)
+            batches.append(np.concatenate([shown[:half], -shown[:half]]))
+        floats = keras.config.floatx()
+        return [normalize(keras.ops.convert_to_tensor(each, dtype=floats), self.normalize) for each in batches]
 
-    def _logits(self, views: Any, training: bool = False) -> Array:
-        """What the model gives, once it is one tensor [B, C]."""
+    @property
+    def _is_ours(self) -> bool:
+        model = self.model.model if isinstance(self.model, Reordered) else self.model
+        return type(model).__module__.startswith("framework.models.")
+
+    def _logits(self, *batches: Any, training: bool = False) -> list[Array]:
+        """What the model gives for each batch, once it is one tensor [B, C]."""
         when = " in training mode" if training else ""
         try:
-            outputs = self.model(beside(views, self.model), **mode(self.model, training))
+            given = called(self.model, batches, training)
         except UserError:
             raise
         except Exception as error:  # it is somebody else's code
@@ -148,15 +148,9 @@ class Candidate:
             raise UserError(
                 f"{self.who} doesn't take views [B, {self.size}, {self.size}, 3]{when}: {reason}"
             ) from error
-        _check_one(outputs, f"{self.who}{when}")
-        return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")))
-
-
-def beside(views: Any, model: keras.Model) -> Any:
-    """The views on the model's device: a model of PyTorch's isn't on the accelerator yet."""
-    place = getattr(model.variables[0].value, "device", None) if model.variables else None
-    moves = hasattr(views, "to") and hasattr(place, "type")
-    return views.to(place) if moves else views
+        for outputs in given:
+            _check_one(outputs, f"{self.who}{when}")
+        return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(each, "float32"))) for each in given]
 
 
 def _check_one(outputs: Any, who: str) -> None:
@@ -173,12 +167,11 @@ def _check_one(outputs: Any, who: str) -> None:
     raise UserError(f"{who} gives {found}, expected one tensor of logits [B, C]: return the logits alone")
 
 
-def _check_finite(logits: Array, who: str, model: keras.Model) -> None:
+def _check_finite(logits: Array, who: str) -> None:
     bad = ~np.isfinite(logits)
     if not bad.any():
         return
     value = "NaN" if np.isnan(logits).any() else str(logits[bad][0])
-    _check_weights(model, who)
     masked = np.flatnonzero(bad.all(0))
     if value == "-inf" and len(masked):
         raise UserError(

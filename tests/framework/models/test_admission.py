@@ -22,6 +22,7 @@ class Own(keras.Model):
     def __init__(self, head: Callable[..., Any]) -> None:
         super().__init__()
         self.dense, self.head, self.state = layers.Dense(CLASSES, use_bias=False), head, {}
+        self.seeds = keras.random.SeedGenerator(0)
         self.build((None, SIZE, SIZE, 3))
 
     def build(self, input_shape: Any) -> None:
@@ -63,10 +64,6 @@ def masked(logits: Any, value: float) -> Any:
     return ops.concatenate([ops.full_like(logits[:, :1], value), logits[:, 1:]], axis=-1)
 
 
-def noisy(model: Own, logits: Any, training: bool) -> Any:
-    return logits + float(np.random.default_rng().normal())
-
-
 RIGHT: dict[str, Callable[[], keras.Model]] = {
     "plain": functional,
     "gelu, mostly in [0, 1]": lambda: functional(layers.Activation("gelu")),
@@ -84,14 +81,17 @@ WRONG: dict[str, tuple[Callable[[], keras.Model], str]] = {
     ),
     "softmax, dropout": (lambda: functional(layers.Softmax(), layers.Dropout(0.3)), "gives probabilities"),
     "softmax, cast": (lambda: Own(lambda m, x, t: ops.cast(ops.softmax(x), "float16")), "gives probabilities"),
-    "dictionary": (lambda: Own(lambda m, x, t: {"logits": x, "aux": x}), r"gives a dictionary \(logits, aux\)"),
+    "dictionary": (lambda: Own(lambda m, x, t: {"aux": x, "logits": x}), r"gives a dictionary \(aux, logits\)"),
     "two outputs": (lambda: Own(lambda m, x, t: (x, x)), "gives 2 outputs, expected one tensor"),
     "a list of one": (lambda: Own(lambda m, x, t: [x]), "gives a list of one tensor"),
     "maps": (lambda: Own(lambda m, x, t: x[:, :, None, None]), r"gives \[4, 5, 1, 1\] for 4 images"),
     "one image": (lambda: Own(lambda m, x, t: ops.sum(x, 0)), r"gives \[5\] for 4 images"),
     "nan": (lambda: Own(lambda m, x, t: masked(x, float("nan"))), "gives NaN, expected finite logits"),
     "-inf": (lambda: Own(lambda m, x, t: masked(x, float("-inf"))), "gives -inf for output 0.* -1e4"),
-    "chance": (lambda: Own(noisy), "gives other logits for the same images"),
+    "chance": (
+        lambda: Own(lambda m, x, t: keras.random.dropout(x, 0.5, seed=m.seeds)),
+        "gives other logits for the same images",
+    ),
     "another size": (
         lambda: keras.Sequential([keras.Input((9, 9, 3)), layers.Flatten(), layers.Dense(5)]),
         "take views",
@@ -154,14 +154,24 @@ def test_weights_that_are_nan_are_named() -> None:
         Candidate(model, "the teacher", SIZE).admit_teacher()
 
 
-def test_our_own_models_are_admitted_by_their_weights() -> None:
+@pytest.mark.parametrize("admit", [Candidate.admit_teacher, Candidate.admit_student])
+def test_our_own_models_are_tried_as_all_others(
+    admit: Callable[[Candidate], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer pixels: they take any number."""
     from framework.models import catalog
+    from framework.models.convnet import ConvNet
 
-    model = catalog.build("convnet", {"widths": [4]}, CLASSES, SIZE, 0)
-    Candidate(model, "the student", SIZE).admit_student()
+    model, seen, logits = catalog.build("convnet", {"widths": [4]}, CLASSES, 48, 0), [], ConvNet.call
+    monkeypatch.setattr(ConvNet, "call", lambda self, x: seen.append(x.shape) or logits(self, x))
+    admit(Candidate(model, "the model", 48))
+    assert {tuple(shape) for shape in seen} == {(4, 32, 32, 3)}
+    monkeypatch.setattr(ConvNet, "call", lambda self, x: ops.softmax(logits(self, x)))
+    with pytest.raises(UserError, match="the model gives probabilities"):
+        admit(Candidate(model, "the model", 48))
     model.variables[0].assign(np.full(model.variables[0].shape, np.inf))
-    with pytest.raises(UserError, match="the student has weights that are not finite"):
-        Candidate(model, "the student", SIZE).admit_student()
+    with pytest.raises(UserError, match="the model has weights that are not finite"):
+        admit(Candidate(model, "the model", 48))
 
 
 def test_a_teacher_sees_its_own_input_range() -> None:
