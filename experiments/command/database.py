@@ -1,21 +1,21 @@
-"""When a command opens its database: a server that is named must answer first, our own is started for a run alone."""
+"""When a command opens its database: a server that is named must answer at once; all else waits for a run."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from experiments.tracking.mongod import VARIABLE, Destination, open_database
+from experiments.tracking.mongod import Destination, check_database, open_database
 
 
 @contextmanager
 def database(uri: str | None, journal_only: bool, root: Path) -> Iterator[Callable[[], Destination]]:
-    """A function that gives the destination of runs, the same each time; what is refused before starts no server.
+    """A function that gives the destination of runs, the same each time; before its first call nothing is made.
 
     Args and errors are those of `open_database`.
     """
+    check_database(uri, journal_only)
     made: list[Destination] = []
     with ExitStack() as stack:
 
@@ -24,6 +24,4 @@ def database(uri: str | None, journal_only: bool, root: Path) -> Iterator[Callab
                 made.append(stack.enter_context(open_database(uri, journal_only, root)))
             return made[0]
 
-        if uri or journal_only or os.environ.get(VARIABLE):
-            opened()
         yield opened

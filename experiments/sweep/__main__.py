@@ -10,7 +10,7 @@ views, data, teacher, batch_size) make a group of their own, one after the other
 student ends alone. The best is picked by validation. resume= resumes a sweep; finished students are not trained again.
 
 Exit codes: 0 done (students may have diverged, but not all), 1 a fault, 2 a mistake in the command, 75 preempted
-(SIGTERM, SIGUSR1), 130 Ctrl-C.
+(SIGTERM, SIGUSR1, SIGUSR2), 130 Ctrl-C or a closed terminal.
 """
 
 from __future__ import annotations

@@ -64,6 +64,11 @@ class Ledger:
         """Where it is kept."""
         return self.root / SWEEPS / self.uid
 
+    @property
+    def is_written(self) -> bool:
+        """Whether it is there to be resumed."""
+        return (self.folder / FILE).is_file()
+
     def write(self) -> None:
         """Bring it to the disk: the old file or the new one is there at any moment."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

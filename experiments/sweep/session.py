@@ -6,12 +6,14 @@ import argparse
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from experiments import config as configs
 from experiments.command.database import database
 from experiments.distillation import early, resuming
 from experiments.distillation.distillation import tell
+from experiments.distillation.feed import Feed
 from experiments.distillation.prepare import Common, gather, num_logits
 from experiments.distillation.trained import data_for
 from experiments.planning import estimates
@@ -20,7 +22,9 @@ from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.student import Student
 from experiments.sweep.training import train
+from experiments.tracking.journal import check_root
 from experiments.tracking.mongod import Destination
+from framework.errors import UserError
 from framework.loop.stop import Stop
 
 
@@ -68,13 +72,40 @@ class Session:
             return
         for entry in self.left:
             early.check(*configs.spec_and_options(entry.point.config))
+            entry.status, entry.told = None, ""
+        check_root(self.ledger.root)
         with database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as opened:
-            for group in self.groups:
-                if self.stop.status is None:
-                    self._group(group, opened)
+            try:
+                for group in self.groups:
+                    self._try_group(group, opened)
                     gc.collect()
+            except KeyboardInterrupt:
+                # While something is prepared nobody heeds a signal, and a sweep that was written down can be resumed.
+                if self.stop.status is None or not self.ledger.is_written:
+                    raise
             if self._note:
                 tell(self._note)
+
+    def _try_group(self, group: Sequence[Entry], opened: Callable[[], Destination]) -> None:
+        if self.stop.status is not None:
+            return
+        try:
+            self._group(group, opened)
+        except UserError as error:
+            self._refuse([entry for entry in group if entry.status is None], error)
+
+    def _refuse(self, entries: Sequence[Entry], error: UserError) -> None:
+        """End the sweep where nothing is trained yet; else leave the entries out, without a run.
+
+        Raises:
+            UserError: that of the first case.
+        """
+        if not self._trained:
+            raise error
+        for entry in entries:
+            entry.status, entry.told = "FAILED", str(error)
+            tell(f"{entry.point.label}: {error}; the others are trained on")
+        self.ledger.write()
 
     def _group(self, entries: Sequence[Entry], opened: Callable[[], Destination]) -> None:
         spec, options = configs.spec_and_options(entries[0].point.config)
@@ -87,7 +118,7 @@ class Session:
             tell(f"{len(entries)} students are trained {size} at a time (--group-size changes that)")
         for part in groups.parted(entries, size):
             if self.stop.status is None:
-                self._part(part, common, self._destination(opened))
+                self._part(part, common, opened)
                 self._trained += len(part)
                 self._tell_progress()
 
@@ -116,23 +147,38 @@ class Session:
             memories.append(estimates.memory(spec, cost.of(model), teachers))
         return memories
 
-    def _part(self, entries: Sequence[Entry], common: Common, destination: Destination) -> None:
-        students = []
-        for entry in entries:
-            folder = self.ledger.origin(entry)
-            origin = resuming.load(folder) if folder is not None else None
-            student = Student(entry, self.ledger.root, destination, origin)
-            entry.runs, entry.status, entry.told = [*entry.runs, student.folder.name], None, ""
-            students.append(student)
+    def _part(self, entries: Sequence[Entry], common: Common, opened: Callable[[], Destination]) -> None:
+        # What is refused is refused here, and leaves neither a run nor a database.
+        specs = [entry.point.spec for entry in entries]
+        steps = [spec.duration.steps(common.splits.train.num_examples, spec.batch_size) for spec in specs]
+        common = replace(common, feed=Feed(max(steps)))
+        prepared = [self._prepared(entry, common) for entry in entries]
+        students = [student for student in prepared if student is not None]
+        if not students:
+            return
+        _refuse_weak_teacher(students)
+        destination = self._destination(opened)
+        for student in students:
+            student.open(destination)
         self.ledger.write()
         flags = {"--comment": self.options.comment} if self.options.comment else {}
         fields: dict[str, Any] = {"sweep": self.ledger.uid}
-        train(students, common, fields, flags, self.stop, self.ledger.write)
+        train(students, fields, flags, self.stop, self.ledger.write)
         self.ledger.write()
         for student in students:
             self.problems += student.outcome.problems if student.outcome is not None else ()
             if student.tracker.note:
                 tell(student.tracker.note)
+
+    def _prepared(self, entry: Entry, common: Common) -> Student | None:
+        folder = self.ledger.origin(entry)
+        student = Student(entry, self.ledger.root, resuming.load(folder) if folder is not None else None)
+        try:
+            student.prepare(common)
+        except UserError as error:
+            self._refuse([entry], UserError(f"{entry.point.label}: {error}"))
+            return None
+        return student
 
     def closing(self, best: Entry) -> str:
         """Where the runs are."""
@@ -148,3 +194,10 @@ class Session:
             return "no student was trained to its end"
         first = faults[0]
         return f"{len(faults)} of {len(self.ledger.entries)} students failed, {first.point.label}: {first.told}"
+
+
+def _refuse_weak_teacher(students: Sequence[Student]) -> None:
+    """By the first evaluation of one student, which the others' would repeat; raises as `Distillation.before` does."""
+    fresh = [each.ready for each in students if each.ready is not None and each.origin is None]
+    if fresh:
+        _ = max(fresh, key=lambda each: each.spec.loss.task_weight).before

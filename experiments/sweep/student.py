@@ -17,6 +17,7 @@ from experiments.sweep.ledger import DIVERGED, Entry
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import Destination
 from experiments.tracking.recorder import Tracker
+from framework.errors import UserError
 from framework.loop.fit import Turns
 from framework.loop.progress import Progress
 from framework.loop.stop import Stop
@@ -28,28 +29,58 @@ from framework.spec.validation import plain
 class Student:
     """A point of a sweep on its way through one run.
 
+    It is prepared, then opened, then run.
+
     Args:
         entry: the point; what becomes of it is written there.
         root: the folder of runs.
-        destination: where runs go.
         origin: the run to resume, if any.
 
     Attributes:
-        ready: the prepared distillation, once there is one.
+        ready: the prepared distillation; None where a fault of its own kept it from that.
+        folder, tracker: the run's, once it is opened.
         outcome: how it ended, once it has.
     """
 
-    def __init__(self, entry: Entry, root: Path, destination: Destination, origin: Origin | None) -> None:
+    folder: Path
+    tracker: Tracker
+
+    def __init__(self, entry: Entry, root: Path, origin: Origin | None) -> None:
         self.entry, self.root, self.origin = entry, root, origin
         self.spec, self.options = spec_and_options(entry.point.config)
-        self.folder = new_run_folder(root)
-        self.tracker = Tracker(self.folder, destination)
         self.ready: Distillation | None = None
         self.outcome: Outcome | None = None
+        self._fault: Exception | None = None
+
+    def prepare(self, common: Common) -> None:
+        """Build and check all it needs; a fault that is no mistake of the user's is kept, and ends its run alone.
+
+        Args:
+            common: what the group shares.
+
+        Raises:
+            UserError: anything that the user can mend.
+        """
+        try:
+            ready = prepare(self.spec, self.options, root=self.root, tell=self._note, common=common)
+            ready.made_by = f"python -m experiments.sweep ({self.entry.point.label})"
+            if self.origin is not None:
+                resuming.go_on(ready, self.origin)
+        except UserError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - the others are trained all the same
+            self._fault = fault
+        else:
+            self.ready = ready
+
+    def open(self, destination: Destination) -> None:
+        """Make its run's folder and write the run down for the entry."""
+        self.folder = new_run_folder(self.root)
+        self.tracker = Tracker(self.folder, destination)
+        self.entry.runs = [*self.entry.runs, self.folder.name]
 
     def run(
         self,
-        common: Common,
         stop: Stop,
         sweep: Mapping[str, Any],
         flags: Mapping[str, Any],
@@ -58,45 +89,40 @@ class Student:
         """Begin the run, let `rest` begin the others and train all of them, and end the run as the student ended.
 
         Args:
-            common: what the group shares.
             stop: says whether all shall end.
             sweep: fields of the run's document.
             flags: Sacred's own options.
             rest: called once within the run, whatever becomes of this student.
         """
         experiment = sacred_run.make("experiments.sweep")
-        experiment.add_config(self.entry.point.config | sacred_run.placed(common.backend, common.device))
+        experiment.add_config(self.entry.point.config)
+        if self.ready is not None:
+            experiment.add_config(sacred_run.placed(self.ready.backend, self.ready.device))
         origin = self.origin.fields() if self.origin is not None else {}
         self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
         meta = {"named_configs": list(self.entry.point.recipes), "config_updates": {}}
-        error = sacred_run.run(experiment, self.tracker, lambda: self._train(common, stop, rest), flags, meta)
+        error = sacred_run.run(experiment, self.tracker, lambda: self._train(stop, rest), flags, meta)
         self.entry.number = self.tracker.number
         # The outcome tells the others.
         if error is not None and not isinstance(error, Ended | Failed):
             raise error
 
-    def _train(self, common: Common, stop: Stop, rest: Callable[[], None]) -> Outcome:
-        try:
-            if stop.status is None:
-                self._prepare(common)
-            else:
-                self.ended(Outcome(stop.status, 0))
-        except KeyboardInterrupt as error:
-            self.ended(Outcome(stop.status or "INTERRUPTED", 0, error=error))
-        except Exception as error:  # noqa: BLE001 - the others are trained all the same
-            self.ended(Outcome("FAILED", 0, error=error))
+    def _train(self, stop: Stop, rest: Callable[[], None]) -> Outcome:
+        if self._fault is not None:
+            self.ended(Outcome("FAILED", 0, error=self._fault))
+        elif stop.status is not None:
+            self.ended(Outcome(stop.status, 0))
+        else:
+            self._started()
         rest()
         assert self.outcome is not None
         return self.outcome
 
-    def _prepare(self, common: Common) -> None:
-        ready = prepare(self.spec, self.options, root=self.root, tell=self._note, common=common)
-        ready.made_by = f"python -m experiments.sweep ({self.entry.point.label})"
-        if self.origin is not None:
-            resuming.go_on(ready, self.origin)
-        prints = {"fingerprint": ready.spec.fingerprint, "fingerprint_no_seed": ready.spec.fingerprint_no_seed}
-        self.tracker.started(ready.spec.to_dict(), {**ready.environment, **prints})
-        self.ready = ready
+    def _started(self) -> None:
+        assert self.ready is not None
+        spec = self.ready.spec
+        prints = {"fingerprint": spec.fingerprint, "fingerprint_no_seed": spec.fingerprint_no_seed}
+        self.tracker.started(spec.to_dict(), {**self.ready.environment, **prints})
 
     def turns(self, stop: Stop, progress: Progress, shared: Shared) -> Turns:
         """Its training, a step at a time."""

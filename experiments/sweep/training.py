@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from experiments.distillation.distillation import tell
-from experiments.distillation.feed import Feed
-from experiments.distillation.prepare import Common
+from experiments.distillation.distillation import Distillation, tell
 from experiments.sweep.student import Student
 from framework.loop import progress as shown
 from framework.loop.stop import Stop
@@ -18,7 +15,6 @@ from framework.protocols import Outcome
 
 def train(
     students: Sequence[Student],
-    common: Common,
     sweep: Mapping[str, Any],
     flags: Mapping[str, Any],
     stop: Stop,
@@ -27,28 +23,25 @@ def train(
     """Train a group, each student within a Sacred run of its own.
 
     Args:
-        students: which.
-        common: what they share.
+        students: which; each is opened.
         sweep, flags: as in `Student.run`.
         stop: ends all of them when asked.
         ended: told whenever one has come to an end.
     """
-    steps = [each.spec.duration.steps(common.splits.train.num_examples, each.spec.batch_size) for each in students]
-    common = replace(common, feed=Feed(max(steps)))
     begun: list[Student] = []
 
     def begin() -> None:
         if len(begun) == len(students):
-            _lockstep([each for each in students if each.outcome is None], common, stop, ended)
+            _lockstep([each for each in students if each.outcome is None], stop, ended)
             return
         student = students[len(begun)]
         begun.append(student)
-        student.run(common, stop, sweep, flags, begin)
+        student.run(stop, sweep, flags, begin)
 
     begin()
 
 
-def _lockstep(students: Sequence[Student], common: Common, stop: Stop, ended: Callable[[], None]) -> None:
+def _lockstep(students: Sequence[Student], stop: Stop, ended: Callable[[], None]) -> None:
     if stop.status is not None:
         for student in students:
             student.ended(Outcome(stop.status, 0))
@@ -62,9 +55,9 @@ def _lockstep(students: Sequence[Student], common: Common, stop: Stop, ended: Ca
     shared = Shared(loader, leader.trainer)
     longest = max(each.total_steps for each in ready)
     first = min(each.trainer.steps_done for each in ready)
-    sizes = (longest, leader.spec.batch_size, common.splits.train.num_examples)
+    sizes = (longest, leader.spec.batch_size, leader.splits.train.num_examples)
     progress = CommonProgress(shown.make(*sizes, done=first), len(ready))
-    tell(_title(students, longest, common))
+    tell(_title(students, longest, leader))
 
     def told(student: Student, outcome: Outcome) -> None:
         student.ended(outcome)
@@ -77,10 +70,10 @@ def _lockstep(students: Sequence[Student], common: Common, stop: Stop, ended: Ca
     together(loops, stop, told)
 
 
-def _title(students: Sequence[Student], steps: int, common: Common) -> str:
+def _title(students: Sequence[Student], steps: int, leader: Distillation) -> str:
     spec, count = students[0].spec, len(students)
     many = f"{count} students on one teacher's pass" if count > 1 else "1 student"
     rounded = ", TensorFloat-32" if students[0].options.tf32 else ""
     return (
-        f"{many}: {spec.teaching}, {steps} steps of {spec.data.name} on {common.backend.name}, {common.device}{rounded}"
+        f"{many}: {spec.teaching}, {steps} steps of {spec.data.name} on {leader.backend.name}, {leader.device}{rounded}"
     )
