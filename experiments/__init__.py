@@ -20,7 +20,6 @@ __all__ = ["distill", "load_student"]
 def __getattr__(name: str) -> Any:
     # Lazily, so that reading a run's numbers does not wait for the data layer.
     if name == "distill":
-        _choose_keras_engine()
         from experiments.distillation.python import distill
 
         return distill
@@ -38,3 +37,6 @@ def _choose_keras_engine() -> None:
     installed = backends.installed()
     if "keras" not in sys.modules and installed:
         os.environ.setdefault("KERAS_BACKEND", installed[0])
+
+
+_choose_keras_engine()

@@ -44,9 +44,23 @@ def test_without_a_name_the_first_installed_is_taken(monkeypatch: pytest.MonkeyP
 @pytest.mark.backend
 def test_a_process_has_one_backend(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.BACKENDS, "another", "json")
-    with pytest.raises(UserError, match=f"Keras already runs on '{backend}' in this process"):
+    with pytest.raises(
+        UserError, match=f"Keras already runs on '{backend}' in this process: leave backend= out, or start"
+    ):
         backends.load("another")
     assert backends.load(backend) is backends.load(backend)
+
+
+@pytest.mark.backend
+def test_an_engine_of_keras_that_trains_nothing_is_told(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    monkeypatch.setattr(keras.config, "backend", lambda: "numpy")
+    told = "Keras runs on 'numpy' in this process, which trains nothing here: start Python anew with KERAS_BACKEND=jax"
+    with pytest.raises(UserError, match=told):
+        backends.choose()
+    with pytest.raises(UserError, match=f"'numpy' in this process: start .* KERAS_BACKEND={backend} set before"):
+        backends.load(backend)
 
 
 @pytest.mark.backend
