@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from framework.errors import UserError
 from framework.kernels import Kernel
 from framework.spec import ViewsSpec
 from framework.spec.named import find
@@ -151,3 +153,38 @@ def grayscale(views: Tensor, uniforms: Tensor) -> Tensor:
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {"brightness": brightness, "grayscale": grayscale}
+
+
+def tried(spec: ViewsSpec) -> None:
+    """Try augmentations of one's own on two examples before anything starts.
+
+    Args:
+        spec: says which, and the views' size.
+
+    Raises:
+        UserError: one fails, or what it returns are not as many finite views of that size and dtype.
+    """
+    rng = np.random.default_rng(0)
+    views = ops.convert_to_tensor(rng.uniform(-1, 1, (2, spec.size, spec.size, 3)), dtype="float32")
+    uniforms = ops.convert_to_tensor(rng.uniform(size=(2, 8)), dtype="float32")
+    for name in spec.augmentations:
+        if name not in AUGMENTATIONS:
+            _try(name, find(name, AUGMENTATIONS, "views.augmentations"), views, uniforms)
+
+
+def _try(name: str, augmentation: Augmentation, views: Tensor, uniforms: Tensor) -> None:
+    what = f"views.augmentations: {name!r}"
+    try:
+        given = augmentation(views, uniforms)
+        found = (keras.backend.standardize_dtype(given.dtype), list(given.shape))
+        finite = bool(ops.all(ops.isfinite(given)))
+    except Exception as error:  # it is the user's code
+        raise UserError(
+            f"{what} fails on two views with uniform numbers [2, 8]: {type(error).__name__}: {error}"
+        ) from error
+    expected = ("float32", list(views.shape))
+    if found != expected:
+        shown = [f"{dtype} {shape}" for dtype, shape in (found, expected)]
+        raise UserError(f"{what} returns {shown[0]} for views {shown[1]}: expected the same shape and dtype")
+    if not finite:
+        raise UserError(f"{what} gives NaN or infinite values for views in [-1, 1]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import backends
 from experiments.distillation.options import RunOptions
-from experiments.distillation.teachers import Teacher, check_name
+from experiments.distillation.teachers import Teacher, check_name, check_own_model
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError, near
@@ -43,8 +43,11 @@ def check_functions(spec: DistillSpec) -> None:
     find(spec.schedule.name, schedules.SCHEDULES, "schedule.name")
     for name in spec.views.augmentations:
         find(name, views.AUGMENTATIONS, "views.augmentations")
-    if spec.student.name not in MODELS and ":" not in spec.student.name and not spec.student.name.endswith(".keras"):
-        raise UserError(f"student.name = {spec.student.name!r}: {near(spec.student.name, MODELS)}")
+    name = spec.student.name
+    if ":" in name or name.endswith(".keras"):
+        check_own_model(name, "student.name")
+    elif name not in MODELS:
+        raise UserError(f"student.name = {name!r}: {near(name, MODELS)}")
 
 
 def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = None) -> int:
@@ -75,11 +78,17 @@ def admit_student(student: Model, spec: DistillSpec) -> None:
     Candidate(student, f"the student {spec.student.name!r}", spec.views.size).admit_student()
 
 
-def check_loss(spec: DistillSpec, num_classes: int) -> None:
-    """Try a loss of one's own on two examples; raises as `framework.losses.tried` does."""
-    from framework import losses
+def try_functions(spec: DistillSpec, num_classes: int) -> None:
+    """Try a loss and augmentations of one's own on two examples.
 
-    losses.tried(spec.loss, num_classes)
+    Raises:
+        UserError: one fails, or returns anything but what it should.
+    """
+    from framework import losses, views
+
+    views.tried(spec.views)
+    if spec.teachers:
+        losses.tried(spec.loss, num_classes)
 
 
 def check_outputs(student: Model, teachers: Sequence[Teacher], splits: Splits, spec: DistillSpec) -> None:

@@ -282,7 +282,7 @@ class Distillation:
         name = self.spec.student.name
         return stored.ModelCard(
             # A relative path would mean another file elsewhere.
-            name=str(Path(name).resolve()) if name.endswith(".keras") else name,
+            name=str(Path(name).expanduser().resolve()) if name.endswith(".keras") else name,
             options=self.spec.student.options,
             classes=self.splits.classes,
             num_classes=self.num_classes,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from experiments.distillation.teachers import to_be_built
+import shlex
+
+from experiments.distillation.teachers import class_names, to_be_built
+from framework.data.classes import permutation
 from framework.errors import UserError
 from framework.spec import DistillSpec
 
 
-def check(spec: DistillSpec, num_classes: int | None) -> None:
-    """Refuse teachers of another number of classes.
+def check(spec: DistillSpec, num_classes: int | None, classes: tuple[str, ...] | None = None) -> None:
+    """Refuse teachers of other classes.
 
     Args:
         spec: names the data and the teachers.
         num_classes: of the data; None without labels, which fit any teacher.
+        classes: their names, where they are known.
 
     Raises:
         UserError: it names the command that trains a teacher on these data.
@@ -20,17 +24,22 @@ def check(spec: DistillSpec, num_classes: int | None) -> None:
     if num_classes is None:
         return
     for teacher in spec.teachers:
+        who = f"the teacher {teacher.name!r}"
         _, logits = to_be_built(teacher, num_classes)
         if logits != num_classes:
             raise UserError(
-                f"the teacher {teacher.name!r} knows {logits} classes, but data {spec.data.name!r} have {num_classes}: "
-                f"{offer(spec)}"
+                f"{who} knows {logits} classes, but data {spec.data.name!r} have {num_classes}: {_offer(spec)}, or "
+                "distil without labels, data.labels=null"
             )
+        names = class_names(teacher)
+        if names is not None and classes is not None:
+            try:
+                permutation(names, classes, who, spec.data.name)
+            except UserError as error:
+                raise UserError(f"{error}; or {_offer(spec)}") from error
 
 
-def offer(spec: DistillSpec) -> str:
+def _offer(spec: DistillSpec) -> str:
     """How a teacher for the data is made."""
-    return (
-        f"train one: python -m experiments.teacher with data={spec.data.name} (it prints the teacher=FOLDER to use), "
-        "or distil without labels, data.labels=null"
-    )
+    data = shlex.quote(f"data={spec.data.name}")
+    return f"train one: python -m experiments.teacher with {data} (it prints the teacher=FOLDER to use)"

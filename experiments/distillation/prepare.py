@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import backends
 from backends.base import Backend, Device
 from experiments.distillation import hints, precision, sources, teachers, weights
-from experiments.distillation.checks import admit_student, admit_teacher, check_loss, check_outputs, num_outputs
+from experiments.distillation.checks import admit_student, admit_teacher, check_outputs, num_outputs, try_functions
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import GIVEN
@@ -108,8 +108,7 @@ def prepare(
         student = _built(spec, options, num_classes, root, tell)
     admit_student(student, spec)
     check_outputs(student, common.teachers, common.splits, spec)
-    if spec.teachers:
-        check_loss(spec, num_classes)
+    try_functions(spec, num_classes)
     hashes = weights.hashes(spec, root)
     spec = sources.identified(weights.to_be_stored(spec, hashes))
     total_steps = spec.duration.steps(common.splits.train.num_examples, spec.batch_size)
@@ -176,13 +175,28 @@ def build_student(
     return built
 
 
-def load_data(spec: DistillSpec, root: Path, tell: Callable[[str], None]) -> Splits:
-    """The data of a spec, with what there is to say about them; arguments and errors as in `prepare`."""
-    splits = data_layer.load(spec.data, root / "cache")
+def load_data(
+    spec: DistillSpec, root: Path, tell: Callable[[str], None], check: Callable[[DistillSpec, Any], None] | None = None
+) -> Splits:
+    """The data of a spec, with what there is to say about them.
+
+    Args:
+        spec, root, tell: as in `prepare`.
+        check: may refuse the data's classes for the spec before an image is decoded.
+
+    Raises:
+        UserError: as in `prepare`.
+    """
+
+    def checked(classes: tuple[str, ...] | None) -> None:
+        if classes is None and spec.loss.task_weight > 0:
+            raise UserError(f"loss.task_weight > 0 needs labels, and data {spec.data.name!r} have none")
+        if check is not None:
+            check(spec, classes)
+
+    splits = data_layer.load(spec.data, root / "cache", check=checked)
     for note in (*splits.notes, *_hints(spec)):
         tell(note)
-    if splits.classes is None and spec.loss.task_weight > 0:
-        raise UserError(f"loss.task_weight > 0 needs labels, and data {spec.data.name!r} have none")
     return splits
 
 

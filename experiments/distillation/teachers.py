@@ -17,6 +17,7 @@ from framework.data.classes import permutation
 from framework.errors import UserError, near
 from framework.files import stored
 from framework.spec import DistillSpec, ModelSpec, TeacherSpec
+from framework.spec.named import imported
 
 if TYPE_CHECKING:
     from keras import Model
@@ -93,7 +94,10 @@ def check_name(name: str) -> None:
     Raises:
         UserError: neither a stored teacher nor a model to be built.
     """
-    if name in TRAINED or _stored_folder(name) or ":" in name or name.endswith(".keras"):
+    if name in TRAINED or _stored_folder(name):
+        return
+    if ":" in name or name.endswith(".keras"):
+        check_own_model(name, "teacher.name")
         return
     if Path(name).expanduser().is_dir():
         raise UserError(f"teacher.name = {name!r}: there is no {stored.CARD} in that folder")
@@ -108,6 +112,19 @@ def check_name(name: str) -> None:
             f"or a run's folder (there is none of this name in {Path.cwd()}), a .keras file, package.module:function"
         )
         raise UserError(f"teacher.name = {name!r}: {known}; {others}")
+
+
+def check_own_model(name: str, key: str) -> None:
+    """Refuse an import path or a `.keras` file that isn't there, without building it; `key` is what names it.
+
+    Raises:
+        UserError: it says where it was looked for.
+    """
+    if not name.endswith(".keras"):
+        imported(name, key)
+    elif not Path(name).expanduser().is_file():
+        looked = Path(name).expanduser().absolute()
+        raise UserError(f"{key} = {name!r}: there is no such file (looked for {looked})")
 
 
 def stored_names() -> list[str]:
@@ -251,6 +268,15 @@ def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[s
         return class_order(teacher.classes)
     names = stored.load_card(folder).classes if folder else None
     return [(name,) for name in names] if names else None
+
+
+def class_names(teacher: TeacherSpec) -> Sequence[tuple[str, ...]] | None:
+    """As `known_classes`, of a teacher by any name, also before it is trained."""
+    if teacher.name not in TRAINED or teacher.classes is not None:
+        return known_classes(teacher, None if teacher.name in TRAINED else _stored_folder(teacher.name))
+    from framework.data.offline import OFFLINE
+
+    return [(name,) for name in OFFLINE[recipe_spec(TRAINED[teacher.name]).data.name].classes]
 
 
 def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Labelled) -> Model:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 import backends
 from experiments.config import recipe_spec
 from experiments.distillation import fitting
+from experiments.distillation.checks import try_functions
 from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import load_data, prepare
@@ -33,18 +34,27 @@ def data_for(
         UserError: the data can't be trained on, or a teacher or student doesn't fit them.
     """
     backends.load(backends.choose(options.backend))
-    splits = load_data(spec, root, tell)
-    num_classes = len(splits.classes) if splits.classes else None
-    fitting.check(spec, num_classes)
+    splits = load_data(spec, root, tell, _check)
     ours = [each for each in spec.teachers if each.name in TRAINED]
     if any(not stored.is_stored(trained_folder(each.name, root)) for each in ours):
         # It imports Keras, which needs the backend to be loaded.
         from framework.models import cost
 
-        logits = num_classes or to_be_built(ours[0], None)[1]
-        cost.outline(spec.student.name, spec.student.options, logits, spec.views.size)
+        cost.outline(spec.student.name, spec.student.options, _num_logits(spec, splits.classes), spec.views.size)
         train_missing(spec, options, root, tell)
     return splits
+
+
+def _check(spec: DistillSpec, classes: tuple[str, ...] | None) -> None:
+    fitting.check(spec, None if classes is None else len(classes), classes)
+    try_functions(spec, _num_logits(spec, classes))
+
+
+def _num_logits(spec: DistillSpec, classes: tuple[str, ...] | None) -> int:
+    """The data's classes, else the first teacher's outputs; 0 where nothing says."""
+    if classes is not None:
+        return len(classes)
+    return to_be_built(spec.teachers[0], None)[1] if spec.teachers else 0
 
 
 def train_missing(

@@ -82,7 +82,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     backend, device, lacking = missing.engine(spec, options)
     check_functions(spec)
     counts = count(spec.data, root / "cache")
-    fitting.check(spec, counts.num_classes)
+    fitting.check(spec, counts.num_classes, counts.classes)
     student, *others = models = _models(spec, counts)
     costs = student.cost, [teacher.cost for teacher in others]
     total_steps = spec.duration.steps(counts.train, spec.batch_size)

@@ -182,11 +182,12 @@ def _application(
 def _from_file(name: str, options: Mapping[str, Any]) -> Any:
     if options:
         raise UserError(f"model {name!r}: a .keras file takes no options, got {', '.join(options)}")
-    if not Path(name).is_file():
+    path = Path(name).expanduser()
+    if not path.is_file():
         raise UserError(f"model {name!r}: there is no such file (from {Path.cwd()})")
     try:
-        check_size(name)
-        return keras.saving.load_model(name, compile=False, safe_mode=True)
+        check_size(path)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"model {name!r} can't be loaded: {one_line(error)}") from error
 

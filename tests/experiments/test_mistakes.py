@@ -25,9 +25,27 @@ def build(num_classes, image_size):
 
 def no_model(num_classes, image_size):
     return 3
+
+def scalar(student, teacher, temperature):
+    return keras.ops.mean((student - teacher) ** 2)
+
+def two(student, teacher):
+    return keras.ops.mean((student - teacher) ** 2, axis=-1)
+
+def grey(views, uniforms):
+    return keras.ops.mean(views, axis=-1, keepdims=True)
+
+def pixels(views, uniforms):
+    return keras.ops.cast(255 * views, "uint8")
+
+def one(views):
+    return views
+
+def logs(views, uniforms):
+    return keras.ops.log(views)
 """
-# In a folder with photos/train/{cat,dog,owl}/*.png, mine.py and an empty folder named empty: the command line, and what
-# the message must name.
+# In a folder with photos/train/{cat,dog,owl}/*.png, letters/{a,...,j}/*.png, mine.py and an empty folder named empty:
+# the command line, and what the message must name.
 WORDS: list[tuple[str, str, tuple[str, ...]]] = [
     # Keys without their part, and other libraries' words.
     (RUN, "with lr=0.1", ("'lr'", "'optimizer.lr'")),
@@ -126,6 +144,22 @@ LOADED: list[tuple[str, str, tuple[str, ...]]] = [
     (RUN, "with data=./photos teacher=mine:build", ("mine:build", "views.teacher_size=12")),
     (RUN, "with data=./empty", ("./empty", "no images")),
     (RUN, "with data=photo teaching=labels", ("'photo'", "no such file or folder in {here}")),
+    (RUN, "with data=./letters teacher=digits", ("no class 'a'", "experiments.teacher with data=./letters")),
+    (RUN, "plan with data=./letters teacher=digits", ("no class 'a'", "experiments.teacher with data=./letters")),
+    (RUN, "with teacher=~/no_teacher.keras", ("no such file", "/no_teacher.keras")),
+    (RUN, "with student=none.keras", ("student.name = 'none.keras'", "{here}/none.keras")),
+    # A user's own loss and augmentations, before the teacher 'digits' would be trained.
+    (RUN, "with digits loss=mine:scalar", ("'mine:scalar'", "returns a scalar", "expected [2]")),
+    (RUN, "with digits loss=mine:two", ("'mine:two'", "it takes (student, teacher)")),
+    (RUN, "with digits views.augmentations=['mine:one']", ("'mine:one' fails on two views", "TypeError")),
+    (
+        RUN,
+        "with digits views.augmentations=['mine:grey']",
+        ("'mine:grey' returns float32 [2, 8, 8, 1]", "[2, 8, 8, 3]"),
+    ),
+    (RUN, "with digits views.augmentations=['mine:pixels']", ("'mine:pixels' returns uint8 [2, 8, 8, 3]", "dtype")),
+    (RUN, "with digits views.augmentations=['mine:logs']", ("'mine:logs' gives NaN",)),
+    (SWEEP, "over seed=1,2 with digits loss=mine:scalar", ("'mine:scalar'", "returns a scalar")),
     (SWEEP, "over loss=kl,kll with digits", ("did you mean 'kl'",)),
     (SWEEP, "over seed=1,2 with data=./photos", ("experiments.teacher with data=./photos",)),
     (TEACHER, "with data=./photos student.weights=./photos", ("no stored model", "photos")),
@@ -140,6 +174,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("here")
     (folder / "mine.py").write_text(MINE)
     (folder / "empty").mkdir()
+    for number, name in enumerate("abcdefghij"):
+        (folder / "letters" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 25 * number).save(folder / "letters" / name / "0.png")
     for split in ("train", "test"):
         for shade, name in enumerate(("cat", "dog", "owl")):
             (folder / "photos" / split / name).mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,27 @@ def test_the_flag_of_training_may_say_the_opposite() -> None:
 def test_mistakes_are_explained(function: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(function)
+
+
+def test_modules_may_be_handed_over_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As teacher with its variables or without, as student, and what comes back is a module with its variables."""
+    from experiments import distill
+
+    monkeypatch.setenv("EXPERIMENTS_DIR", str(tmp_path / "e"))
+    nets = importlib.import_module("flax_nets")
+    spec = {
+        "data": {"name": "digits", "train": "train[:20]", "validation": None, "test": None},
+        "views": {"size": SIZE},
+        "duration": {"total_steps": 2},
+        "batch_size": 4,
+        "evaluation": {"num_times": 0, "train_subset": 8, "batch_size": 8},
+    }
+    for teacher in (nets.filled(10, SIZE), nets.Net(10)):
+        (module, variables), result = distill(spec, student=nets.Plain(10), teacher=teacher, quiet=True, backend="jax")
+        assert isinstance(module, nets.Plain)
+        assert np.isfinite(result["train"]["student"]["kl"])
+        logits = module.apply(variables, views())
+        assert logits.shape == (5, 10)
+        assert np.abs(logits).max() > 0
+    with pytest.raises(UserError, match="the teacher has 4 outputs, but data 'digits' have 10 classes"):
+        distill(spec, teacher=nets.Net(4), quiet=True, backend="jax")

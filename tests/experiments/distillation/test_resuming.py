@@ -273,6 +273,25 @@ def test_what_would_be_another_run_is_refused(
     assert "has done 6" in told or "resume_anyway=True resumes all the same" in str(raised.value)
 
 
+def test_a_changed_function_of_ones_own_is_refused_unless_anyway(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "resumed_loss.py"
+    file.write_text("def loss(student, teacher, temperature):\n    return ((student - teacher) * 1.0)[:, 0] ** 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    changes = FUNMATCH | {"loss": {"distance": "resumed_loss:loss"}}
+    with pytest.raises(KeyboardInterrupt, match="PREEMPTED"):
+        train(Losses(STOP), changes, folder=tmp_path / "first")
+    file.write_text(f"{file.read_text()}# changed\n")
+    told = r"sources was .*'resumed_loss:loss (\w+)'.* and is .*'resumed_loss:loss (?!\1)\w+'.*; resume_anyway=True"
+    with pytest.raises(UserError, match=told):
+        train(Losses(), changes, folder=tmp_path / "second", resume=tmp_path / "first")
+    assert not (tmp_path / "second").exists()
+    second = Losses()
+    train(second, changes, folder=tmp_path / "second", resume=tmp_path / "first", resume_anyway=True)
+    assert max(second.values) == STEPS
+
+
 def test_other_data_are_refused_unless_anyway(
     train: Callable[..., Any], stopped: Callable[[str], Path], data: Path, tmp_path: Path
 ) -> None:

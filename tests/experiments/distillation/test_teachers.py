@@ -41,9 +41,16 @@ def test_a_name_a_folder_and_a_run_are_found(tmp_path: Path) -> None:
     assert teachers.stored_names() == ["digits", "mine"]
 
 
-@pytest.mark.parametrize("name", ["convnet", "mine:build", "x.keras"])
-def test_what_is_built_has_no_folder(name: str) -> None:
-    assert found(name) is None
+def test_what_is_built_has_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "to_be_built.py").write_text("def build(num_classes, image_size):\n    return None\n")
+    (tmp_path / "x.keras").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("convnet", "to_be_built:build", "x.keras"):
+        assert found(name) is None
+    with pytest.raises(UserError, match="to_be_built has no function 'biuld'"):
+        found("to_be_built:biuld")
+    with pytest.raises(UserError, match=rf"there is no such file \(looked for {tmp_path}/y\.keras\)"):
+        found("y.keras")
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:

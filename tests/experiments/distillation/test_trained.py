@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from experiments.distillation.teachers import find, trained_folder
 from experiments.distillation.trained import train_missing
 from framework.errors import UserError
 from framework.files import stored
-from framework.spec import DataSpec, DistillSpec, ModelSpec
+from framework.spec import DataSpec, DistillSpec, ModelSpec, TeacherSpec
 from tests.experiments.distillation.small import CARD
 
 SPEC = DistillSpec.from_dict({"teachers": [{"name": "digits"}, {"name": "own:build"}]})
@@ -63,6 +64,36 @@ def test_the_data_are_looked_at_before_a_teacher_is_trained(
         assert splits.name == "digits"
         assert stored.is_stored(trained_folder("digits", tmp_path / str(labels)))
     assert [line for line in told if line.startswith("training")] == ["training the teacher 'digits_teacher', once"] * 2
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("teacher", ["digits", "stored", "named"])
+def test_a_teacher_of_other_names_is_refused_before_images_are_decoded(
+    teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """As many classes, called in another way: those of a teacher that isn't trained yet, of a stored one, of a file."""
+    from PIL import Image
+
+    for shade, name in enumerate("abcdefghij"):
+        (tmp_path / "my letters" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 20 * shade).save(tmp_path / "my letters" / name / "0.png")
+    monkeypatch.chdir(tmp_path)
+    names = tuple("ABCDEFGHIK")
+    stored.save(tmp_path / "stored", replace(CARD, classes=names, num_classes=10), {})
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    spec = recipe_spec("digits").replace(
+        data=DataSpec(name="my letters", validation=None, test=None),
+        teachers=(
+            TeacherSpec(name="convnet", classes="names.txt") if teacher == "named" else TeacherSpec(name=teacher),
+        ),
+    )
+    told = "no class 'a', .* or train one: python -m experiments.teacher with 'data=my letters'"
+    told = told if teacher == "digits" else told.replace("'a', .*", "'j' .*")
+    with pytest.raises(UserError, match=told):
+        trained.data_for(spec, RunOptions(backend=backend), tmp_path / "e")
+    assert not (tmp_path / "e/cache/decoded").exists()
+    in_order = spec.replace(teachers=(replace(spec.teachers[0], name="stored", classes="data"),))
+    assert trained.data_for(in_order, RunOptions(backend=backend), tmp_path / "e").classes == tuple("abcdefghij")
 
 
 def test_another_process_that_trains_it_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
