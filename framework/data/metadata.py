@@ -19,6 +19,7 @@ def read(name: str, folders: Iterable[Path], tree: Tree) -> Any:
         UserError: it can't be read.
     """
     import pandas
+    from pyarrow.lib import ArrowException
 
     readers = {
         "metadata.csv": pandas.read_csv,
@@ -30,9 +31,12 @@ def read(name: str, folders: Iterable[Path], tree: Tree) -> Any:
             continue
         try:
             table = readers[path.name](path)
-        except Exception as error:  # pandas and its engines raise errors of many kinds
+        except (OSError, ValueError, ArrowException) as error:
             raise UserError(f"data {name!r}: {path} can't be read: {one_line(error, 200)}") from error
-        if _COLUMN in table.columns:
+        if _COLUMN not in table.columns:
+            tree.others = [each for each in tree.others if each[0][-1] != path.name]
+            tree.reasons[f"{path.name} without a column {_COLUMN!r}"] = 1
+        else:
             tree.others = [each for each in tree.others if each[0][-1] not in readers]
             return table.assign(**{_COLUMN: [str(path.parent / str(each)) for each in table[_COLUMN]]})
     return None

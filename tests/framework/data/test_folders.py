@@ -206,6 +206,29 @@ def test_metadata_of_missing_images(write: Write, read: Read) -> None:
         read(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.csv", b""),
+        ("metadata.csv", b"file_name,label\n\xff\xfe\x00,1\n"),
+        ("metadata.csv", b'file_name,label\n"0.png,1\n'),
+        ("metadata.jsonl", b"{not json"),
+        ("metadata.parquet", b"PAR1 no table"),
+    ],
+)
+def test_metadata_that_cannot_be_read(name: str, content: bytes, write: Write, read: Read) -> None:
+    folder = write(*several("a", "b"))
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"/{name} can't be read: ."):
+        read(folder)
+
+
+def test_a_table_that_names_no_files_is_told(write: Write, read: Read) -> None:
+    folder = write(*several("train/a", "train/b", "test/a", "test/b"))
+    (folder / "metadata.csv").write_text("file_name;label\na/0.png;x\n")
+    assert "left out: 1 metadata.csv without a column 'file_name'" in read(folder, validation=None).notes[0]
+
+
 # Changed files
 
 
