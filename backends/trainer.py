@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
 from keras import ops
 
 from backends.base import Device
@@ -74,7 +75,15 @@ class EngineTrainer(ABC):
 
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
         """Accuracy, loss, KL to the teacher and agreement."""
-        return evaluation.means(self.host([self._measure(self.put(self.task.eval_inputs(batch))) for batch in batches]))
+        return evaluation.means(self.host([sums for sums, _ in map(self._measured, batches)]))
+
+    def answers(self, batches: Iterable[EvalBatch]) -> dict[str, Array]:
+        """What student and teacher say of each example."""
+        parts = []
+        for batch in batches:
+            found = self.host(self._measured(batch)[1])
+            parts.append({name: array[batch.mask > 0] for name, array in found.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
     def probe(self, batch: Batch) -> dict[str, Array]:
         """What the next step would compute, without doing it."""
@@ -124,11 +133,12 @@ class EngineTrainer(ABC):
         """The teachers' logits for their views."""
         return self.taught(frozen, self.task.views(inputs)[1:])
 
-    def measured(self, carry: Tree, frozen: Tree, inputs: Tensors) -> Tensors:
-        """The sums of an evaluation batch."""
+    def measured(self, carry: Tree, frozen: Tree, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        """The sums of an evaluation batch, and what is said of each of its examples."""
         view, *others = self.task.eval_views(inputs)
         teachers = self.task.targets(inputs) or self.taught(frozen, others)
-        return self.task.eval_sums(self.student_logits(carry, view), teachers, inputs)
+        logits = self.student_logits(carry, view)
+        return self.task.eval_sums(logits, teachers, inputs), self.task.eval_answers(logits, teachers)
 
     def taught(self, frozen: Tree, views: Sequence[Tensor]) -> list[Tensor]:
         """Each teacher's logits for its view."""
@@ -142,6 +152,9 @@ class EngineTrainer(ABC):
     def holding(self, function: Callable[..., Any], *held: str) -> Callable[..., Any]:
         """The function of the other arguments alone; `held` names what is put in front, `carry` or `frozen`."""
         return lambda *inputs: function(*(getattr(self, name) for name in held), *inputs)
+
+    def _measured(self, batch: EvalBatch) -> tuple[Tensors, Tensors]:
+        return self._measure(self.put(self.task.eval_inputs(batch)))
 
     def _probed(self, inputs: Tensors) -> tuple[Any, ...]:
         seen = self._see(inputs)

@@ -77,6 +77,27 @@ def batch_sums(student_bc: Tensor, teacher_bc: Tensor | None, labels_b: Tensor, 
     return sums
 
 
+def answers(student_bc: Tensor, teacher_bc: Tensor | None) -> dict[str, Tensor]:
+    """What is said of each example, an array of [B] each.
+
+    Args:
+        student_bc, teacher_bc: logits [B, C].
+
+    Returns:
+        `student` and `teacher`: the arg-max, int32; `student_p` and `teacher_p`: its probability at T = 1, in [0, 1];
+        `kl`: from teacher to student at T = 1, in nats.
+    """
+    found = _first_choice("student", student_bc)
+    if teacher_bc is not None:
+        found |= _first_choice("teacher", teacher_bc) | {"kl": kl(student_bc, teacher_bc, 1.0)}
+    return found
+
+
+def _first_choice(name: str, logits_bc: Tensor) -> dict[str, Tensor]:
+    winner = ops.cast(ops.argmax(logits_bc, axis=-1), "int32")
+    return {name: winner, f"{name}_p": ops.max(ops.softmax(logits_bc, axis=-1), axis=-1)}
+
+
 def means(batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Add up the batches' sums and divide.
 

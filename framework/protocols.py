@@ -139,6 +139,9 @@ class Trainer(Protocol):
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
         """Accuracy, loss, KL to the teacher and agreement@1/@5 as plain floats, `"student.accuracy"`."""
 
+    def answers(self, batches: Iterable[EvalBatch]) -> dict[str, Array]:
+        """What student and teacher say of each example that is no padding: see `framework.evaluation.answers`."""
+
     def probe(self, batch: Batch) -> dict[str, Array]:
         """What the next step would compute, without doing it: loss, views, logits and gradients by name."""
 

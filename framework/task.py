@@ -218,13 +218,22 @@ class Task:
     def eval_sums(self, student_bc: Tensor, teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
         """Sums over one evaluation batch; several teachers count as the one that the ensemble makes of them."""
         weights, labels = ops.cast(inputs["weights"], self.dtype), inputs["labels"]
-        teachers_bc = [ops.cast(teacher_bc, self.dtype) for teacher_bc in teachers_bc]
-        teacher_bc = ENSEMBLES[self.spec.loss.ensemble](teachers_bc, 1.0) if teachers_bc else None
-        sums = evaluation.batch_sums(ops.cast(student_bc, self.dtype), teacher_bc, labels, weights)
+        student_bc, teacher_bc = self._compared(student_bc, teachers_bc)
+        sums = evaluation.batch_sums(student_bc, teacher_bc, labels, weights)
         for index, own_bc in enumerate(teachers_bc if len(teachers_bc) > 1 else ()):
-            own = evaluation.model_sums(own_bc, labels, weights)
+            own = evaluation.model_sums(ops.cast(own_bc, self.dtype), labels, weights)
             sums |= {f"teacher{index}.{name}": value for name, value in own.items()}
         return sums
+
+    def eval_answers(self, student_bc: Tensor, teachers_bc: Sequence[Tensor]) -> dict[str, Tensor]:
+        """What student and teachers say of each example of an evaluation batch, as `framework.evaluation.answers`."""
+        return evaluation.answers(*self._compared(student_bc, teachers_bc))
+
+    def _compared(self, student_bc: Tensor, teachers_bc: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The student's logits, and those of the one teacher that the ensemble makes of several."""
+        teachers_bc = [ops.cast(teacher_bc, self.dtype) for teacher_bc in teachers_bc]
+        teacher_bc = ENSEMBLES[self.spec.loss.ensemble](teachers_bc, 1.0) if teachers_bc else None
+        return ops.cast(student_bc, self.dtype), teacher_bc
 
 
 def mode(model: Any, training: bool) -> dict[str, bool]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends.base import Backend, Device
-from experiments.distillation import sources
+from experiments.distillation import answers, sources
 from experiments.distillation.checks import refuse_weak_teacher
 from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin
@@ -20,6 +20,7 @@ from experiments.distillation.options import RunOptions
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.draws.views import draws_hash
+from framework.errors import UserError
 from framework.files import stored
 from framework.files.arrays import write_arrays
 from framework.files.checkpoints import Checkpoints
@@ -178,13 +179,24 @@ class Distillation:
     def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Callable[[str], None]) -> Outcome:
         """Store the student; a disk that doesn't take it ends no run that has a result to write down."""
         try:
-            for path in self.store_student(folder / "student", outcome):
+            for path in (*self.store_student(folder / "student", outcome), *self._answers(folder, warn)):
                 recorder.artifact(path)
         except OSError as error:
             line = f"the student is not stored: {error.strerror or error} ({folder / 'student'})"
             warn(f"warning: {line}")
             return replace(outcome, problems=(*outcome.problems, line))
         return outcome
+
+    def _answers(self, folder: Path, warn: Callable[[str], None]) -> list[Path]:
+        """What student and teacher say of the test images, for `runs report`."""
+        split = answers.split_of(self.splits)
+        if split is None:
+            return []
+        try:
+            return [answers.write(folder / answers.FILE, split, self.splits, self.evaluator.answers(split))]
+        except (OSError, UserError) as error:
+            warn(f"warning: the answers to the {split} images are not stored: {error}")
+            return []
 
     @property
     def loader(self) -> Loader:

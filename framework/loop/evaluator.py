@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from framework.data.loader import EvalBatches
 from framework.data.source import Splits
 from framework.errors import UserError
@@ -65,6 +67,20 @@ class Evaluator:
     def along_the_way(self) -> dict[str, float]:
         """Evaluate `evaluation.splits`, as in `evaluate`."""
         return self.evaluate(self.spec.evaluation.splits)
+
+    def answers(self, split: str) -> dict[str, Array]:
+        """What student and teacher say of each example of a split, an array of [N] each.
+
+        Args:
+            split: one that is evaluated.
+
+        Returns:
+            `ids` (int64, in the split), `labels` (int32, -1 without one), and those of `framework.evaluation.answers`.
+        """
+        batches = self.batches[split]
+        labels = batches.source.labels(batches.ids)
+        labels = np.full(len(batches.ids), -1, np.int32) if labels is None else labels
+        return {"ids": batches.ids, "labels": labels, **self.trainer.answers(self._taught(split))}
 
     def _taught(self, split: str) -> Iterable[EvalBatch]:
         """A split's batches with the teachers' logits, which are computed once: teachers don't change."""

@@ -105,7 +105,12 @@ def test_own_models_and_data(data: Any, tmp_path: Path, backend: str, capsys: py
     # No name builds such a student again: it is stored whole, and it is what came back.
     import keras
 
-    assert recorder.files == [tmp_path / "run/student/student.keras"]
+    assert recorder.files == [tmp_path / "run/student/student.keras", tmp_path / "run/answers.json"]
+    answers = json.loads(recorder.files[1].read_text())
+    assert sum(count for _, count, _, _ in answers["by_class"]) == answers["examples"] == 6
+    for place, who in ((2, "student"), (3, "teacher")):
+        assert sum(row[place] for row in answers["by_class"]) == pytest.approx(6 * result["test"][who]["accuracy"])
+    assert max(image["kl"] for image in answers["images"]) >= result["test"]["student"]["kl"]
     stored = keras.saving.load_model(recorder.files[0], compile=False)
     assert all(np.array_equal(a, b) for a, b in zip(weights(stored), weights(trained), strict=True))
     state, metadata, _ = Checkpoints(tmp_path / "run/checkpoints").load()
@@ -196,6 +201,15 @@ def test_the_card_says_how_an_image_becomes_an_input(data: Any, backend: str, tm
         card = json.loads((tmp_path / "run/student/model.json").read_text())
         assert card["preprocessing"]["range"] == "[-1, 1]: pixels / 127.5 - 1"
         assert told in card["preprocessing"]["crop"]
+
+
+def test_a_disk_that_takes_no_answers_is_told(
+    data: Any, backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "answers.json").mkdir(parents=True)
+    distill(SPEC | LABELS, data=data, folder=tmp_path / "run", quiet=True, backend=backend)
+    assert "warning: the answers to the test images are not stored: " in capsys.readouterr().err
+    assert (tmp_path / "run/student/model.json").is_file()
 
 
 def test_a_teacher_for_other_views_is_a_mistake(data: Any, backend: str) -> None:

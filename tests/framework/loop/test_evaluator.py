@@ -84,3 +84,24 @@ def test_the_splits_along_the_way(tiny: Tiny) -> None:
         made(both, None)
     with pytest.raises(UserError, match="train_subset is 0"):
         made({"splits": ["train"]}, Noise())
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_answers_are_of_each_example_and_agree_with_the_means(tiny: Tiny, taught: bool) -> None:
+    teachers = {} if taught else {"teachers": [], "teaching": "labels", "loss": {"task_weight": 1.0}}
+    spec = tiny.spec(evaluation={"batch_size": 8, "train_subset": 0}, **teachers)
+    splits = Splits(Noise(), Noise(), None, tuple("abcd"), "noise", "noise")
+    measured = evaluator.Evaluator(spec, evaluator.evaluation_batches(spec, splits), tiny.trainer(spec))
+    found, means = measured.answers("validation"), measured.evaluate(["validation"])
+    # Twenty examples in three batches of eight: padding is no example.
+    assert {name: array.shape for name, array in found.items()} == dict.fromkeys(found, (20,))
+    assert found["ids"].tolist() == list(range(20))
+    assert found["labels"].tolist() == [place % 4 for place in range(20)]
+    accuracy = (found["student"] == found["labels"]).mean()
+    assert means["validation.student.accuracy"] == pytest.approx(accuracy)
+    assert ((found["student_p"] >= 0.25) & (found["student_p"] <= 1)).all()
+    assert ("teacher" in found, "kl" in found) == (taught, taught)
+    if taught:
+        assert means["validation.student.kl"] == pytest.approx(found["kl"].mean(), rel=1e-4)
+        assert means["validation.student.agreement@1"] == pytest.approx((found["student"] == found["teacher"]).mean())
+        assert means["validation.teacher.accuracy"] == pytest.approx((found["teacher"] == found["labels"]).mean())
