@@ -1,9 +1,10 @@
-"""Questions to the runs: `python -m experiments.runs list|show|best|compare|groups|curves`.
+"""Questions to the runs: `python -m experiments.runs list|show|best|compare|groups|curves|report|watch|export`.
 
     python -m experiments.runs list --where config.backend=jax --sort -accuracy --last 20
     python -m experiments.runs compare 3 7
     python -m experiments.runs curves 3 7 --metric 'train.*' --plot curves.png
     python -m experiments.runs curves --where data.name=digits --mean-over seed --label teaching --plot curves.png
+    python -m experiments.runs report --output report.html
 
 A run is named by its number, its uid, or a beginning of the uid. A field is named whole (`result.test.student.kl`) or
 by its end (`student.kl`, `backend`); `accuracy` is the student's on the test split. Without
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from experiments.command.exit import DONE, Parser, guarded
 from experiments.db import add_address
+from experiments.reports import commands as reports
 from experiments.tracking.journal import found_root
 from framework.errors import UserError
 
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    common = Parser(add_help=False)
-    add_address(common)
-    common.add_argument("-J", "--journal-only", action="store_true", help="read the journals, not a database")
+    place, common = Parser(add_help=False), Parser(add_help=False)
+    add_address(place)
+    place.add_argument("-J", "--journal-only", action="store_true", help="read the journals, not a database")
     form = common.add_mutually_exclusive_group()
     for name in ("json", "csv"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name.upper()}")
@@ -51,10 +53,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="list|show|best|compare|groups|curves")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="list|show|best|compare|groups|curves|report|watch|export"
+    )
 
     def command(name: str, text: str, *parents: Parser) -> Parser:
-        return commands.add_parser(name, help=text, description=text, parents=[common, *parents])
+        return commands.add_parser(name, help=text, description=text, parents=[place, common, *parents])
 
     listed = command("list", "the runs, and means over seeds where runs differ in nothing else", filters)
     listed.add_argument("--sort", metavar="[-]FIELD", help="- for the largest first (default: the latest last)")
@@ -68,6 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     groups = command("groups", "means and spreads over seeds, by spec and backend", filters)
     groups.add_argument("--by", action="append", metavar="FIELD", help="repeatable (default: the test accuracy)")
     _add_curves(command("curves", "metrics over steps", filters))
+    reports.add(commands, place, filters)
     return parser.parse_args(_signed(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -105,8 +110,8 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def answer(runs: Runs, found: argparse.Namespace) -> None:
-    """Print what a command asks for."""
+def answer(runs: Runs, found: argparse.Namespace) -> int:
+    """Print what a command asks for; returns the exit code."""
     from experiments.tracking import queries, tables
 
     if found.command in ("list", "best", "groups") and not runs.latest({}, 1):
@@ -122,18 +127,20 @@ def answer(runs: Runs, found: argparse.Namespace) -> None:
     elif found.command == "groups":
         frame = queries.by_fingerprint(runs, found.by or _measured(runs), found.where)
         tables.show_frame(tables.grouped(frame) if found.form == "table" else frame, found.form)
-    else:
+    elif found.command == "curves":
         _curves(runs, found)
+    else:
+        return reports.answer(runs, found, _root(found), _where(found))
+    return DONE
 
 
 def _no_runs(found: argparse.Namespace) -> None:
     import pandas as pd
 
-    from experiments.tracking import readers, tables
+    from experiments.tracking import tables
 
     if found.form == "table":
-        where = readers.place(found.uri, found.journal_only, _root(found))
-        print(f"there are no runs in {where}; EXPERIMENTS_DIR or --dir names another folder, -m a server")
+        print(f"there are no runs in {_where(found)}; EXPERIMENTS_DIR or --dir names another folder, -m a server")
     else:
         tables.show_frame(pd.DataFrame(), found.form)
 
@@ -211,6 +218,12 @@ def _curves(runs: Runs, found: argparse.Namespace) -> None:
         print("these runs have no metrics")
 
 
+def _where(found: argparse.Namespace) -> str:
+    from experiments.tracking import readers
+
+    return readers.place(found.uri, found.journal_only, _root(found))
+
+
 def _root(found: argparse.Namespace) -> Path:
     return Path(found.dir or found_root()).absolute()
 
@@ -220,8 +233,7 @@ def run(found: argparse.Namespace) -> int:
     from experiments.tracking import readers
 
     with readers.opened(found.uri, found.journal_only, _root(found)) as runs:
-        answer(runs, found)
-    return DONE
+        return answer(runs, found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

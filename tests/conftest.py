@@ -137,6 +137,17 @@ def has_server() -> bool:
 
 
 @cache
+def lacks_browser() -> str | None:
+    """What is missing for a page to be opened in Chromium, or None."""
+    if not util.find_spec("selenium"):
+        return "selenium"
+    browsers = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    if not any(map(shutil.which, browsers)):
+        return "Chromium on PATH"
+    return None if shutil.which("chromedriver") else "chromedriver on PATH"
+
+
+@cache
 def has_accelerator() -> bool:
     """Whether the backend takes more than the CPU; asked in a process of its own, since asking configures it."""
     code = f"import backends; print(backends.load({BACKEND!r}).configure(backends.base.Settings()).kind)"
@@ -153,6 +164,8 @@ def missing(marker: str) -> str | None:
         return f"parity needs every backend; missing: {', '.join(sorted(lacking))}"
     if marker == "mongod" and not has_server():
         return "no mongod: neither the `mongod` extra nor one on PATH"
+    if marker == "browser" and (lacking_browser := lacks_browser()):
+        return f"no {lacking_browser} (Debian: apt install chromium chromium-driver)"
     return None
 
 

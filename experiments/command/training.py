@@ -153,6 +153,7 @@ class Training:
             self._tell_origin(self.origin)
         self.spec = self.ready.spec
         self.tracker.started(self.spec.to_dict(), self._environment())
+        self.tracker.annotate(total_steps=self.ready.total_steps)
         rounded = ", TensorFloat-32" if self.options.tf32 else ""
         tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
         return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)

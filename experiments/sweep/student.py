@@ -123,6 +123,7 @@ class Student:
         spec = self.ready.spec
         prints = {"fingerprint": spec.fingerprint, "fingerprint_no_seed": spec.fingerprint_no_seed}
         self.tracker.started(spec.to_dict(), {**self.ready.environment, **prints})
+        self.tracker.annotate(total_steps=self.ready.total_steps)
 
     def turns(self, stop: Stop, progress: Progress, shared: Shared) -> Turns:
         """Its training, a step at a time."""

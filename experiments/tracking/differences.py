@@ -28,9 +28,14 @@ def spec_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         {'teacher.name': 'bit', 'views.size': 64}
     """
     kept = {key: value for key, value in config.items() if key in _SPEC and key != "seed"}
-    teachers = kept.pop("teachers", None) or []
+    return flatten({**by_teacher(kept.pop("teachers", None)), **kept})
+
+
+def by_teacher(teachers: Sequence[Any] | None) -> dict[str, Any]:
+    """A list of teachers by their names: `teacher`, or `teacher0`, `teacher1`, ... where there are several."""
+    teachers = teachers or ()
     names = ["teacher"] if len(teachers) == 1 else [f"teacher{number}" for number in range(len(teachers))]
-    return flatten({**dict(zip(names, teachers, strict=True)), **kept})
+    return dict(zip(names, teachers, strict=True))
 
 
 def described(configs: Sequence[Mapping[str, Any]], short: bool = False) -> list[str]:

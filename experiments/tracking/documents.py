@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from bson import ObjectId
 
 from experiments.tracking.values import bson_safe
+
+T = TypeVar("T")
 
 CHUNK = 2000
 PREVIEW = 1000
@@ -132,30 +134,29 @@ class RunDocument:
             self.set(fail_trace=record["fail_trace"][-MAX_TRACE_LINES:])
 
 
-class Preview:
-    """At most `PREVIEW` points of a series, evenly thinned, and always its last one."""
+class Thinned(Generic[T]):
+    """At most `limit` of the items that come, evenly chosen, and always the last one."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._stride = 1
         self._count = 0
-        self._points: list[tuple[int, float, float]] = []
-        self._last: tuple[int, float, float] | None = None
+        self._items: list[T] = []
+        self._last: list[T] = []
 
-    def add(self, step: int, value: float, time: float) -> None:
-        """Take a point in."""
-        self._last = (step, value, time)
+    def add(self, item: T) -> None:
+        """Take an item in."""
+        self._last = [item]
         if self._count % self._stride == 0:
-            self._points.append(self._last)
-            if len(self._points) >= PREVIEW:
-                self._points = self._points[::2]
+            self._items.append(item)
+            if len(self._items) >= self._limit:
+                self._items = self._items[::2]
                 self._stride *= 2
         self._count += 1
 
-    def points(self) -> list[tuple[int, float, float]]:
-        """(step, value, time) in the order of arrival."""
-        if self._last is not None and self._points[-1] != self._last:
-            return [*self._points, self._last]
-        return self._points
+    def items(self) -> list[T]:
+        """What is kept, in the order of arrival."""
+        return self._items if (self._count - 1) % self._stride == 0 else [*self._items, *self._last]
 
 
 class Series:
@@ -163,7 +164,7 @@ class Series:
 
     def __init__(self, uid: str, name: str) -> None:
         self.uid, self.name = uid, name
-        self.preview = Preview()
+        self.preview: Thinned[tuple[int, float, float]] = Thinned(PREVIEW)
         self.dirty = False
         self.preview_id = object_id(f"{uid}:{name}")
         self._full: list[dict[str, Any]] = []
@@ -177,7 +178,7 @@ class Series:
         self._steps.append(step)
         self._values.append(value)
         self._times.append(time)
-        self.preview.add(step, value, time)
+        self.preview.add((step, value, time))
         self.dirty = True
         if len(self._steps) == CHUNK:
             self._full.append(self._chunk())
@@ -195,7 +196,7 @@ class Series:
 
     def preview_document(self, run_id: Any) -> dict[str, Any]:
         """The metric in Sacred's own layout."""
-        points = self.preview.points()
+        points = self.preview.items()
         return {
             "_id": self.preview_id,
             "run_id": run_id,

@@ -45,13 +45,54 @@ def keep(path: Path, folder: Path, name: str) -> dict[str, Any]:
     }
     if record["stored"] and not path.is_relative_to(folder):
         # A name may come from anybody's data: it neither leaves the folder nor is too long for it.
-        copy = folder / "artifacts" / f"{record['sha256'][:12]}-{_UNUSUAL.sub('_', Path(name).name)[-100:]}"
+        copy = _copy(folder, record)
         copy.parent.mkdir(mode=0o700, exist_ok=True)
         shutil.copyfile(path, copy)
         record["copy"] = str(copy.relative_to(folder))
     elif record["stored"]:
         record["copy"] = str(path.relative_to(folder))
     return record
+
+
+def _copy(folder: Path, entry: Mapping[str, Any]) -> Path:
+    return (
+        folder / "artifacts" / f"{str(entry.get('sha256'))[:12]}-{_UNUSUAL.sub('_', Path(entry['name']).name)[-100:]}"
+    )
+
+
+def kept(document: Mapping[str, Any], name: str) -> bytes | None:
+    """A file in a run's folder: an artifact by its name, or a file that lies there; None where there is none.
+
+    Args:
+        document: the run's, with `journal` and `files`.
+        name: of the file.
+    """
+    folder = Path((document.get("journal") or {}).get("folder") or "nowhere")
+    entries = [entry for entry in document.get("files") or () if entry.get("name") == name]
+    places = [place for entry in entries for place in _places(folder, entry)]
+    found = next((place for place in (*places, folder / name) if place.is_file()), None)
+    try:
+        return found.read_bytes() if found else None
+    except OSError:
+        return None
+
+
+def _places(folder: Path, entry: Mapping[str, Any]) -> list[Path]:
+    """Where an artifact may lie: as it was copied, and in the run's folder, wherever that is by now."""
+    path = Path(entry["path"])
+    own = path.parts[path.parts.index(folder.name) + 1 :] if folder.name in path.parts else ()
+    return [_copy(folder, entry), *([folder.joinpath(*own)] if own else [])]
+
+
+def uploaded(database: Mongo, document: Mapping[str, Any], name: str) -> bytes | None:
+    """An artifact from GridFS; arguments as in `kept`, with `artifacts` in the document."""
+    for entry in document.get("artifacts") or ():
+        if entry.get("name") == name:
+            try:
+                return bytes(gridfs.GridFS(database).get(entry["file_id"]).read())
+            except gridfs.NoFile:
+                return None
+    return None
 
 
 def output_tail(folder: Path) -> str:

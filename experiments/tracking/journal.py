@@ -236,6 +236,10 @@ class JournalReader:
 
     def read(self, max_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
         """The next records, about `max_bytes` of them. At the end, `offset` stays where it is; a torn line waits."""
+        return list(self._records(self.lines(max_bytes)))
+
+    def lines(self, max_bytes: int = _READ_SIZE) -> bytes:
+        """As `read`, the lines as they were written."""
         while True:
             piece, end = pieces.containing(self.folder, self.offset)
             data = pieces.lines(piece, self.offset - piece.start, max_bytes)
@@ -245,7 +249,7 @@ class JournalReader:
             self.damaged += self.offset < end
             self.offset = end
         self.offset += len(data)
-        return list(self._records(data))
+        return data
 
     def rest(self) -> list[dict[str, Any]]:
         """All records up to the present end."""
@@ -260,7 +264,7 @@ class JournalReader:
         for line in data.split(b"\n"):
             if line.startswith(self._but):
                 continue
-            record = _record(line)
+            record = verified(line)
             if record is not None:
                 yield record
             else:
@@ -272,7 +276,7 @@ def _line(record: dict[str, Any]) -> bytes:
     return text[:-1] + _CHECK + b'%08x"}\n' % zlib.crc32(text)
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def verified(line: bytes) -> dict[str, Any] | None:
     """The record of a line; None where it doesn't verify."""
     text, _, check = line.rpartition(_CHECK)
     text += b"}"
@@ -282,6 +286,15 @@ def _record(line: bytes) -> dict[str, Any] | None:
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """All records of a run, a torn last line and damaged lines left out."""
     return JournalReader(folder).rest()
+
+
+def last_time(folder: Path) -> float | None:
+    """When the last record was written, in seconds since 1970; None where there is none."""
+    piece = pieces.found(folder)[-1]
+    end = piece.start + piece.path.stat().st_size
+    data = JournalReader(folder, max(0, end - _READ_SIZE)).lines(2 * _READ_SIZE)
+    records = (verified(line) for line in reversed(data.split(b"\n")))
+    return next((record["time"] for record in records if record is not None), None)
 
 
 def last_records(folder: Path, num_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from experiments.tracking import files
-from experiments.tracking.documents import RunDocument, moment
+from experiments.tracking.documents import RunDocument, Thinned, moment
 from experiments.tracking.fields import matches
-from experiments.tracking.journal import JournalReader, is_alive, last_records, run_folders
+from experiments.tracking.journal import JournalReader, is_alive, last_time, run_folders, verified
 from experiments.tracking.source import FEW, Document, Points, listed, points
 
 # How the lines begin that nearly all of a journal consists of, and that lists don't need.
-_METRICS = b'{"type": "metrics"'
+METRICS = b'{"type": "metrics"'
+# What most of those lines have.
+_TRAINING = b'"values": {"train.'
 
 
 class InJournals:
@@ -35,9 +37,9 @@ class InJournals:
         documents = [document for folder in self._folders.values() if (document := _document(folder))]
         return sorted(documents, key=lambda document: (document.get("start_time", datetime.min), document["uid"]))[::-1]
 
-    def latest(self, where: Mapping[str, Any], count: int | None = None) -> list[Document]:
+    def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
         """See `Runs`."""
-        return [listed(document) for document in self._documents if matches(document, where)][:count]
+        return [listed(document, also) for document in self._documents if matches(document, where)][:count]
 
     def named(self, text: str) -> list[Document]:
         """See `Runs`."""
@@ -60,16 +62,27 @@ class InJournals:
         series = self._series(self._folders[uid]) if uid in self._folders else {}
         return series.get(metric, points([], [], []))
 
+    def thinned(
+        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
+    ) -> dict[Any, dict[str, Points]]:
+        """See `Runs`."""
+        folders = {each["_id"]: self._folders.get(each.get("uid", "")) for each in documents}
+        return {run: _thinned(folder, count, metrics) if folder else {} for run, folder in folders.items()}
+
+    def file(self, document: Document, name: str) -> bytes | None:
+        """See `Runs`."""
+        return files.kept(document, name)
+
 
 def _document(folder: Path, whole: bool = False) -> Document | None:
     """A run's document without the metrics' points; None for a folder that can't be read."""
     try:
-        run, alive, tail = RunDocument(folder.name), is_alive(folder), last_records(folder)
-        for record in JournalReader(folder, but=_METRICS).rest():
+        run, alive, tail = RunDocument(folder.name), is_alive(folder), last_time(folder)
+        for record in JournalReader(folder, but=METRICS).rest():
             run.fold(record)
     except OSError:
         return None
-    last = moment(tail[-1]["time"]) if tail else None
+    last = moment(tail) if tail is not None else None
     # As in a replay: what has no end and no process is dead.
     ended = {} if run.ended or alive else {"status": "DEAD", "stop_time": last}
     document = {"_id": folder.name, **run.fields, "heartbeat": last, "journal": {"folder": str(folder)}, **ended}
@@ -81,9 +94,43 @@ def _document(folder: Path, whole: bool = False) -> Document | None:
 
 def _series(folder: Path) -> dict[str, Points]:
     """All metrics of a run."""
+    return _by_name(record for record in JournalReader(folder).rest() if record["type"] == "metrics")
+
+
+def _thinned(folder: Path, count: int, metrics: Sequence[str] | None) -> dict[str, Points]:
+    """The same with few points."""
+    few, reader = FewMetrics(count), JournalReader(folder)
+    while data := reader.lines():
+        few.add(data)
+    return {name: series for name, series in few.series().items() if metrics is None or name in metrics}
+
+
+class FewMetrics:
+    """The metrics of journal lines as they come, with few points: only those lines are parsed that are kept.
+
+    Args:
+        count: points of a metric, at most.
+    """
+
+    def __init__(self, count: int) -> None:
+        # Beside the training's many lines, the evaluations' few are kept as long as they can be.
+        self._kept: tuple[Thinned[bytes], Thinned[bytes]] = (Thinned(count), Thinned(count))
+
+    def add(self, data: bytes) -> None:
+        """Take whole lines in, of any kind."""
+        for line in data.split(b"\n"):
+            if line.startswith(METRICS):
+                self._kept[_TRAINING in line].add(line)
+
+    def series(self) -> dict[str, Points]:
+        """By name."""
+        return _by_name(record for kept in self._kept for line in kept.items() if (record := verified(line)))
+
+
+def _by_name(records: Iterable[Mapping[str, Any]]) -> dict[str, Points]:
     found: dict[str, tuple[list[int], list[float], list[float]]] = {}
-    for record in JournalReader(folder).rest():
-        for name, value in record["values"].items() if record["type"] == "metrics" else ():
+    for record in records:
+        for name, value in record["values"].items():
             steps, values, times = found.setdefault(name, ([], [], []))
             steps.append(record["step"])
             values.append(value)

@@ -152,7 +152,7 @@ def _teachers(panel: Axes, metric: str, levels: pd.DataFrame | None) -> None:
     if levels is None or not len(levels):
         return
     for level in levels[levels["metric"] == metric].drop_duplicates(["teacher", "value"]).itertuples():
-        shown = f"{level.value:.1%}" if _unit(metric) == "%" else f"{level.value:.3g}"
+        shown = f"{level.value:.1%}" if unit(metric) == "%" else f"{level.value:.3g}"
         panel.axhline(level.value, color="0.35", linewidth=1.0, linestyle=(0, (6, 3)))
         panel.annotate(
             f"{level.teacher}: {shown}",
@@ -169,14 +169,14 @@ def _teachers(panel: Axes, metric: str, levels: pd.DataFrame | None) -> None:
 
 
 def _axes(panel: Axes, metric: str, log: str) -> None:
-    unit = _unit(metric)
-    panel.set_ylabel(f"{axis_name(metric)} ({unit})" if unit else axis_name(metric))
+    counted = unit(metric)
+    panel.set_ylabel(f"{axis_name(metric)} ({counted})" if counted else axis_name(metric))
     panel.grid(alpha=0.3)
     if "x" in log:
         panel.set_xscale("log")
     if "y" in log:
         panel.set_yscale("log")
-    _ticks(panel, 100.0 if unit == "%" else 1.0)
+    _ticks(panel, 100.0 if counted == "%" else 1.0)
 
 
 def _ticks(panel: Axes, factor: float) -> None:
@@ -203,8 +203,13 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     figure.legend(lines.values(), lines.keys(), loc=place, fontsize="small", frameon=False, ncols=columns)
 
 
-def _unit(metric: str) -> str:
-    """What a metric is counted in, `""` where nothing is known."""
+def unit(metric: str) -> str:
+    """What a metric is counted in, `""` where nothing is known.
+
+    Example:
+        >>> unit("test.student.agreement@5"), unit("train.loss"), unit("test.student.loss")
+        ('%', '', 'nats')
+    """
     first, _, last = metric.rpartition(".")
     return "" if metric == "train.loss" or not first else _UNITS.get(last.partition("@")[0], "")
 

@@ -42,8 +42,7 @@ def list_runs(source: Source, where: Where = None, sort: str | None = None, last
     """
     known = known_fields(source)
     documents = runs_of(source).latest(conditions(where or (), known), last)
-    rows = [_row(document) for document in documents]
-    frame = pd.DataFrame(rows[::-1])
+    frame = pd.DataFrame([row_of(document) for document in documents][::-1])
     frame = frame.reindex(columns=[*_BASE, *sorted(column for column in frame.columns if column not in _BASE)])
     return frame if sort is None else _sorted(frame, sort, known)
 
@@ -96,7 +95,7 @@ def show(source: Source, run: ID) -> pd.DataFrame:
         UserError: no such run.
     """
     document = find_run(source, run)
-    flat = _row(
+    flat = row_of(
         {key: value for key, value in document.items() if key not in ("captured_out", "info", "spec", "journal")}
     )
     flat["metrics"] = [entry["name"] for entry in (document.get("info") or {}).get("metrics", [])]
@@ -265,7 +264,7 @@ def _specs(documents: Sequence[Document]) -> list[str]:
 
 def _group(key: tuple[str, str], documents: Sequence[Document], columns: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"fingerprint_no_seed": key[0], "backend": key[1], "runs": len(documents)}
-    flat = [_row(document) for document in documents]
+    flat = [row_of(document) for document in documents]
     row |= {
         "seeds": sorted({each["config.seed"] for each in flat if each.get("config.seed") is not None}, key=str),
         "ids": [each["id"] for each in flat],
@@ -292,14 +291,19 @@ def labels(source: Source, runs: Sequence[ID], names: Sequence[str] = (), withou
         UserError: no such run, or a field that none of them has.
     """
     documents = [find_run(source, run) for run in runs]
-    rows = {document["_id"]: _row(listed(document)) for document in documents}
+    rows = {document["_id"]: row_of(listed(document)) for document in documents}
     if names:
         known = {name for row in rows.values() for name in row}
         fields = [resolve(name, known) for name in names]
         texts = [pairs({name: row.get(name) for name in fields}, fields) for row in rows.values()]
     else:
-        texts = described([_varied(document, without) for document in documents], short=True)
+        texts = called(documents, without)
     return {run: text.replace("config.", "") for run, text in zip(rows, texts, strict=True)}
+
+
+def called(documents: Sequence[Document], without: str | None = None) -> list[str]:
+    """What each run is called beside the others: what differs between their configs, less the field `without`."""
+    return described([_varied(document, without) for document in documents], short=True)
 
 
 def _varied(document: Document, without: str | None) -> dict[str, Any]:
@@ -314,10 +318,10 @@ def _varied(document: Document, without: str | None) -> dict[str, Any]:
 def known_fields(source: Source) -> set[str]:
     """The fields of the latest runs (all of them where they are few)."""
     documents = runs_of(source).latest({}, _KNOWN_FROM)
-    return {name for document in documents for name in _row(document)} | set(_BASE)
+    return {name for document in documents for name in row_of(document)} | set(_BASE)
 
 
-def _row(document: Mapping[str, Any]) -> dict[str, Any]:
+def row_of(document: Mapping[str, Any]) -> dict[str, Any]:
     given = {key: value for key, value in document.items() if key != "_id" and not (key == "result" and value is None)}
     row = {"id": document["_id"], **flatten(given)}
     start, stop = document.get("start_time"), document.get("stop_time") or document.get("heartbeat")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +12,8 @@ from bson import ObjectId
 from numpy.typing import NDArray
 from pymongo.database import Database
 
+from experiments.tracking import files
+from experiments.tracking.documents import Thinned
 from experiments.tracking.values import Mongo
 
 Document = dict[str, Any]
@@ -54,8 +57,11 @@ class Points(NamedTuple):
 class Runs(Protocol):
     """Answers from documents of Sacred's layout; see `experiments.tracking.documents`."""
 
-    def latest(self, where: Mapping[str, Any], count: int | None = None) -> list[Document]:
-        """What lists show of the runs that meet a filter of MongoDB's, the latest first; `count` of them, or all."""
+    def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
+        """What lists show of the runs that meet a filter of MongoDB's, the latest first; `count` of them, or all.
+
+        Fields of `also` are added.
+        """
 
     def named(self, text: str) -> list[Document]:
         """The whole run of this number or name; else runs whose uid begins so, `FEW` at most."""
@@ -69,6 +75,17 @@ class Runs(Protocol):
     def points(self, uid: str | None, metric: str) -> Points:
         """One metric of a run as it was recorded; none where it has none."""
 
+    def thinned(
+        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
+    ) -> dict[Any, dict[str, Points]]:
+        """The metrics of many runs, by id and name: of each `count` points or less, evenly chosen, and its last one.
+
+        Their times may be NaN.
+        """
+
+    def file(self, document: Document, name: str) -> bytes | None:
+        """A small file of a run by its name, of a document with `files` and `artifacts`; None where there is none."""
+
 
 class InDatabase:
     """The runs of a database."""
@@ -76,9 +93,9 @@ class InDatabase:
     def __init__(self, database: Mongo) -> None:
         self._database = database
 
-    def latest(self, where: Mapping[str, Any], count: int | None = None) -> list[Document]:
+    def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
         """See `Runs`."""
-        found = self._database.runs.find(dict(where), dict.fromkeys(LISTED, 1))
+        found = self._database.runs.find(dict(where), dict.fromkeys((*LISTED, *also), 1))
         return list(found.sort([("start_time", -1), ("_id", -1)]).limit(count or 0))
 
     def named(self, text: str) -> list[Document]:
@@ -104,16 +121,39 @@ class InDatabase:
         chunks = list(self._database.metric_chunks.find({"uid": uid, "name": metric}, fields).sort("chunk", 1))
         return points(*([item for chunk in chunks for item in chunk[name]] for name in fields))
 
+    def thinned(
+        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
+    ) -> dict[Any, dict[str, Points]]:
+        """See `Runs`."""
+        found: dict[Any, dict[str, Points]] = {each["_id"]: {} for each in documents}
+        wanted = {"run_id": {"$in": list(found)}} | ({} if metrics is None else {"name": {"$in": list(metrics)}})
+        # Sacred's own copy of each metric is thinned already.
+        for each in self._database.metrics.find(wanted, {"run_id": 1, "name": 1, "steps": 1, "values": 1}):
+            few: Thinned[tuple[int, float]] = Thinned(count)
+            for point in zip(each["steps"], each["values"], strict=True):
+                few.add(point)
+            steps, values = zip(*few.items(), strict=True) if each["steps"] else ((), ())
+            found[each["run_id"]][each["name"]] = points(list(steps), list(values), [math.nan] * len(steps))
+        return found
 
-def listed(document: Document) -> Document:
-    """What lists show of a run."""
+    def file(self, document: Document, name: str) -> bytes | None:
+        """See `Runs`."""
+        return files.kept(document, name) or files.uploaded(self._database, document, name)
+
+
+def listed(document: Document, also: Sequence[str] = ()) -> Document:
+    """What lists show of a run, and fields beside."""
     kept: Document = {"_id": document["_id"]}
-    for name in LISTED:
-        part, _, inner = name.partition(".")
-        if inner and document.get(part):
-            kept[part] = {inner: document[part].get(inner)}
-        elif part in document:
-            kept[part] = document[part]
+    for name in (*LISTED, *also):
+        *path, last = name.split(".")
+        found: Any = document
+        place = kept
+        for part in path:
+            found = found.get(part) if isinstance(found, Mapping) else None
+        if isinstance(found, Mapping) and last in found:
+            for part in path:
+                place = place.setdefault(part, {})
+            place[last] = found[last]
     return kept
 
 

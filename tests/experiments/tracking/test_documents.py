@@ -4,15 +4,15 @@ import itertools
 
 import pytest
 
-from experiments.tracking.documents import CHUNK, PREVIEW, Preview, RunDocument, Series
+from experiments.tracking.documents import CHUNK, PREVIEW, RunDocument, Series, Thinned
 
 
 @pytest.mark.parametrize("count", [1, 2, PREVIEW - 1, PREVIEW, PREVIEW + 1, 12_345])
 def test_a_preview_is_bounded_even_and_ends_with_the_last_point(count: int) -> None:
-    preview = Preview()
+    preview: Thinned[int] = Thinned(PREVIEW)
     for step in range(count):
-        preview.add(step, float(step), 0.0)
-    steps = [point[0] for point in preview.points()]
+        preview.add(step)
+    steps = preview.items()
     assert len(steps) <= PREVIEW
     assert len(steps) >= min(count, PREVIEW // 2)
     assert (steps[0], steps[-1]) == (0, count - 1)

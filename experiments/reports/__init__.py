@@ -1,0 +1,1 @@
+"""Runs to look at: a page, a terminal that follows one, and files for other tools."""

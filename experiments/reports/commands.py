@@ -1,0 +1,87 @@
+"""The subcommands of `python -m experiments.runs` that make something to look at: report, watch, export."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.command.exit import DONE, INTERRUPTED
+from framework.errors import UserError
+
+if TYPE_CHECKING:
+    from experiments.tracking.source import Runs
+
+
+def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
+    """Add them.
+
+    Args:
+        commands: the subparsers.
+        place: the options that say where the runs are.
+        filters: the options that choose among them.
+    """
+    text = "one HTML file to look at: table, curves, differences, classes, disagreements; it needs no network"
+    report = commands.add_parser("report", help=text, description=text, parents=[place, filters])
+    _add_runs(report)
+    report.add_argument("--last", type=_positive, metavar="N", help="only the latest N")
+    report.add_argument(
+        "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="the file (report.html)"
+    )
+    text = "follow a run in the terminal until it ends: curves, speed, time left, last evaluation"
+    watch = commands.add_parser("watch", help=text, description=text, parents=[place])
+    watch.add_argument("run", nargs="?", metavar="ID", help="none: the latest that is running, or else the latest")
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="*", metavar="ID", help="none: all, or those that meet --where")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def answer(runs: Runs, found: argparse.Namespace, root: Path, where: str) -> int:
+    """Do what one of them asks; returns the exit code.
+
+    Args:
+        runs: where they are.
+        found: the command line.
+        root: the folder of runs.
+        where: where the runs are, in words.
+
+    Raises:
+        UserError: what can't be done.
+    """
+    if found.command == "watch":
+        return _watch(runs, found, root)
+    _report(runs, found, where)
+    return DONE
+
+
+def _watch(runs: Runs, found: argparse.Namespace, root: Path) -> int:
+    from experiments.reports import following, watch
+    from experiments.tracking.mongod import named_server
+
+    try:
+        watch.watch(following.follow(runs, root, found.run, local=not named_server(found.uri, found.journal_only)))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return DONE
+
+
+def _report(runs: Runs, found: argparse.Namespace, where: str) -> None:
+    from experiments.reports import page, payload
+
+    if found.output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--output {found.output}: expected a file that ends in .html")
+    if found.runs and (found.where or found.last):
+        raise UserError("report takes the IDs of runs, or --where and --last, not both")
+    documents = payload.chosen(runs, found.runs, found.where, found.last)
+    if not documents:
+        told = "no runs meet the conditions" if found.where else f"there are no runs in {where}"
+        raise UserError(f"{told}: nothing to report")
+    page.write(found.output, payload.payload(runs, documents))
+    print(f"{found.output} ({len(documents)} runs, {found.output.stat().st_size / 1e6:.1f} MB)")
