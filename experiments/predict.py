@@ -102,7 +102,10 @@ def answers(models: Sequence[Answering], paths: Sequence[Path]) -> Iterator[Read
     with ThreadPoolExecutor(num_threads()) as pool, image_bar(len(paths), "predicting") as bar:
 
         def read(start: int) -> list[Read]:
-            return list(pool.map(lambda path: _read(models, path), paths[start : start + BATCH]))
+            batch, tasks = paths[start : start + BATCH], 2 * num_threads()
+            # Several images are one task, since each task costs too.
+            parts = list(pool.map(lambda first: [_read(models, path) for path in batch[first::tasks]], range(tasks)))
+            return [parts[place % tasks][place // tasks] for place in range(len(batch))]
 
         for batch in ahead(read, range(0, len(paths), BATCH)):
             yield from _answered(models, batch, min(BATCH, len(paths)))

@@ -121,9 +121,7 @@ def _loading(subject: Subject, files: Sequence[Path], how: Format, checked: str)
         "views": f"`views`: float32 [N, {size}, {size}, 3].",
         "channels first": f"`views`: float32 [N, 3, {size}, {size}].",
     }
-    takes = "views" if how.takes == "images" and subject.takes_views else how.takes
-    run = how.run.replace('"images": images', '"views": views') if takes == "views" else how.run
-    lines = f"{how.load}\n{run}".replace("FILE", files[0].name)
-    told = [inputs[takes]] if takes else ["The parameters by name; convolutions are [h, w, I, O]."]
+    lines = f"{how.load}\n{how.run}".replace("FILE", files[0].name)
+    told = [inputs[how.takes]] if how.takes else ["The parameters by name; convolutions are [h, w, I, O]."]
     told += [f"`{each.name}` is its state dict." for each in files[1:]]
     return "\n".join([f"## Load `{files[0].name}`\n", "```python", lines, "```\n", *told, checked, ""])

@@ -81,7 +81,7 @@ def _inputs(subject: Subject, how: Format) -> list[tuple[list[int], Array]]:
     """The inputs in batches of one shape, each with the places of its images."""
     if not how.takes:
         return [([], np.zeros(0))]
-    if how.takes == "images" and not subject.takes_views:
+    if how.takes == "images":
         shapes = [image.shape for image in subject.images]
         groups = [[place for place, each in enumerate(shapes) if each == shape] for shape in dict.fromkeys(shapes)]
         return [(places, np.stack([subject.images[place] for place in places])) for places in groups]

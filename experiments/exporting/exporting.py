@@ -77,7 +77,7 @@ class Wanted:
     @property
     def how(self) -> Format:
         """The format."""
-        return FORMATS[self.name]
+        return FORMATS[self.name].of_views() if self.views else FORMATS[self.name]
 
 
 def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]) -> list[str]:

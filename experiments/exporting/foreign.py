@@ -39,6 +39,8 @@ def _exported(subject: Subject) -> Any:
     import onnx
 
     model, size = subject.student.model, subject.card.image_size
+    # A module's own parameters are constants to the exporter, which takes none that could still be trained.
+    model.trainable = False
     signature = [keras.InputSpec(shape=(None, size, size, 3), dtype="float32", name="views")]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _silent():
         warnings.simplefilter("ignore")

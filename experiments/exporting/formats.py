@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.exporting import to_arrays, to_keras, to_onnx, to_torch
@@ -36,6 +36,10 @@ class Format:
     libraries: tuple[str, ...]
     extra: str = ""
     backend: str | None = None
+
+    def of_views(self) -> Format:
+        """The same, of a file that takes views instead of images."""
+        return replace(self, run=self.run.replace('"images": images', '"views": views'), takes="views")
 
 
 FORMATS: dict[str, Format] = {
