@@ -179,4 +179,4 @@ def test_the_baseline_is_the_same_student() -> None:
     for data in ("digits", "glyphs"):
         distilled, labels = config.recipe_spec(data), config.recipe_spec(f"{data}_labels")
         assert (labels.student, labels.data, labels.duration) == (distilled.student, distilled.data, distilled.duration)
-        assert labels.mixup == distilled.mixup
+        assert labels.scheme.mixup == distilled.scheme.mixup

@@ -79,7 +79,8 @@ def test_defaults_are_the_config_s() -> None:
 def test_the_listing_is_as_wide_as_the_terminal(columns: int) -> None:
     lines = keys.listing(defaults(None), columns).splitlines()
     assert columns - 15 < max(map(len, lines)) <= columns
-    meanings = [line for line in lines if line.startswith("  ") and len(line) > 32]
+    # A name that is too long for its column has a line of its own.
+    meanings = [line for line in lines if line.startswith("  ") and len(line) > 32 and " " in line.strip()]
     assert {line[31] for line in meanings} == {" "}
 
 

@@ -82,7 +82,7 @@ def test_unknown_fields_have_near_matches(database: Mongo) -> None:
     assert queries.list_runs(database, sort="-accuracy")["id"].tolist() == [2, 3, 1, 4]
     with pytest.raises(UserError, match="is not a condition"):
         queries.list_runs(database, ["backend"])
-    with pytest.raises(UserError, match="no regular expression"):
+    with pytest.raises(UserError, match="not a valid regular expression"):
         queries.list_runs(database, ["backend~("])
 
 

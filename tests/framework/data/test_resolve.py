@@ -118,7 +118,7 @@ def test_a_folder_without_images(tmp_path: Path, read: Read) -> None:
 def test_a_file_that_is_no_parquet(tmp_path: Path, read: Read) -> None:
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "broken.parquet").write_text("x")
-    with pytest.raises(UserError, match="is no parquet file"):
+    with pytest.raises(UserError, match="is not a parquet file"):
         read(tmp_path / "notes.txt")
     with pytest.raises(UserError, match="can't be read as parquet"):
         read(tmp_path / "broken.parquet")
