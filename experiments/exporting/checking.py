@@ -118,9 +118,11 @@ def run(how: Format, path: Path, given: dict[str, Array]) -> dict[str, Array]:
 def _of_arrays(subject: Subject, arrays: dict[str, Array]) -> Array:
     """The logits of a new model that is filled with the arrays."""
     from framework.models import catalog
+    from framework.models.foreign import DRAWS
     from framework.models.initial import assign
 
     card = subject.card
     model = catalog.build(card.name, card.options, card.num_classes, card.image_size, None)
-    assign(model, arrays)
+    # The seed and count of a wrapped module's random numbers are no parameters.
+    assign(model, arrays, [DRAWS])
     return np.asarray(model.predict_on_batch(subject.views), np.float32)

@@ -104,7 +104,7 @@ def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]
     if student.card.normalize:
         raise UserError(f"{folder} expects another input range, {student.card.normalize}, which is not exported")
     what = replace(subject.find(student, folder, wanted.data, root), takes_views=wanted.views)
-    tell(f"checked on {what.data_note}")
+    tell(f"checked on {what.images_from}{what.why and f' ({what.why})'}")
     with _kept_if_done(wanted.output.parent) as temporary:
         files = wanted.how.write(what, temporary / wanted.output.name)
         checked = _checked(what, wanted.how, files[0])
@@ -123,7 +123,7 @@ def _checked(what: subject.Subject, how: Format, path: Path) -> str:
     difference, count = checking.check(what, how, path)
     alone = " and ".join(name for name in how.libraries if name != "onnx")
     return (
-        f"It was loaded again with {alone} alone: on {count} images ({what.data_note}) its logits are the student's "
+        f"It was loaded again with {alone} alone: on {count} images ({what.images_from}) its logits are the student's "
         f"within {difference:.1g}, and so is each first class."
     )
 

@@ -57,7 +57,7 @@ def quantize(subject: Subject, path: Path) -> str:
         UserError: there are no data to calibrate on.
     """
     if subject.splits is None or subject.measured is None:
-        raise UserError(f"--quantize int8 needs training images to calibrate on; there are {subject.data_note}")
+        raise UserError(f"--quantize int8 needs training images to calibrate on, and {subject.why}")
     from onnxruntime.quantization import QuantType, quantize_static
 
     source = subject.splits.train

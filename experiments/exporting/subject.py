@@ -28,7 +28,7 @@ NUM_IMAGES = 64
 LICENCE = (
     "the project's code: Apache-2.0; the weights: whatever the data and the teacher allow, which this file doesn't know"
 )
-PHOTOGRAPHS = "the two photographs that come with scikit-learn"
+PHOTOGRAPHS = "parts of the two photographs that come with scikit-learn"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Subject:
         folder: where it is stored.
         spec: of the run that made it; None where only the stored model is there.
         splits: the data of that run, or others that were asked for; None where there are none.
-        data_note: where the images come from, in words.
+        images_from: where the images come from, in words.
+        why: they are not the run's; empty where they are.
         takes_views: the file is to take views instead of images.
     """
 
@@ -48,7 +49,8 @@ class Subject:
     folder: Path
     spec: DistillSpec | None
     splits: Splits | None
-    data_note: str
+    images_from: str
+    why: str = ""
     takes_views: bool = False
     licence: str = LICENCE
 
@@ -99,8 +101,11 @@ class Subject:
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
-        """Its parameters by name, float32."""
-        return stored.load_weights(self.folder, self.card)
+        """Its parameters by name, float32; not our own counter of a wrapped module's random numbers."""
+        from framework.models.foreign import DRAWS
+
+        arrays = stored.load_weights(self.folder, self.card)
+        return {name: array for name, array in arrays.items() if name != DRAWS}
 
     @cached_property
     def images(self) -> list[Array]:
@@ -169,16 +174,16 @@ def find(student: Student, folder: Path, data: str | None, root: Path) -> Subjec
     elif spec is not None:
         wanted = spec.data
     else:
-        return Subject(student, folder, None, None, f"{PHOTOGRAPHS} (a stored model knows no data: --data=NAME)")
+        return Subject(student, folder, None, None, PHOTOGRAPHS, "a stored model knows no data: give --data NAME")
     try:
         splits = _opened(wanted, root)
     except UserError as error:
         if data is not None:
             raise
-        return Subject(student, folder, spec, None, f"{PHOTOGRAPHS} (the run's data can't be read: {error})")
+        return Subject(student, folder, spec, None, PHOTOGRAPHS, f"the run's data can't be read: {error}")
     subject = Subject(student, folder, spec, splits, "")
     split, source = subject.measured or ("", splits.train)
-    return replace(subject, data_note=f"{split} of {wanted.name}, {source.num_examples} images")
+    return replace(subject, images_from=f"{split} of {wanted.name}, {source.num_examples} images")
 
 
 def _opened(data: DataSpec, root: Path) -> Splits:

@@ -126,10 +126,10 @@ def test_whole_numbers_and_what_they_cost(export: Any, teacher: str, backend: st
 def test_a_stored_model_is_checked_on_photographs(export: Any, backend: str) -> None:
     code, _, err = export("glyphs", "--backend", backend)
     assert code == 0, err
-    assert "photographs that come with scikit-learn (a stored model knows no data: --data=NAME)" in err[0]
+    assert "photographs that come with scikit-learn (a stored model knows no data: give --data NAME)" in err[0]
     code, _, err = export("glyphs", "--backend", backend, "--quantize", "int8")
     assert (code, len(err)) == (2, 3)
-    assert "--quantize int8 needs training images" in err[-1]
+    assert "--quantize int8 needs training images to calibrate on, and a stored model knows no data" in err[-1]
 
 
 def spoilt(subject: Any, path: Path) -> list[Path]:
