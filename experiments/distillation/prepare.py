@@ -224,6 +224,7 @@ def _environment(common: Common, options: RunOptions, hashes: Mapping[str, Any])
         "device_name": device.name,
         "threads": device.threads,
         "data_fingerprint": common.splits.fingerprint,
+        "train_examples": common.splits.train.num_examples,
         "teachers": [each.identity() for each in common.teachers],
         "weights": hashes,
         "tf32": options.tf32,

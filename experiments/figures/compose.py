@@ -1,0 +1,148 @@
+"""From runs to the files of a figure: selected, written down as numbers, and drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.figures import drawing, selection, table
+from experiments.figures.catalog import FIGURES, Figure
+from experiments.figures.selection import Run
+from experiments.tracking.source import Document, Runs
+from framework.errors import UserError, near
+
+SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw.
+
+    Attributes:
+        name: of `catalog.FIGURES`.
+        output: the folder for the files.
+        split: `test` or `validation`.
+        length: in epochs, of the runs that are drawn, where a figure shows one length alone; None takes the one that
+            most curves have.
+        chosen: how what is drawn was chosen, in a sentence of the caption.
+        tell: takes lines for the user.
+    """
+
+    name: str
+    output: Path
+    split: str = "test"
+    length: float | None = None
+    chosen: str = ""
+    tell: Callable[[str], None] = field(default=print)
+
+    @property
+    def figure(self) -> Figure:
+        """What it shows."""
+        return FIGURES[self.name]
+
+
+def check_split(split: str) -> None:
+    """Refuse what is no split of a figure.
+
+    Raises:
+        UserError: it names the splits there are.
+    """
+    if split not in SPLITS:
+        raise UserError(f"--split {split!r}: {near(split, SPLITS)}")
+
+
+def make(runs: Runs, documents: Iterable[Document], wanted: Request) -> list[Path]:
+    """Draw a figure, for each data set of the runs one.
+
+    Args:
+        runs: where the points are read from.
+        documents: of the runs that may be drawn, as `Runs.latest` gives them.
+        wanted: what to draw.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: none of the runs belongs to the figure, or the folder can't be written.
+    """
+    found, notes = selection.readable(documents)
+    own = selection.named(found, wanted.figure)
+    if wanted.length is not None:
+        own = [run for run in own if run.length == wanted.length]
+    if not own:
+        raise UserError(_none(wanted, len(found)))
+    for note in notes:
+        wanted.tell(note)
+    _make_folder(wanted.output)
+    return [path for name, each in selection.by_data(own).items() for path in _one(runs, name, each, wanted)]
+
+
+def _none(wanted: Request, count: int) -> str:
+    what = f"{count} runs, and none of them belongs" if count else "there are no runs that belong"
+    which = f" of {wanted.length:g} epochs" if wanted.length is not None else ""
+    train = f"python -m experiments.study {wanted.figure.study} with RECIPE"
+    return f"{what} to figure {wanted.name!r}{which}; to train what it shows: {train}"
+
+
+def _one(runs: Runs, data: str, own: list[Run], wanted: Request) -> list[Path]:
+    chosen, notes = selection.chosen(own, wanted.figure)
+    frame, split, missing = table.table(runs, chosen, wanted.figure, wanted.split)
+    for note in (*notes, *missing):
+        wanted.tell(f"{wanted.name}, {data}: {note}")
+    caption = _caption(chosen, frame, notes, wanted)
+    title = f"{wanted.figure.title}: {Path(data).name or data}"
+    about = {"figure": wanted.name, "data": data, "split": split, "title": title, "caption": caption}
+    stem = wanted.output / f"{wanted.name}-{_file_name(data)}"
+    if not len(frame):
+        raise UserError(f"{data}: {len(chosen)} runs belong to figure {wanted.name!r}, and none has a point of it yet")
+    table.write(frame, stem.with_name(f"{stem.name}.csv"), about)
+    return [stem.with_name(f"{stem.name}.csv"), *drawing.draw(*table.read(stem.with_name(f"{stem.name}.csv")), stem)]
+
+
+def again(path: Path, output: Path | None) -> list[Path]:
+    """Draw a figure from the numbers behind it alone.
+
+    Args:
+        path: the CSV file.
+        output: the folder for the files; None is that of the CSV file.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    frame, about = table.read(path)
+    missing = [name for name in ("figure", "split", "title", "caption") if name not in about]
+    if missing or about["figure"] not in FIGURES:
+        raise UserError(f"{path}: it doesn't say which figure it is; its first line is `# figure: NAME`")
+    folder = output or path.parent
+    _make_folder(folder)
+    return drawing.draw(frame, about, folder / path.stem)
+
+
+def _caption(chosen: list[Run], frame: pd.DataFrame, notes: list[str], wanted: Request) -> str:
+    """What a reader has to know to believe it."""
+    seeds = frame.loc[frame["seed"] != "", ["curve", "length", "seed"]].drop_duplicates()
+    several = len(seeds) and seeds.groupby(["curve", "length"]).size().max() > 1
+    ends = any(panel.over == "epoch" for panel in wanted.figure.panels)
+    told = [
+        wanted.chosen
+        or ("Of several specs, the best on validation data." if any("best on" in n for n in notes) else ""),
+        "Means over the seeds, and from the smallest to the largest." if several else "One seed.",
+        "A full mark is the end of a finished schedule; points before it have a higher learning rate." if ends else "",
+        "Test data chose nothing." if any("test." in name for name in frame["metric"].unique()) else "",
+    ]
+    return " ".join(filter(None, told))
+
+
+def _file_name(data: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", Path(data).name or data)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {folder}: {error.strerror}") from None

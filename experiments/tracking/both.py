@@ -1,0 +1,63 @@
+"""Runs of a database and of the journals beside it, as one: what was run without the database counts too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.tracking import readers
+from experiments.tracking.journal import run_folders
+from experiments.tracking.journals import InJournals
+from experiments.tracking.source import Document, Points, Runs
+
+
+class Both:
+    """Answers from the database, and from the journals for the runs that it doesn't have.
+
+    Args:
+        first: the database.
+        second: the journals.
+    """
+
+    def __init__(self, first: Runs, second: Runs) -> None:
+        self._first, self._second = first, second
+        self._known = {document.get("uid") for document in first.latest({})}
+
+    def latest(self, where: Mapping[str, Any], count: int | None = None) -> list[Document]:
+        """See `Runs`."""
+        others = [document for document in self._second.latest(where) if document["uid"] not in self._known]
+        found = [*self._first.latest(where, None if others else count), *others]
+        return sorted(found, key=lambda document: document.get("start_time") or datetime.min, reverse=True)[:count]
+
+    def named(self, text: str) -> list[Document]:
+        """See `Runs`."""
+        return self._first.named(text) or self._second.named(text)
+
+    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
+        """See `Runs`."""
+        uids = list(known)
+        return self._first.beside(field, value, uids) or self._second.beside(field, value, uids)
+
+    def metrics(self, uids: Iterable[str | None]) -> list[str]:
+        """See `Runs`."""
+        wanted = list(uids)
+        return sorted(
+            {*self._first.metrics(wanted), *self._second.metrics([u for u in wanted if u not in self._known])}
+        )
+
+    def points(self, uid: str | None, metric: str) -> Points:
+        """See `Runs`."""
+        return (self._first if uid in self._known else self._second).points(uid, metric)
+
+
+@contextmanager
+def opened(uri: str | None, journal_only: bool, root: Path) -> Iterator[Runs]:
+    """All runs there are; arguments and errors as in `readers.opened`."""
+    with readers.opened(uri, journal_only, root) as runs:
+        if isinstance(runs, InJournals) or not run_folders(root):
+            yield runs
+        else:
+            yield Both(runs, InJournals(root))
