@@ -79,10 +79,10 @@ def taught(spec: DistillSpec) -> str:
         'consistent, inception crops'
     """
     if not spec.teachers:
-        return _LABELS[0 if spec.mixup else 1]
+        return _LABELS[0 if spec.scheme.mixup else 1]
     name = canonical(spec.teaching)
     words = _TEACHINGS.get(name, name)
-    mixed = spec.views.mixup is not None and spec.mixup > 0 and name != "funmatch"
+    mixed = spec.views.mixup is not None and spec.scheme.mixup > 0 and name != "funmatch"
     return f"{words}, mixed" if mixed else words
 
 

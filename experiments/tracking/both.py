@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,10 +26,10 @@ class Both:
         self._first, self._second = first, second
         self._known = {document.get("uid") for document in first.latest({})}
 
-    def latest(self, where: Mapping[str, Any], count: int | None = None) -> list[Document]:
+    def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
         """See `Runs`."""
-        others = [document for document in self._second.latest(where) if document["uid"] not in self._known]
-        found = [*self._first.latest(where, None if others else count), *others]
+        others = [document for document in self._second.latest(where, also=also) if document["uid"] not in self._known]
+        found = [*self._first.latest(where, None if others else count, also), *others]
         return sorted(found, key=lambda document: document.get("start_time") or datetime.min, reverse=True)[:count]
 
     def named(self, text: str) -> list[Document]:
@@ -50,7 +50,23 @@ class Both:
 
     def points(self, uid: str | None, metric: str) -> Points:
         """See `Runs`."""
-        return (self._first if uid in self._known else self._second).points(uid, metric)
+        return self._having(uid).points(uid, metric)
+
+    def thinned(
+        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
+    ) -> dict[Any, dict[str, Points]]:
+        """See `Runs`."""
+        apart = [
+            [each for each in documents if self._having(each.get("uid")) is one] for one in (self._first, self._second)
+        ]
+        return self._first.thinned(apart[0], count, metrics) | self._second.thinned(apart[1], count, metrics)
+
+    def file(self, document: Document, name: str) -> bytes | None:
+        """See `Runs`."""
+        return self._having(document.get("uid")).file(document, name)
+
+    def _having(self, uid: str | None) -> Runs:
+        return self._first if uid in self._known else self._second
 
 
 @contextmanager
