@@ -83,7 +83,7 @@ def make(runs: Runs, documents: Iterable[Document], wanted: Request) -> list[Pat
 
 def _none(wanted: Request, count: int) -> str:
     what = f"{count} runs, and none of them belongs" if count else "there are no runs that belong"
-    which = f" of {wanted.length:g} epochs" if wanted.length is not None else ""
+    which = f" of {wanted.length:,.12g} epochs" if wanted.length is not None else ""
     train = f"python -m experiments.study {wanted.figure.study} with RECIPE"
     return f"{what} to figure {wanted.name!r}{which}; to train what it shows: {train}"
 

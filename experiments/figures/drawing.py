@@ -120,7 +120,7 @@ def _course(axes: Axes, points: pd.DataFrame, look: Look, several: bool) -> None
     if not len(points):
         return
     last = points.iloc[-1]
-    length = f"{last['length']:,g} epochs" if several or not last["curve"] else ""
+    length = f"{last['length']:,.12g} epochs" if several or not last["curve"] else ""
     name = ", ".join(filter(None, (last["curve"], length)))
     ended = "" if last["finished"] else ", not finished"
     label = f"{name} ({seeds(int(last['seeds']))}{ended})"

@@ -180,8 +180,8 @@ def _of_common_length(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     if len(curves) < 2:
         return list(runs), []
     length = max(curves, key=lambda each: (len(curves[each]), each))
-    others = ", ".join(f"{each:,g}" for each in sorted(curves) if each != length)
-    note = f"drawn are runs of {length:,g} epochs; others are left out: {others} (--length N takes those)"
+    others = ", ".join(f"{each:,.12g}" for each in sorted(curves) if each != length)
+    note = f"drawn are runs of {length:,.12g} epochs; others are left out: {others} (--length N takes those)"
     return [run for run in runs if run.length == length], [note]
 
 
