@@ -104,7 +104,7 @@ class Session:
             raise error
         for entry in entries:
             entry.status, entry.told = "FAILED", str(error)
-            tell(f"{entry.point.label}: {error}; the others are trained on")
+            tell(f"{entry.point.label}: {error}; the other students continue")
         self.ledger.write()
 
     def _group(self, entries: Sequence[Entry], opened: Callable[[], Destination]) -> None:

@@ -247,7 +247,7 @@ def test_what_cannot_begin_later_is_left_out(
     assert main(["-J", *over, "with", *words, "--group-size", "1"]) == 1
     told = capsys.readouterr().err
     assert f"1 of 2 students failed, student.weights={damaged}: " in told
-    assert "the others are trained on" in told
+    assert "the other students continue" in told
     assert statuses(root) == ["COMPLETED"]
     assert main(["-J", "with", "resume=latest"]) == 2
     assert f"student.weights={damaged}: " in capsys.readouterr().err
@@ -259,7 +259,7 @@ def test_a_fault_in_one_student_ends_it_alone(
     """Here when its model is built for good; a look at its size went well."""
     assert main(["-J", "over", "student=convnet,sweeping_teacher:once", "with", *words]) == 1
     assert statuses(root) == ["COMPLETED", "FAILED"]
-    assert "student=sweeping_teacher:once: RuntimeError: out of luck; the others" in capsys.readouterr().err
+    assert "student=sweeping_teacher:once: RuntimeError: out of luck; the other students continue" in capsys.readouterr().err
 
 
 def test_ctrl_c_while_the_next_are_prepared_leaves_what_there_is(
