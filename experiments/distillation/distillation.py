@@ -252,8 +252,8 @@ class Distillation:
         """Put the trained student into a folder that serves as a teacher or for later use.
 
         Returns:
-            The files: a model card and weights; for a student that was handed over as an object, one `.keras` file, or
-            the weights alone of a module that is no Keras model.
+            The files: a model card and weights; for a Keras student that was handed over as an object, its `.keras`
+            file as well, and for a module that is no Keras model, whose code is needed to build it, the weights alone.
         """
         dtype = self.options.store_dtype
         # Counters and seeds stay what they are.
@@ -264,8 +264,13 @@ class Distillation:
                 write_arrays(folder / stored.WEIGHTS, weights, {"name": self.student.name})
                 return [folder / stored.WEIGHTS]
             self.trained_student().save(folder / GIVEN_FILE)
-            return [folder / GIVEN_FILE]
-        stored.save(folder, self._card(outcome), weights)
+            stored.save(folder, self._card(outcome, GIVEN_FILE), weights)
+            return [folder / stored.CARD, folder / stored.WEIGHTS, folder / GIVEN_FILE]
+        name = self.spec.student.name
+        # A relative path would mean another file elsewhere.
+        stored.save(
+            folder, self._card(outcome, str(Path(name).expanduser().resolve()) if name.endswith(".keras") else name), weights
+        )
         return [folder / stored.CARD, folder / stored.WEIGHTS]
 
     def trained_student(self) -> Model:
@@ -290,12 +295,10 @@ class Distillation:
             "crop": whole if resize is None else cut,
         }
 
-    def _card(self, outcome: Outcome) -> stored.ModelCard:
-        name = self.spec.student.name
+    def _card(self, outcome: Outcome, name: str) -> stored.ModelCard:
         return stored.ModelCard(
-            # A relative path would mean another file elsewhere.
-            name=str(Path(name).expanduser().resolve()) if name.endswith(".keras") else name,
-            options=self.spec.student.options,
+            name=name,
+            options={} if name == GIVEN_FILE else self.spec.student.options,
             classes=self.splits.classes,
             num_classes=self.num_classes,
             image_size=self.spec.views.size,

@@ -76,6 +76,11 @@ def find_student(name: str, root: Path, uri: str | None = None) -> Path:
         for place in (folder, folder / "student"):
             if stored.is_stored(place):
                 return place
+    if any((place / stored.WEIGHTS).is_file() for place in (own, own / "student")):
+        raise UserError(
+            f"{name}: of a module that was handed over from Python only the weights are stored; "
+            "a student that is named, student=package.module:function, can be built again"
+        )
     if name == LATEST or "/" in name or Path(name).is_dir():
         raise UserError(f"{name}: there is no stored student in {root if name == LATEST else Path(name).absolute()}")
     return _in_database(name, root, uri)

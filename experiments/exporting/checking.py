@@ -121,7 +121,7 @@ def _of_arrays(subject: Subject, arrays: dict[str, Array]) -> Array:
     from framework.models.foreign import DRAWS
     from framework.models.initial import assign
 
-    card = subject.card
+    card = subject.student.card
     model = catalog.build(card.name, card.options, card.num_classes, card.image_size, None)
     # The seed and count of a wrapped module's random numbers are no parameters.
     assign(model, arrays, [DRAWS])

@@ -70,6 +70,16 @@ FORMATS: dict[str, Format] = {
         extra="torch",
         backend="torch",
     ),
+    "litert": Format(
+        suffix=".tflite",
+        write=to_keras.write_litert,
+        load='import tensorflow\nmodel = tensorflow.lite.Interpreter("FILE").get_signature_runner()',
+        run="(logits,) = model(views=views).values()",
+        takes="views",
+        libraries=("tensorflow",),
+        extra="tensorflow",
+        backend="tensorflow",
+    ),
     "safetensors": Format(
         suffix=".safetensors",
         write=to_arrays.write_safetensors,

@@ -56,8 +56,9 @@ class Subject:
 
     @property
     def card(self) -> ModelCard:
-        """The stored model's card."""
-        return self.student.card
+        """The stored model's card, without the place of a file on this machine."""
+        card = self.student.card
+        return replace(card, name=Path(card.name).name) if card.name.endswith(".keras") else card
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,7 +76,10 @@ def load_card(folder: Path) -> ModelCard:
     if not is_stored(folder):
         raise UserError(f"there is no model in {folder}: expected {CARD} and {WEIGHTS}")
     try:
-        return build(ModelCard, json.loads((folder / CARD).read_text(encoding="utf-8")))
+        card = build(ModelCard, json.loads((folder / CARD).read_text(encoding="utf-8")))
+        # A file that lies beside the card goes where the folder goes.
+        beside = card.name.endswith(".keras") and not Path(card.name).is_absolute()
+        return replace(card, name=str((folder / card.name).absolute())) if beside else card
     except UserError as error:
         raise UserError(f"{folder / CARD}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import distill
+from experiments import distill, load_student
 from framework.errors import UserError
 from framework.files.checkpoints import Checkpoints
 from framework.spec import DistillSpec
@@ -105,15 +105,19 @@ def test_own_models_and_data(data: Any, tmp_path: Path, backend: str, capsys: py
     # No name builds such a student again: it is stored whole, and it is what came back.
     import keras
 
-    assert recorder.files == [tmp_path / "run/student/student.keras", tmp_path / "run/answers.json"]
-    answers = json.loads(recorder.files[1].read_text())
+    files = [tmp_path / "run/student" / name for name in ("model.json", "weights.safetensors", "student.keras")]
+    assert recorder.files == [*files, tmp_path / "run/answers.json"]
+    answers = json.loads(recorder.files[3].read_text())
     assert sum(count for _, count, _, _ in answers["by_class"]) == answers["examples"] == 6
     for place, who in ((2, "student"), (3, "teacher")):
         assert sum(row[place] for row in answers["by_class"]) == pytest.approx(6 * result["test"][who]["accuracy"])
     assert max(image["kl"] for image in answers["images"]) >= result["test"]["student"]["kl"]
-    stored = keras.saving.load_model(recorder.files[0], compile=False)
+    stored = keras.saving.load_model(files[2], compile=False)
     assert all(np.array_equal(a, b) for a, b in zip(weights(stored), weights(trained), strict=True))
-    state, metadata, _ = Checkpoints(tmp_path / "run/checkpoints").load()
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    loaded = load_student(moved, backend)
+    assert all(np.array_equal(a, b) for a, b in zip(weights(loaded.model), weights(trained), strict=True))
+    state, metadata, _ = Checkpoints(moved / "checkpoints").load()
     np.testing.assert_array_equal(state["student/logits/bias"], weights(trained)[1])
     assert metadata["spec"]["student"]["name"] == metadata["spec"]["teachers"][0]["name"] == "given"
 

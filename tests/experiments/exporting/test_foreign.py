@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_each_format(
     missing = EXPORTER.get(backend) if form == "onnx" else None
     code = main([folder, "--format", form, "--output", str(output), "--backend", backend])
     lines = capsys.readouterr().err.splitlines()
-    refused = {
+    refused: Any = {
         "onnx": missing and not importlib.util.find_spec(missing) and f"pip install {missing}",
         "keras": name != "keras_net" and "is no Keras model, and can't become one: --format onnx,",
         "torch": backend != "torch" and "torch",
