@@ -10,7 +10,7 @@ from experiments.command.exit import DONE, INTERRUPTED
 from framework.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.tracking.source import Runs
+    from experiments.tracking.source import Document, Runs
 
 
 def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
@@ -31,6 +31,17 @@ def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.Argumen
     text = "follow a run in the terminal until it ends: curves, speed, time left, last evaluation"
     watch = commands.add_parser("watch", help=text, description=text, parents=[place])
     watch.add_argument("run", nargs="?", metavar="ID", help="none: the latest that is running, or else the latest")
+    text = "metrics and options of runs for other tools (a student for use is what experiments.export writes)"
+    export = commands.add_parser("export", help=text, description=text, parents=[place, filters])
+    _add_runs(export)
+    export.add_argument(
+        "--to",
+        required=True,
+        choices=("csv", "tensorboard", "wandb-offline"),
+        help="csv: a file a run; tensorboard: event files, also for `tensorboard --logdir FOLDER`; wandb-offline: for "
+        "`wandb sync FOLDER/wandb/offline-run-*`",
+    )
+    export.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +68,9 @@ def answer(runs: Runs, found: argparse.Namespace, root: Path, where: str) -> int
     """
     if found.command == "watch":
         return _watch(runs, found, root)
-    _report(runs, found, where)
+    if found.runs and (found.where or getattr(found, "last", None)):
+        raise UserError(f"{found.command} takes the IDs of runs, or conditions (--where, --last), not both")
+    (_export if found.command == "export" else _report)(runs, found, where)
     return DONE
 
 
@@ -77,11 +90,23 @@ def _report(runs: Runs, found: argparse.Namespace, where: str) -> None:
 
     if found.output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {found.output}: expected a file that ends in .html")
-    if found.runs and (found.where or found.last):
-        raise UserError("report takes the IDs of runs, or --where and --last, not both")
-    documents = payload.chosen(runs, found.runs, found.where, found.last)
-    if not documents:
-        told = "no runs meet the conditions" if found.where else f"there are no runs in {where}"
-        raise UserError(f"{told}: nothing to report")
+    documents = _chosen(runs, found, where)
     page.write(found.output, payload.payload(runs, documents))
     print(f"{found.output} ({len(documents)} runs, {found.output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _export(runs: Runs, found: argparse.Namespace, where: str) -> None:
+    from experiments.reports import exports
+
+    documents = exports.export(runs, _chosen(runs, found, where), found.to, found.output)
+    print(f"{found.output} ({len(documents)} runs)")
+
+
+def _chosen(runs: Runs, found: argparse.Namespace, where: str) -> list[Document]:
+    from experiments.reports import payload
+
+    documents = payload.chosen(runs, found.runs, found.where, getattr(found, "last", None))
+    if not documents:
+        told = "no runs meet the conditions" if found.where else f"there are no runs in {where}"
+        raise UserError(f"{told}: nothing to {found.command}")
+    return documents

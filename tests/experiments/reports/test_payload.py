@@ -105,7 +105,7 @@ def answered(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]
         (["--where", "config.seed=99"], "no runs meet the conditions: nothing to report"),
         (["--output", "report.txt"], "--output report.txt: expected a file that ends in .html"),
         (["--output", "nosuch/report.html"], "--output nosuch/report.html: No such file or directory"),
-        (["x", "--last", "3"], "report takes the IDs of runs, or --where and --last, not both"),
+        (["x", "--last", "3"], "report takes the IDs of runs, or conditions (--where, --last), not both"),
     ],
 )
 def test_mistakes_leave_nothing(
