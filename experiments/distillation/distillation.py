@@ -269,7 +269,9 @@ class Distillation:
         name = self.spec.student.name
         # A relative path would mean another file elsewhere.
         stored.save(
-            folder, self._card(outcome, str(Path(name).expanduser().resolve()) if name.endswith(".keras") else name), weights
+            folder,
+            self._card(outcome, str(Path(name).expanduser().resolve()) if name.endswith(".keras") else name),
+            weights,
         )
         return [folder / stored.CARD, folder / stored.WEIGHTS]
 

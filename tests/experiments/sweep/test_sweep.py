@@ -259,7 +259,10 @@ def test_a_fault_in_one_student_ends_it_alone(
     """Here when its model is built for good; a look at its size went well."""
     assert main(["-J", "over", "student=convnet,sweeping_teacher:once", "with", *words]) == 1
     assert statuses(root) == ["COMPLETED", "FAILED"]
-    assert "student=sweeping_teacher:once: RuntimeError: out of luck; the other students continue" in capsys.readouterr().err
+    assert (
+        "student=sweeping_teacher:once: RuntimeError: out of luck; the other students continue"
+        in capsys.readouterr().err
+    )
 
 
 def test_ctrl_c_while_the_next_are_prepared_leaves_what_there_is(
