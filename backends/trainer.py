@@ -92,6 +92,10 @@ class EngineTrainer(ABC):
         self._keep(self.stored(self.carry, {**self.carry, "buffers": self.put(buffers)}))
         return self.names.probed(parts)
 
+    def look(self, batch: Batch) -> list[Array]:
+        """The student's view of a batch and each teacher's."""
+        return self.host(list(self._views(self.put(self.task.shown(batch)))))
+
     def teach(self, batch: Batch) -> list[Array]:
         """Each teacher's logits for its view of a batch."""
         return self.host(self._answer(self.put(self.task.shown(batch))))

@@ -4,6 +4,7 @@ COMMANDS = {
     "run": "distil a teacher into a student",
     "sweep": "distil many students on one teacher's pass, and pick the best",
     "figures": "draw the paper's figures from your own runs",
+    "views": "draw what teacher and student see at some steps, and compare it on all backends",
     "predict": "what a stored student sees in your images",
     "export": "put a stored student into a file of another library: ONNX, Keras, PyTorch, ...",
     "teacher": "train or fine-tune a teacher and store it",

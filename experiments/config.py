@@ -2,7 +2,8 @@
 
 The short forms people write are normalised here, before Sacred sees them: `data=X` is `data.name=X`, `loss=X` is
 `loss.distance=X`, `duration=100` is `duration.total_steps=100`, `teacher.x=y` changes the only teacher,
-`duration.total_epochs=3` takes the place of any other duration, `teaching=labels` has no teacher.
+`duration.total_epochs=3` takes the place of any other duration, `teaching=labels` has no teacher. A teacher from a
+package gets views of the size that it was trained on, unless a size is written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import backends
 from experiments.command.suggestions import advice, check_key, key_for
 from experiments.distillation.options import RunOptions
+from experiments.distillation.packaged import PACKAGED
 from experiments.recipes import DEFAULT, RECIPES
 from framework.errors import UserError, near
 from framework.spec import DataSpec, DistillSpec, DurationSpec, ModelSpec, TeacherSpec
@@ -82,8 +84,19 @@ def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = No
             check_key(key)
             _put(changes, key, value)
     config = apply(config, changes)
+    config = config if stored is not None else _sized(config, changes)
     spec_and_options(config)
     return config, named, changes
+
+
+def _sized(config: Config, changes: Mapping[str, Any]) -> Config:
+    """The config with views of their own size for teachers from a package, where the words name no size."""
+    views, teachers, words = config["views"], config["teachers"], changes.get("views", {})
+    names = [each.get("name") for each in teachers if isinstance(each, Mapping)] if isinstance(teachers, list) else []
+    if not PACKAGED.keys() & {*names} or not isinstance(words, Mapping) or {"size", "teacher_size"} & {*words}:
+        return config
+    sizes = [PACKAGED[name].image_size if name in PACKAGED else views["size"] for name in names]
+    return config | {"views": views | {"teacher_size": sizes[0] if len({*sizes}) == 1 else sizes}}
 
 
 def _check_recipe(name: str) -> None:

@@ -145,6 +145,9 @@ class Trainer(Protocol):
     def probe(self, batch: Batch) -> dict[str, Array]:
         """What the next step would compute, without doing it: loss, views, logits and gradients by name."""
 
+    def look(self, batch: Batch) -> list[Array]:
+        """The student's view of a batch and each teacher's, mixed: [B, S, S, 3] in [-1, 1]."""
+
     def teach(self, batch: Batch) -> list[Array]:
         """Each teacher's logits [B, C] for its view of a batch."""
 

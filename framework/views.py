@@ -110,6 +110,7 @@ _SCALE = tuple(0.5 / deviation for deviation in _DEVIATION)
 _OFFSET = tuple((0.5 - mean) / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True))
 RANGES: dict[str, tuple[tuple[float, ...], tuple[float, ...], bool]] = {
     "imagenet": (_SCALE, _OFFSET, False),
+    "lite": ((127.5 / 128,) * 3, (0.5 / 128,) * 3, False),
     "unit": ((0.5,) * 3, (0.5,) * 3, False),
     "caffe": ((127.5,) * 3, tuple(127.5 - m for m in _CAFFE_MEAN), True),
     "pixels": ((127.5,) * 3, (127.5,) * 3, False),
@@ -121,8 +122,8 @@ def normalize(views: Tensor, name: str | None) -> Tensor:
 
     Args:
         views: [B, S, S, 3] in [-1, 1].
-        name: None, "unit" ([0, 1]), "pixels" ([0, 255]), "imagenet" (mean 0, deviation 1) or "caffe" (BGR, 0 to 255
-            less the mean).
+        name: None, "unit" ([0, 1]), "pixels" ([0, 255]), "imagenet" (mean 0, deviation 1), "caffe" (BGR, 0 to 255
+            less the mean) or "lite" ((pixels - 127) / 128).
 
     Returns:
         [B, S, S, 3].

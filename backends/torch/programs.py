@@ -126,6 +126,7 @@ class _Writer:
 
 _ACTIVATIONS = {
     "relu": functional.relu,
+    "relu6": functional.relu6,
     "hard_silu": functional.hardswish,
     "hard_sigmoid": functional.hardsigmoid,
 }

@@ -76,6 +76,7 @@ class Distillation:
         splits: the data.
         student: the Keras model that is trained.
         num_classes: its logits.
+        classes: their names, the data's or else the teacher's; None where nobody knows them.
         trainer: the compiled step.
         total_steps: where it ends.
         environment: versions, device, threads and hashes, as plain values.
@@ -92,6 +93,7 @@ class Distillation:
     splits: Splits
     student: Model
     num_classes: int
+    classes: tuple[str, ...] | None
     trainer: Trainer
     total_steps: int
     environment: dict[str, Any]
@@ -301,7 +303,7 @@ class Distillation:
         return stored.ModelCard(
             name=name,
             options={} if name == GIVEN_FILE else self.spec.student.options,
-            classes=self.splits.classes,
+            classes=self.classes,
             num_classes=self.num_classes,
             image_size=self.spec.views.size,
             resize=self.spec.evaluation.resize,

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import backends
+from experiments.distillation import packaged
 from experiments.distillation.checks import check_early
 from experiments.distillation.options import RunOptions
+from experiments.tracking.journal import default_root
 from framework.data.origins import is_hub
 from framework.errors import UserError
 from framework.files import download
@@ -29,6 +31,9 @@ def check(spec: DistillSpec, options: RunOptions) -> None:
     for key, weights in _weights(spec):
         if not download.is_url(weights) and not Path(weights).expanduser().exists():
             raise UserError(f"{key} = {weights!r}: {no_such(weights)}")
+    for teacher in spec.teachers:
+        if teacher.name in packaged.PACKAGED:
+            packaged.check(teacher.name, default_root())
     check_early(spec, options)
     # With all that a process reads only once, as the run itself will have it.
     backends.load(backends.choose(options.backend)).configure(options.settings(spec))
@@ -52,10 +57,10 @@ def add_working_folder() -> None:
 
 
 def _is_lacking_data(name: str) -> bool:
-    from framework.data.offline import OFFLINE
+    from framework.data.offline import OFFLINE, is_installed
 
     path = Path(name).expanduser()
-    return not (name in OFFLINE or path.exists() or is_hub(name) or glob.glob(str(path)))
+    return not (name in OFFLINE or is_installed(name) or path.exists() or is_hub(name) or glob.glob(str(path)))
 
 
 def _weights(spec: DistillSpec) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from experiments.distillation.packaged import PACKAGED
 from experiments.distillation.teachers import Teacher
 from framework.data.source import Splits
 from framework.protocols import Array, Source
@@ -29,6 +30,8 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
     """
     from framework.views import RANGES
 
+    if teacher.spec.name in PACKAGED:
+        return _of_size(spec, teacher, PACKAGED[teacher.spec.name].image_size)
     source = splits.test or splits.validation or splits.train
     if teacher.folder is not None or teacher.spec.normalize is not None or splits.classes is None:
         return []
@@ -46,6 +49,15 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
     if best is not None and right[best] >= right[None] + _BETTER:
         return [f"{who}, and {right[best]:.0%} with teacher.normalize={best}"]
     return []
+
+
+def _of_size(spec: DistillSpec, teacher: Teacher, own: int) -> list[str]:
+    """Which views a teacher sees that was trained on views of its own size in pixels."""
+    who = f"the teacher {teacher.spec.name!r}"
+    if teacher.size != own:
+        cure = f"views.teacher_size={own} takes longer and makes it better"
+        return [f"hint: {who} was trained on views of {own} px and sees {teacher.size} px here; {cure}"]
+    return [] if own == spec.views.size else [f"{who} sees the views at {own} px, the student at {spec.views.size} px"]
 
 
 def _labelled(spec: DistillSpec, teacher: Teacher, source: Source) -> tuple[Array, Array]:

@@ -120,6 +120,7 @@ def prepare(
         splits=common.splits,
         student=student,
         num_classes=num_classes,
+        classes=common.splits.classes or teachers.output_names(common.teachers),
         trainer=common.backend.compile(
             spec,
             student,

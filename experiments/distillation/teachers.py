@@ -1,4 +1,4 @@
-"""From a teacher's name to its folder and its model: shipped with the project, trained here, or any stored model."""
+"""From a teacher's name to its folder and its model: shipped, packaged, trained here, or any stored model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.config import recipe_spec
-from experiments.distillation import weights
+from experiments.distillation import packaged, weights
 from experiments.distillation.lineage import GIVEN
+from experiments.distillation.packaged import PACKAGED
 from experiments.tracking.journal import default_root
 from framework.data.classes import order as class_order
 from framework.data.classes import permutation
@@ -71,7 +72,7 @@ def find(name: str, root: Path) -> Path | None:
     """The folder of a stored teacher; None where the name means a model to be built.
 
     Args:
-        name: of the teacher. One that is trained when missing has its folder before there is anything in it.
+        name: of the teacher. One that is made when missing has its folder before there is anything in it.
         root: the folder for caches.
 
     Raises:
@@ -79,6 +80,8 @@ def find(name: str, root: Path) -> Path | None:
     """
     if name in TRAINED:
         return trained_folder(name, root)
+    if name in PACKAGED:
+        return packaged.folder(name, root)
     check_name(name)
     return _stored_folder(name)
 
@@ -94,7 +97,7 @@ def check_name(name: str) -> None:
     Raises:
         UserError: neither a stored teacher nor a model to be built.
     """
-    if name in TRAINED or _stored_folder(name):
+    if name in TRAINED or name in PACKAGED or _stored_folder(name):
         return
     if ":" in name or name.endswith(".keras"):
         check_own_model(name, "teacher.name")
@@ -130,7 +133,7 @@ def check_own_model(name: str, key: str) -> None:
 def stored_names() -> list[str]:
     """The teachers that have a name of their own."""
     shipped = SHIPPED.iterdir() if SHIPPED.is_dir() else ()
-    return sorted({*TRAINED, *(folder.name for folder in shipped if stored.is_stored(folder))})
+    return sorted({*TRAINED, *PACKAGED, *(folder.name for folder in shipped if stored.is_stored(folder))})
 
 
 def trained_folder(name: str, root: Path) -> Path:
@@ -155,6 +158,9 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
 
         recipe = recipe_spec(TRAINED[teacher.name])
         return recipe.student, len(OFFLINE[recipe.data.name].classes)
+    if teacher.name in PACKAGED:
+        known = PACKAGED[teacher.name]
+        return ModelSpec(name=known.model), len(class_order(known.classes))
     folder = _stored_folder(teacher.name)
     if folder is not None:
         card = stored.load_card(folder)
@@ -266,6 +272,8 @@ def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[s
         return None
     if teacher.classes is not None:
         return class_order(teacher.classes)
+    if teacher.name in PACKAGED:
+        return class_order(PACKAGED[teacher.name].classes)
     names = stored.load_card(folder).classes if folder else None
     return [(name,) for name in names] if names else None
 
@@ -277,6 +285,12 @@ def class_names(teacher: TeacherSpec) -> Sequence[tuple[str, ...]] | None:
     from framework.data.offline import OFFLINE
 
     return [(name,) for name in OFFLINE[recipe_spec(TRAINED[teacher.name]).data.name].classes]
+
+
+def output_names(found: Sequence[Teacher]) -> tuple[str, ...] | None:
+    """The names of the first teacher's outputs, for data without labels; None where it has none."""
+    names = known_classes(found[0].spec, found[0].folder) if found else None
+    return tuple(each[-1] for each in names) if names else None
 
 
 def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Labelled) -> Model:

@@ -1,4 +1,4 @@
-"""Teachers that are trained when they are first asked for: before the run that they teach is prepared."""
+"""Teachers that are made when they are first asked for: before the run that they teach is prepared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 import backends
 from experiments.config import recipe_spec
-from experiments.distillation import fitting
+from experiments.distillation import fitting, packaged
 from experiments.distillation.checks import try_functions
 from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
@@ -35,6 +35,9 @@ def data_for(
     """
     backends.load(backends.choose(options.backend))
     splits = load_data(spec, root, tell, _check)
+    for each in spec.teachers:
+        if each.name in packaged.PACKAGED:
+            packaged.keep(each.name, root)
     ours = [each for each in spec.teachers if each.name in TRAINED]
     if any(not stored.is_stored(trained_folder(each.name, root)) for each in ours):
         # It imports Keras, which needs the backend to be loaded.

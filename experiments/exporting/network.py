@@ -86,6 +86,8 @@ def _(does: operations.Dense, graph: Graph, name: str, x: str) -> str:
 
 @_written.register
 def _(does: operations.Activation, graph: Graph, name: str, x: str) -> str:
+    if does.kind == "relu6":
+        return graph("Clip", x, *(graph.constant(limit, np.float32) for limit in (0, 6)), name=name)
     attributes = {"alpha": 1 / 6} if does.kind == "hard_sigmoid" else {}
     return graph(_OPERATORS[does.kind], x, name=name, **attributes)
 

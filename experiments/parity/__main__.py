@@ -21,12 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 import backends
 from experiments.command.exit import DONE, FAULT, Parser, add_debug, guarded
 from experiments.parity.measure import load_examples
-from experiments.parity.processes import Job, run
+from experiments.parity.processes import Bar, Job, run
 from experiments.parity.report import Results, all_checks, document, table
 from experiments.parity.settings import ALWAYS, SMALL, replaced_teachers, spec_of
 from framework.errors import UserError, near
@@ -167,29 +165,6 @@ def show(comparison: Comparison, path: Path | None) -> int:
     failed = [f"{check.quantity} ({name}, {p})" for (name, p), each in checks.items() for check in each if not check.ok]
     print(f"out of tolerance: {'; '.join(failed)}" if failed else f"parity holds: {', '.join(names)}")
     return code
-
-
-class Bar:
-    """A bar on a terminal; elsewhere a line for each worker that has ended."""
-
-    def __init__(self, total: int) -> None:
-        self.bar = tqdm(total=total, unit="step", disable=not sys.stderr.isatty(), leave=False)
-        self.steps: dict[tuple[str, str], int] = {}
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def watch(self, job: Job, done: int, ended: bool) -> None:
-        """Take note of a job's state."""
-        self.steps[job.backend, job.precision] = done
-        self.bar.set_description(f"{job.backend} {job.precision}", refresh=False)
-        self.bar.update(sum(self.steps.values()) - self.bar.n)
-        self.bar.refresh()
-        if ended and self.bar.disable:
-            print(f"{job.backend} {job.precision}: {done} steps", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

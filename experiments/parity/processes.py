@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from experiments.command.exit import MISTAKE
 from experiments.parity.measure import Result
@@ -51,14 +52,16 @@ class Job:
 
     Attributes:
         backend, precision: which.
-        settings: what `worker` takes besides its files.
+        settings: what the worker takes besides its files.
         folder: an own folder for its files.
+        worker: the module that does it.
     """
 
     backend: str
     precision: str
     settings: dict[str, Any]
     folder: Path
+    worker: str = WORKER
 
     @property
     def done(self) -> int:
@@ -76,7 +79,7 @@ class Job:
         path = self.folder / "job.json"
         path.write_text(json.dumps(job))
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": _path(), "KERAS_BACKEND": self.backend}
-        command = [sys.executable, "-m", WORKER, str(path)]
+        command = [sys.executable, "-m", self.worker, str(path)]
         with (self.folder / "words").open("wb") as words:
             return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
 
@@ -89,7 +92,7 @@ class Job:
         """
         lines = (self.folder / "words").read_text(errors="replace").strip().splitlines()
         if code:
-            raise failure(WORKER, f"{self.backend} in {self.precision}", code, lines)
+            raise failure(self.worker, f"{self.backend} in {self.precision}", code, lines)
         with np.load(self.folder / "result.npz") as arrays:
             return dict(arrays)
 
@@ -140,3 +143,26 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+class Bar:
+    """A bar on a terminal; elsewhere a line for each worker that has ended."""
+
+    def __init__(self, total: int) -> None:
+        self.bar = tqdm(total=total, unit="step", disable=not sys.stderr.isatty(), leave=False)
+        self.steps: dict[tuple[str, str], int] = {}
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def watch(self, job: Job, done: int, ended: bool) -> None:
+        """Take note of a job's state."""
+        self.steps[job.backend, job.precision] = done
+        self.bar.set_description(f"{job.backend} {job.precision}", refresh=False)
+        self.bar.update(sum(self.steps.values()) - self.bar.n)
+        self.bar.refresh()
+        if ended and self.bar.disable:
+            print(f"{job.backend} {job.precision}: {done} steps", file=sys.stderr, flush=True)

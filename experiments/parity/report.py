@@ -102,7 +102,7 @@ def _cell(check: Check) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table: words to the left, and a line below the head."""
+    """A table of text, whose first row is its head: words to the left, and a line below it."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import backends
 from backends.base import Backend, Device
-from experiments.distillation import teachers
+from experiments.distillation import packaged, teachers
 from experiments.distillation.options import RunOptions
 from experiments.distillation.weights import folder as weights_folder
 from framework.data.catalog import CATALOG
 from framework.data.counts import Counts
+from framework.data.offline import PACKAGES
 from framework.data.origins import is_hub
 from framework.data.resolve import DECODED_LIMIT
 from framework.errors import UserError
@@ -64,6 +65,9 @@ def things(spec: DistillSpec, counts: Counts, root: Path, room: int, work: float
     for teacher in spec.teachers:
         if teacher.name in teachers.TRAINED and not stored.is_stored(teachers.trained_folder(teacher.name, root)):
             yield f"the teacher {teacher.name!r}: it is trained first, once, with {teachers.TRAINED[teacher.name]}"
+        if teacher.name in packaged.PACKAGED and not stored.is_stored(packaged.folder(teacher.name, root)):
+            problem = packaged.lacking(teacher.name)
+            yield from [f"the teacher {teacher.name!r}: {problem}"] if problem else []
     for weights in filter(None, (spec.student.weights, *(teacher.weights for teacher in spec.teachers))):
         yield from _weights(weights, root)
     if device.kind == "cpu" and work > _MUCH:
@@ -80,7 +84,8 @@ def _data(name: str) -> Iterator[str]:
     wanted = name.replace("/", "___").lower()
     if not any(copy.name.lower() == wanted for copy in (copies.iterdir() if copies.is_dir() else ())):
         note = f" ({CATALOG[name].note})" if name in CATALOG and CATALOG[name].note else ""
-        yield f"data {name}: not in {copies}, it is downloaded from the hub{note}"
+        other = f"; or {PACKAGES[name]}" if name in PACKAGES else ""
+        yield f"data {name}: not in {copies}, it is downloaded from the hub{note}{other}"
 
 
 def _weights(weights: str, root: Path) -> Iterator[str]:

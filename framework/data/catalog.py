@@ -72,6 +72,10 @@ CATALOG: dict[str, Entry] = {
         *("stratified(train)[:90%]", "stratified(train)[90%:]", "test", "img", "fine_label", 100),
         sizes=(("train", 50000), ("test", 10000)),
     ),
+    "zalando-datasets/fashion_mnist": Entry(
+        *("stratified(train)[:90%]", "stratified(train)[90%:]", "test", "image", "label", 10),
+        sizes=(("train", 60000), ("test", 10000)),
+    ),
 }
 
 # Look-alikes on the hub whose splits are others than the paper's.

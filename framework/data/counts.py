@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from framework.data.catalog import CATALOG
-from framework.data.offline import OFFLINE
+from framework.data.offline import INSTALLED, OFFLINE, is_installed
 from framework.data.origins import is_hub, open_data
 from framework.data.roles import assign, expressions_of
 from framework.data.splits import select
@@ -58,6 +58,10 @@ def count(spec: DataSpec, cache: Path) -> Counts:
     if spec.name in OFFLINE:
         known = OFFLINE[spec.name]
         made = _counted(spec, known.sizes, len(known.classes), known.side, "as it is made here")
+        return replace(made, classes=known.classes if spec.labels else None)
+    if is_installed(spec.name):
+        known = INSTALLED[spec.name]
+        made = _counted(spec, known.sizes, len(known.classes), known.side, "as it is installed here")
         return replace(made, classes=known.classes if spec.labels else None)
     if spec.name in CATALOG and is_hub(spec.name):
         entry = CATALOG[spec.name]

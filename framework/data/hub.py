@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework.data.catalog import CATALOG
 from framework.data.muted import muted
-from framework.data.offline import OFFLINE
+from framework.data.offline import OFFLINE, PACKAGES
 from framework.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ def _offline(wanted: bool) -> Iterator[None]:
 
 
 def _unreachable(name: str, why: str) -> str:
+    if name in PACKAGES:
+        return (
+            f"data {name!r} are not here, and the hub can't be reached ({why}): go online once, or {PACKAGES[name]}, "
+            "where they are found"
+        )
     return (
         f"data {name!r}: there is no such file or folder in {Path.cwd()}, and the hub can't be reached ({why}): "
         f"{_nearest(name)}without a network take data=glyphs or data=digits, a folder of images, or download it "

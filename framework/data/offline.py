@@ -1,4 +1,7 @@
-"""The data sets that come with the project: made on first use, kept in the cache as `datasets.DatasetDict`s."""
+"""Data sets that need no network: made on first use, kept in the cache as `datasets.DatasetDict`s.
+
+`OFFLINE` come with the project; `INSTALLED` are on the hub too, and their files are a system package's.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework.data import digits, glyphs
+from framework.data import digits, fashion, glyphs
+from framework.data.bar import image_bar
 from framework.data.muted import muted
 
 if TYPE_CHECKING:
@@ -42,13 +46,26 @@ OFFLINE = {
     "digits": OfflineSet(digits.generate, digits.CLASSES, digits.SIDE, digits.SIZES, version=1),
     "glyphs": OfflineSet(glyphs.generate, glyphs.CLASSES, glyphs.SIZE, glyphs.SIZES, version=1, sha256=glyphs.SHA256),
 }
+# By hub id.
+INSTALLED = {
+    fashion.HUB: OfflineSet(
+        fashion.generate, fashion.CLASSES, fashion.SIDE, fashion.SIZES, version=1, sha256=fashion.SHA256
+    )
+}
+# How the files of each come here, beside the hub.
+PACKAGES = {fashion.HUB: f"apt-get install {fashion.PACKAGE} (Debian, Ubuntu) puts its files into {fashion.FOLDER}"}
+
+
+def is_installed(name: str) -> bool:
+    """Whether a hub id's files are here as a system package's."""
+    return name in INSTALLED and fashion.is_here()
 
 
 def load_offline(name: str, cache: Path) -> tuple[DatasetDict, tuple[str, ...]]:
-    """Load `digits` or `glyphs`, making it first where the cache doesn't have it.
+    """Load a data set that needs no network, making it first where the cache doesn't have it.
 
     Args:
-        name: a key of `OFFLINE`.
+        name: a key of `OFFLINE`, or of `INSTALLED` where it `is_installed`.
         cache: the cache folder; simultaneous first runs wait for each other.
 
     Returns:
@@ -56,14 +73,17 @@ def load_offline(name: str, cache: Path) -> tuple[DatasetDict, tuple[str, ...]]:
     """
     from datasets import load_from_disk
 
-    known = OFFLINE[name]
-    folder = cache / "offline" / f"{name}-v{known.version}"
+    known = (OFFLINE | INSTALLED)[name]
+    short = name.rpartition("/")[2]
+    folder = cache / "offline" / f"{short}-v{known.version}"
     with once(folder) as making:
         if making is not None:
-            _make(known, making)
+            _make(known, making, short)
     found = json.loads((folder / "made.json").read_text())["sha256"]
     differs = known.sha256 not in (None, found)
-    notes = (f"{name}: other library versions drew pixels that differ from the reference's",) if differs else ()
+    notes = (
+        (f"{name}: its pixels differ from the reference's, by other versions of libraries or files",) if differs else ()
+    )
     return load_from_disk(str(folder)), notes
 
 
@@ -91,23 +111,25 @@ def once(folder: Path) -> Iterator[Path | None]:
             shutil.rmtree(making, ignore_errors=True)
 
 
-def as_dataset_dict(splits: Mapping[str, Examples], classes: tuple[str, ...]) -> DatasetDict:
+def as_dataset_dict(splits: Mapping[str, Examples], classes: tuple[str, ...], what: str = "data") -> DatasetDict:
     """Put images (uint8 [N, H, W] or [N, H, W, 3]) and labels [N] into a `DatasetDict`, the images as PNG."""
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
-    features = Features({"image": Image(), "label": ClassLabel(names=list(classes))})
-    return DatasetDict(
-        {
-            name: Dataset.from_dict({"image": [_png(image) for image in images], "label": labels.tolist()}, features)
-            for name, (images, labels) in splits.items()
-        }
-    )
+    features, made = Features({"image": Image(), "label": ClassLabel(names=list(classes))}), {}
+    with image_bar(sum(len(labels) for _, labels in splits.values()), f"keeping {what}") as bar:
+        for name, (images, labels) in splits.items():
+            encoded = []
+            for image in images:
+                encoded.append(_png(image))
+                bar.update()
+            made[name] = Dataset.from_dict({"image": encoded, "label": labels.tolist()}, features)
+    return DatasetDict(made)
 
 
-def _make(known: OfflineSet, folder: Path) -> None:
+def _make(known: OfflineSet, folder: Path, what: str) -> None:
     splits = known.generate()
     with muted():
-        as_dataset_dict(splits, known.classes).save_to_disk(str(folder))
+        as_dataset_dict(splits, known.classes, what).save_to_disk(str(folder))
     (folder / "made.json").write_text(json.dumps({"sha256": glyphs.digest(splits)}))
 
 

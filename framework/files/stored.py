@@ -46,7 +46,7 @@ class ModelCard:
     image_size: int
     resize: int | None = None
     preprocessing: dict[str, str] = field(default_factory=dict)
-    normalize: Literal["imagenet", "unit", "caffe", "pixels"] | None = None
+    normalize: Literal["imagenet", "unit", "caffe", "pixels", "lite"] | None = None
     sha256: str = ""
     fingerprint: str = ""
     result: dict[str, Any] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from framework.spec.named import check_options, imported
 MODELS = {
     "bit": "framework.models.bit:bit",
     "convnet": "framework.models.convnet:convnet",
+    "efficientnet_lite": "framework.models.efficientnet_lite:efficientnet_lite",
     "mobilenet_v3": "framework.models.mobilenet_v3:mobilenet_v3",
 }
 

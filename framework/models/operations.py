@@ -62,7 +62,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Activation:
-    """`relu`, `hard_silu` (x * relu6(x + 3) / 6) or `hard_sigmoid` (relu6(x + 3) / 6), of each value."""
+    """`relu`, `relu6`, `hard_silu` (x * relu6(x + 3) / 6) or `hard_sigmoid` (relu6(x + 3) / 6), of each value."""
 
     kind: str
 

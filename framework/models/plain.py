@@ -14,7 +14,7 @@ import numpy as np
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models import bit, convnet, layers, mobilenet_v3
+from framework.models import bit, convnet, efficientnet_lite, inverted_residual, layers, mobilenet_v3
 from framework.models.operations import (
     VIEWS,
     Activation,
@@ -146,14 +146,14 @@ class _Writer:
         return self._classified(model.head, self.activation("relu", source), path)
 
     @write.register
-    def _(self, layer: mobilenet_v3.SqueezeExcite, source: str, path: str) -> str:
+    def _(self, layer: inverted_residual.SqueezeExcite, source: str, path: str) -> str:
         y = self.step(f"{path}mean", Mean(), source)
         y = self.activation("relu", self.below(layer.reduce, y, path))
         y = self.activation("hard_sigmoid", self.below(layer.expand, y, path))
         return self.step(f"{path}weight", Weight(), source, y)
 
     @write.register
-    def _(self, block: mobilenet_v3.InvertedResidual, source: str, path: str) -> str:
+    def _(self, block: inverted_residual.InvertedResidual, source: str, path: str) -> str:
         kind = _KINDS[block.get_config()["activation"]]
         y = source
         if block.expand is not None:
@@ -174,12 +174,20 @@ class _Writer:
         x = self.below(model.conv_2, self.step("mean", Mean(), x), path)
         return self.below(model.head, self.activation("hard_silu", x), path)
 
+    @write.register
+    def _(self, model: efficientnet_lite.EfficientNetLite, source: str, path: str) -> str:
+        x = self.activation("relu6", self.below(model.stem_norm, self.below(model.stem, source, path), path))
+        for block in model.blocks:
+            x = self.below(block, x, path)
+        x = self.activation("relu6", self.below(model.top_norm, self.below(model.top, x, path), path))
+        return self._classified(model.head, x, path)
+
     def _classified(self, head: layers.Dense, source: str, path: str) -> str:
         return self.below(head, self.step("mean", Mean(), source), path)
 
 
-# What `mobilenet_v3.ACTIVATIONS` calls them.
-_KINDS = {"relu": "relu", "hard_swish": "hard_silu"}
+# What `inverted_residual.ACTIVATIONS` calls them.
+_KINDS = {"relu": "relu", "relu6": "relu6", "hard_swish": "hard_silu"}
 
 
 def _numbers(tensor: Any) -> Array:

@@ -54,8 +54,8 @@ class ModelSpec:
     """A model by name, with its options.
 
     Attributes:
-        name: `convnet`, `bit` or `mobilenet_v3`; `keras.applications:NAME`; your own function, `package.module:build`,
-            in the working folder or installed; or a `.keras` file.
+        name: `convnet`, `bit`, `mobilenet_v3` or `efficientnet_lite`; `keras.applications:NAME`; your own function,
+            `package.module:build`, in the working folder or installed; or a `.keras` file.
         options: keyword arguments of the function that builds the model, `student.options.widths=[16,32,64]`. Another
             name drops them.
         weights: initial weights, by name: a stored model's folder; a `.safetensors` or `.npz` file, whoever wrote it,
@@ -83,11 +83,11 @@ class TeacherSpec(ModelSpec):
     """A frozen model that teaches.
 
     Attributes:
-        name: a stored teacher (`digits`, `glyphs`), the folder of a run or of a stored model, or a model as for
-            `student.name`.
+        name: a stored teacher (`digits`, `fashion`, `glyphs`), `efficientnet_lite0` (ImageNet, from a package), the
+            folder of a run or of a stored model, or a model as for `student.name`.
         normalize: the input range that the teacher expects, applied after mixing: `unit` ([0, 1]), `pixels` ([0, 255]),
-            `imagenet` (mean 0, deviation 1), `caffe` (BGR less its mean); None is what a stored teacher says, else [-1,
-            1].
+            `imagenet` (mean 0, deviation 1), `caffe` (BGR less its mean), `lite` ((pixels - 127) / 128); None is what
+            a stored teacher says, else [-1, 1].
         classes: the order of the teacher's outputs, which are matched to the data's by name: `flowers`, `food`,
             `imagenet`, `pet`, `sun`, or a file with one name a line; `data` is the data's own order; None is what a
             stored teacher says, else the data's.
@@ -99,7 +99,7 @@ class TeacherSpec(ModelSpec):
     """
 
     name: str = "glyphs"
-    normalize: Literal["imagenet", "unit", "caffe", "pixels"] | None = None
+    normalize: Literal["imagenet", "unit", "caffe", "pixels", "lite"] | None = None
     classes: str | None = None
     min_accuracy: float | None = None
     precision: Literal["float32", "bfloat16", "mixed_bfloat16"] | None = None

@@ -220,3 +220,16 @@ def test_any_words_are_a_config_or_a_mistake(words: list[str]) -> None:
     json.dumps([found, changes], allow_nan=False)
     spec, options = config.spec_and_options(found)
     assert config.spec_and_options(spec.to_dict() | plain(options)) == (spec, options)
+
+
+def test_a_teacher_from_a_package_sees_its_own_size_unless_one_is_written() -> None:
+    words = ["data=./photos", "data.labels=null", "teacher=efficientnet_lite0"]
+    assert read(*words)["views"]["teacher_size"] == 224
+    assert read(*words)["views"]["size"] == 24
+    assert read(*words, "views.size=64")["views"]["teacher_size"] is None
+    assert read(*words, "views.teacher_size=96")["views"]["teacher_size"] == 96
+    assert read("teachers=['glyphs','efficientnet_lite0']")["views"]["teacher_size"] == [24, 224]
+    assert read("teacher=glyphs")["views"]["teacher_size"] is None
+    # A run that is resumed has said it already.
+    before = read(*words, "views.size=64")
+    assert config.read([], stored=before)[0]["views"]["teacher_size"] is None

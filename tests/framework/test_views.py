@@ -167,10 +167,11 @@ def test_a_foreign_range_is_keras_s_own(name: str | None, mode: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 if name == "caffe" else 1e-5)
 
 
-def test_the_range_of_pixels() -> None:
+@pytest.mark.parametrize(("name", "mean", "deviation"), [("pixels", 0, 1), ("unit", 0, 255), ("lite", 127, 128)])
+def test_the_range_of_pixels(name: str, mean: float, deviation: float) -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 5, 4, 3)).astype(np.float32)
-    found = ops.convert_to_numpy(views.normalize(ops.convert_to_tensor(pixels / 127.5 - 1), "pixels"))
-    np.testing.assert_allclose(found, pixels, atol=1e-4)
+    found = ops.convert_to_numpy(views.normalize(ops.convert_to_tensor(pixels / 127.5 - 1), name))
+    np.testing.assert_allclose(found, (pixels - mean) / deviation, rtol=0, atol=1e-4 / deviation)
 
 
 def test_the_unit_range() -> None:

@@ -38,7 +38,7 @@ def test_a_name_a_folder_and_a_run_are_found(tmp_path: Path) -> None:
     assert found("own") == Path("own")
     assert found(str(tmp_path / "own")) == tmp_path / "own"
     assert found("run") == Path("run/student")
-    assert teachers.stored_names() == ["digits", "mine"]
+    assert teachers.stored_names() == ["digits", "efficientnet_lite0", "mine"]
 
 
 def test_what_is_built_has_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +55,8 @@ def test_what_is_built_has_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        UserError, match=r"'digts': did you mean 'digits'\? allowed: bit, convnet, digits, mobilenet_v3; or a run's"
-    ):
+    known = "bit, convnet, digits, efficientnet_lite, efficientnet_lite0, mobilenet_v3"
+    with pytest.raises(UserError, match=rf"'digts': did you mean 'digits'\? allowed: {known}; or a run's"):
         found("digts")
     with pytest.raises(UserError, match=r"'empty': there is no model\.json in that folder"):
         found("empty")

@@ -18,6 +18,7 @@ SHAPES: list[tuple[str, dict[str, Any], int]] = [
     ("bit", {"depth": [1], "width": 0.5, "root_padding": "zero"}, 19),
     ("mobilenet_v3", {"variant": "small", "width": 0.25}, 33),
     ("mobilenet_v3", {"variant": "small", "width": 0.25, "norm": "batch"}, 32),
+    ("efficientnet_lite", {}, 32),
 ]
 
 

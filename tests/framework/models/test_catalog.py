@@ -79,7 +79,7 @@ def test_every_name_builds_a_model_from_its_seed(name: str, options: dict[str, A
 
 
 def test_all_names_are_tried() -> None:
-    assert set(catalog.MODELS) == {"bit", "convnet", "mobilenet_v3"}
+    assert set(catalog.MODELS) == {"bit", "convnet", "efficientnet_lite", "mobilenet_v3"}
 
 
 def test_an_own_builder_is_called_with_its_options(own: types.ModuleType) -> None:
@@ -154,7 +154,11 @@ def test_a_module_of_another_library_is_told_its_backend(library: str, hint: str
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("convnett", {}, "'convnett': did you mean 'convnet'? allowed: bit, convnet, mobilenet_v3; or"),
+        (
+            "convnett",
+            {},
+            "'convnett': did you mean 'convnet'? allowed: bit, convnet, efficientnet_lite, mobilenet_v3; or",
+        ),
         ("convnet", {"width": [8]}, "model 'convnet' has no option 'width': did you mean 'widths'?"),
         ("convnet", {"num_classes": 3}, "model 'convnet' has no option 'num_classes'"),
         ("nowhere.at_all:build", {}, "there is no module 'nowhere' in "),

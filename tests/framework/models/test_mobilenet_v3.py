@@ -12,7 +12,8 @@ import pytest
 
 from framework.errors import UserError
 from framework.models import initial
-from framework.models.mobilenet_v3 import SMALL, VARIANTS, groups_for, mobilenet_v3, rounded
+from framework.models.inverted_residual import groups_for, rounded
+from framework.models.mobilenet_v3 import SMALL, VARIANTS, mobilenet_v3
 
 Array = np.ndarray
 KERAS = {"large": keras.applications.MobileNetV3Large, "small": keras.applications.MobileNetV3Small}

@@ -110,7 +110,7 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not an \.npz archive of plain arrays"):
         weights.read(tmp_path / "single.npy")
     np.savez(tmp_path / "other.npz", **{"resnet/block1/unit01/a/dense/kernel": np.zeros(3)})
-    with pytest.raises(UserError, match="no parameter of a BiT network in the legacy layout"):
+    with pytest.raises(UserError, match="is not a parameter of a BiT network in the legacy layout"):
         weights.read(tmp_path / "other.npz")
     twice = {f"resnet/head/conv2d{suffix}/bias": np.zeros(3) for suffix in ("", "_1")}
     np.savez(tmp_path / "twice.npz", **twice)

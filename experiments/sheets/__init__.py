@@ -1,0 +1,1 @@
+"""What teacher and student see at some steps: looked at, drawn, and compared on all backends."""

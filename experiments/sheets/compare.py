@@ -1,0 +1,122 @@
+"""The views of one spec on several backends, held against each other by their SHA-256."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.parity.compare import PIXELS, Result
+from experiments.parity.processes import Bar, Job, run
+from experiments.parity.report import aligned
+from experiments.sheets.worker import WORKER
+from framework.spec import DistillSpec
+
+# In float64 the views must be equal; in float32, as in a run, they must be near.
+PRECISIONS = ("float64", "float32")
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of one kind at one step on one backend, held against the first one's.
+
+    Attributes:
+        step: its number.
+        who: whose views; `draws` for what was random.
+        backend, precision: where and how they were computed.
+        equal, count: how many are equal, of how many.
+        difference: the largest of pixels in [-1, 1], over the few examples whose pixels are kept.
+    """
+
+    step: int
+    who: str
+    backend: str
+    precision: str
+    equal: int
+    count: int
+    difference: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is near enough: equal in float64, and draws always."""
+        exact = self.precision == PRECISIONS[0] or self.who == "draws"
+        return self.equal == self.count if exact else self.difference <= PIXELS
+
+    @property
+    def cell(self) -> str:
+        """It in a table."""
+        if self.equal == self.count:
+            return "equal"
+        apart = f", by {self.difference:.1g}" if self.difference else ""
+        return f"{self.count - self.equal} of {self.count} differ{apart}" + ("" if self.ok else " FAILS")
+
+
+def gather(
+    spec: DistillSpec, backends: Sequence[str], steps: Sequence[int], cache: Path, at_a_time: int
+) -> Mapping[tuple[str, str], Result]:
+    """Let each backend render the views, in a process for each precision; the results by (backend, precision).
+
+    Raises:
+        UserError, WorkerFault: as `experiments.parity.processes.run`.
+    """
+    with tempfile.TemporaryDirectory(prefix="views-") as folder:
+        jobs = [
+            Job(name, precision, _settings(spec, precision, steps, cache), Path(folder) / f"{name}-{precision}", WORKER)
+            for precision in PRECISIONS
+            for name in backends
+        ]
+        with Bar(len(jobs) * len(steps)) as progress:
+            return run(jobs, at_a_time, progress.watch)
+
+
+def _settings(spec: DistillSpec, precision: str, steps: Sequence[int], cache: Path) -> dict[str, Any]:
+    return {"spec": {**spec.to_dict(), "precision": precision}, "steps": list(steps), "cache": str(cache)}
+
+
+def compared(results: Mapping[tuple[str, str], Result], backends: Sequence[str]) -> list[Views]:
+    """Every backend but the first against the first."""
+    first, *others = backends
+    found = []
+    for precision in PRECISIONS:
+        base = results[first, precision]
+        for name in (name for name in base if not name.endswith("/pixels")):
+            found += [_held(name, base, results[other, precision], other, precision) for other in others]
+    return found
+
+
+def _held(name: str, base: Result, other: Result, backend: str, precision: str) -> Views:
+    step, *view = name.split("/")
+    own, theirs = np.atleast_1d(base[name]), np.atleast_1d(other[name])
+    difference = 0.0
+    if view != ["draws"]:
+        pixels = (each[name.replace("digests", "pixels")].astype(np.float64) for each in (base, other))
+        difference = float(np.abs(next(pixels) - next(pixels)).max())
+    who = view[0] if view == ["draws"] else "student" if view[0] == "0" else f"teacher {view[0]}"
+    return Views(int(step), who, backend, precision, int((own == theirs).sum()), len(own), difference)
+
+
+def table(found: Sequence[Views], results: Mapping[tuple[str, str], Result], backends: Sequence[str]) -> str:
+    """What was found, a table for each precision."""
+    return "\n\n".join(aligned(_rows(found, results, backends, precision)) for precision in PRECISIONS)
+
+
+def _rows(
+    found: Sequence[Views], results: Mapping[tuple[str, str], Result], backends: Sequence[str], precision: str
+) -> list[list[str]]:
+    first, *others = backends
+    rows = [[precision, first, *others]]
+    chosen = [each for each in found if each.precision == precision]
+    for number in range(0, len(chosen), len(others)):
+        line = chosen[number : number + len(others)]
+        where = (
+            "draws"
+            if line[0].who == "draws"
+            else f"{0 if line[0].who == 'student' else line[0].who.split()[1]}/digests"
+        )
+        value = np.atleast_1d(results[first, precision][f"{line[0].step}/{where}"])[0]
+        rows.append([f"step {line[0].step}, {line[0].who}", f"{value[:16]}...", *(each.cell for each in line)])
+    return rows
