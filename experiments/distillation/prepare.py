@@ -167,13 +167,8 @@ def build_student(
     tell: Callable[[str], None] = lambda line: None,
 ) -> Model:
     """Build the spec's student, with the weights that `weights` names; `root` is the folder for caches."""
-    from framework.models import catalog
-
     seed = spec.seed if spec.init_seed is None else spec.init_seed
-    built = catalog.build(model.name, model.options, num_classes, spec.views.size, seed)
-    if model.weights is not None:
-        weights.fill(built, weights.located(model.weights, root), num_classes, model.dont_load, tell)
-    return built
+    return weights.built(model, num_classes, spec.views.size, seed, root, own_head=True, tell=tell)
 
 
 def load_data(

@@ -337,8 +337,5 @@ def _built(
     if classes is None:
         raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
     order = _order(names, splits)
-    filled = teacher.weights is not None and not teacher.dont_load
-    model = catalog.build(teacher.name, teacher.options, len(classes), size, None if filled else seed)
-    if teacher.weights is not None:
-        weights.fill(model, weights.located(teacher.weights, root), None, teacher.dont_load, tell)
+    model = weights.built(teacher, len(classes), size, seed, root, own_head=False, tell=tell)
     return _reordered(model, order, size)

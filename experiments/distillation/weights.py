@@ -79,13 +79,49 @@ def _file(path: Path) -> Path:
     return path / stored.WEIGHTS if path.is_dir() else path
 
 
+def built(
+    spec: ModelSpec,
+    num_classes: int,
+    size: int,
+    seed: int,
+    root: Path | None,
+    own_head: bool,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Model:
+    """Build a model with the weights that its spec names; one of ours is drawn only where no file gives its values.
+
+    Args:
+        spec: the model.
+        num_classes: of its logits.
+        size: pixels of its views.
+        seed: of what is drawn.
+        root: the folder for caches.
+        own_head: whether a file's head of another number of classes may be left out, as `fill` does.
+        tell: takes a line on what was matched.
+
+    Raises:
+        UserError: as in `fill` and `framework.models.catalog.build`.
+    """
+    from framework.models import catalog
+    from framework.models.initial import initialise
+
+    ours = spec.name in catalog.MODELS
+    from_file = spec.weights is not None
+    model = catalog.build(spec.name, spec.options, num_classes, size, None if ours and from_file else seed)
+    if spec.weights is not None:
+        kept = fill(model, located(spec.weights, root), num_classes if own_head else None, spec.dont_load, tell)
+        if ours:
+            initialise(model, seed, kept)
+    return model
+
+
 def fill(
     model: Model,
     path: Path,
     num_classes: int | None,
     dont_load: Sequence[str] = (),
     tell: Callable[[str], None] = lambda line: None,
-) -> None:
+) -> list[str]:
     """Assign a stored model's weights.
 
     Args:
@@ -95,6 +131,9 @@ def fill(
             or nothing, as for a teacher, who can't teach with a head that was never trained.
         dont_load: regular expressions of names that keep the values they have.
         tell: takes a line on what was matched.
+
+    Returns:
+        The names that kept their values.
 
     Raises:
         UserError: nothing readable is there, or names and shapes don't fit.
@@ -112,10 +151,11 @@ def fill(
     head = arrays.get("head/bias")
     other = head is not None and num_classes is not None and head.shape != (num_classes,)
     try:
-        assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
+        kept = assign(model, arrays, (*dont_load, "head/.*") if other else dont_load)
     except UserError as error:
         raise UserError(f"weights {str(path)!r}: {error}") from error
     tell(f"weights {str(path)!r}: {_told(len(arrays), renamed, head is not None and other)}")
+    return kept
 
 
 def _told(count: int, renamed: Sequence[str], other: bool) -> str:

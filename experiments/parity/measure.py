@@ -149,26 +149,34 @@ def _whole(images: Array, size: int, padding: int, spec: DistillSpec) -> Array:
     return np.pad(np.stack(views).astype(np.float32), ((0, padding), (0, 0), (0, 0), (0, 0)))
 
 
-def models(spec: DistillSpec, num_classes: int) -> list[Any]:
-    """The student and the teachers, none of their parameters at a value that would hide a part of the arithmetic."""
+def models(spec: DistillSpec, num_classes: int, filled: Callable[[Any, int, float], None] | None = None) -> list[Any]:
+    """The student and the teachers, none of their parameters at a value that would hide a part of the arithmetic.
+
+    Args:
+        spec: the distillation.
+        num_classes: logits of each.
+        filled: gives a model the values that `fill` would give it; None is `fill`.
+    """
     built = []
     sizes = (spec.views.size, *spec.teacher_sizes)
     for number, (model, size) in enumerate(zip((spec.student, *spec.teachers), sizes, strict=True)):
         built.append(_build(model, num_classes, size, spec.seed + number))
-        fill(built[-1], spec.seed + number, GAIN if number else 1.0)
+        (filled or fill)(built[-1], spec.seed + number, GAIN if number else 1.0)
     return built
 
 
 def _build(model: ModelSpec, num_classes: int, image_size: int, seed: int) -> Any:
     from framework.models import catalog
+    from framework.models.catalog import MODELS
 
-    known = model.name in catalog.MODELS or ":" in model.name or model.name.endswith(".keras")
+    known = model.name in MODELS or ":" in model.name or model.name.endswith(".keras")
     if not known:
         raise UserError(
             f"model {model.name!r}: parity draws all weights anew and takes no stored teacher, but a model: "
-            f"{near(model.name, catalog.MODELS)}; or package.module:function"
+            f"{near(model.name, MODELS)}; or package.module:function"
         )
-    return catalog.build(model.name, model.options, num_classes, image_size, seed)
+    # Ours are drawn once, by `fill`.
+    return catalog.build(model.name, model.options, num_classes, image_size, None if model.name in MODELS else seed)
 
 
 def fill(model: Any, seed: int, gain: float) -> None:
@@ -179,11 +187,10 @@ def fill(model: Any, seed: int, gain: float) -> None:
         seed: any whole number.
         gain: dense kernels are multiplied by it.
     """
-    from framework.models.initial import parameters
+    from framework.models.initial import draw, parameters
 
-    for name, variable in parameters(model).items():
-        if "float" in str(variable.dtype):
-            variable.assign(value_of(name, tuple(variable.shape), seed, gain))
+    floats = {name: each for name, each in parameters(model).items() if "float" in str(each.dtype)}
+    draw(floats, lambda name, shape: value_of(name, shape, seed, gain))
 
 
 def value_of(name: str, shape: tuple[int, ...], seed: int, gain: float = 1.0) -> Array:

@@ -7,13 +7,16 @@ engine without exchanging a file, whatever else was built before.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import numpy as np
 
+from framework.data.bad import num_threads
 from framework.errors import UserError, near
 
 Array = np.ndarray
@@ -21,6 +24,8 @@ Variable = Any  # keras.Variable, of which each engine has its own class
 
 # The standard deviation of a normal distribution that was cut at two standard deviations.
 TRUNCATED_STD = 0.87962566103423978
+# Pairs of numbers that are drawn at once.
+_PAIRS = 2**15
 
 
 def parameters(model: keras.Model) -> dict[str, Variable]:
@@ -55,7 +60,7 @@ def _unused(path: str, taken: Mapping[str, Any]) -> str:
     return name
 
 
-def assign(model: keras.Model, arrays: Mapping[str, Array], dont_load: Sequence[str] = ()) -> None:
+def assign(model: keras.Model, arrays: Mapping[str, Array], dont_load: Sequence[str] = ()) -> list[str]:
     """Fill a model by name, strictly: every parameter from `arrays`, and every array used.
 
     Args:
@@ -63,18 +68,23 @@ def assign(model: keras.Model, arrays: Mapping[str, Array], dont_load: Sequence[
         arrays: name to values, as `parameters` names them.
         dont_load: regular expressions that match whole names; those keep the values they have.
 
+    Returns:
+        The names of the parameters that kept their values.
+
     Raises:
         UserError: a parameter or an array is without its counterpart, or shapes differ; nothing was assigned then.
     """
-    kept = [re.compile(pattern) for pattern in dont_load]
-    wanted = {name: v for name, v in parameters(model).items() if not any(p.fullmatch(name) for p in kept)}
-    given = {name: a for name, a in arrays.items() if not any(p.fullmatch(name) for p in kept)}
+    patterns = [re.compile(pattern) for pattern in dont_load]
+    named = parameters(model)
+    wanted = {name: v for name, v in named.items() if not any(p.fullmatch(name) for p in patterns)}
+    given = {name: a for name, a in arrays.items() if not any(p.fullmatch(name) for p in patterns)}
     _check_names(model.name, wanted, given)
     for name, variable in wanted.items():
         if tuple(variable.shape) != given[name].shape:
             raise UserError(f"{model.name}: {name} is {tuple(variable.shape)}, the array is {given[name].shape}")
     for name, variable in wanted.items():
         variable.assign(given[name])
+    return [name for name in named if name not in wanted]
 
 
 def _check_names(model: str, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -94,18 +104,33 @@ def _example(names: Sequence[str], others: Any) -> str:
     return f"{names[0]} ({hint}?)" if found else names[0]
 
 
-def initialise(model: keras.Model, seed: int) -> None:
-    """Draw all parameters of one of our models.
+def initialise(model: keras.Model, seed: int, names: Collection[str] | None = None) -> None:
+    """Draw the parameters of one of our models, on all cores.
 
     Args:
         model: built, its parameters named by the rules of `initial_value`; its `zero_kernels`, where it has that,
             names the kernels that start at zero.
         seed: any whole number.
+        names: of the parameters that are drawn; None draws all.
     """
-    zero = getattr(model, "zero_kernels", ())
-    for name, variable in parameters(model).items():
-        shape = tuple(variable.shape)
-        variable.assign(np.zeros(shape, np.float32) if name in zero else initial_value(name, shape, seed))
+    zero, named = getattr(model, "zero_kernels", ()), parameters(model)
+
+    def value(name: str, shape: tuple[int, ...]) -> Array:
+        return np.zeros(shape, np.float32) if name in zero else initial_value(name, shape, seed)
+
+    draw(named if names is None else {name: named[name] for name in names}, value)
+
+
+def draw(named: Mapping[str, Variable], value: Callable[[str, tuple[int, ...]], Array]) -> None:
+    """Fill variables by name with what `value` gives for a name and a shape, which is called on all cores."""
+    items = [(name, tuple(variable.shape)) for name, variable in named.items()]
+    count = num_threads(most=len(items) or 1)
+    with ThreadPoolExecutor(count) as pool:
+        # Some at a time: all of them would be the model once more.
+        for place in range(0, len(items), count):
+            some = items[place : place + count]
+            for (name, _), drawn in zip(some, pool.map(value, *zip(*some, strict=True)), strict=True):
+                named[name].assign(drawn)
 
 
 def initial_value(name: str, shape: tuple[int, ...], seed: int) -> Array:
@@ -129,29 +154,35 @@ def initial_value(name: str, shape: tuple[int, ...], seed: int) -> Array:
         return np.zeros(shape, np.float32)
     if role == "kernel":
         std = 1.0 / np.sqrt(np.prod(shape[:-1]))
-        drawn = truncated_normal(f"{seed}:{name}", int(np.prod(shape)))
-        return (drawn * (std / TRUNCATED_STD)).astype(np.float32).reshape(shape)
+        return truncated_normal(f"{seed}:{name}", math.prod(shape), std / TRUNCATED_STD, np.float32).reshape(shape)
     raise ValueError(f"no initial distribution for a parameter called {role!r} ({name})")
 
 
-def truncated_normal(key: str, count: int) -> Array:
+def truncated_normal(key: str, count: int, scale: float = 1.0, dtype: type = np.float64) -> Array:
     """Draws of a standard normal cut at two standard deviations, a pure function of the key.
 
     Args:
         key: any text.
         count: how many.
+        scale: a factor.
+        dtype: of the result; the draws themselves are float64.
 
     Returns:
-        float64 [count] in [-2, 2).
+        [count] in scale * [-2, 2).
     """
     # Raw bits, because numpy promises those for ever, and not the streams of its distributions. Rejection from a
     # uniform number, because its result is exact arithmetic: no engine's or processor's `log` is in it.
     digest = hashlib.sha256(key.encode()).digest()
     source = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
-    kept = np.empty(0)
-    while len(kept) < count:
-        pairs = source.random_raw(4 * (count - len(kept)) + 64).reshape(-1, 2)
-        position, height = ((pairs >> np.uint64(11)).astype(np.float64) * 2.0**-53).T
+    drawn: Array = np.empty(count, dtype)
+    done = 0
+    while done < count:
+        # No more at once than a core's cache holds.
+        raw = source.random_raw(2 * min(_PAIRS, 2 * (count - done) + 32))
+        raw >>= np.uint64(11)
+        position, height = (raw.astype(np.float64) * 2.0**-53).reshape(-1, 2).T
         values = 4.0 * position - 2.0
-        kept = np.concatenate([kept, values[height < np.exp(-0.5 * values * values)]])
-    return kept[:count]
+        kept = values[height < np.exp(-0.5 * values * values)][: count - done]
+        np.multiply(kept, scale, out=drawn[done : done + len(kept)], casting="same_kind")
+        done += len(kept)
+    return drawn

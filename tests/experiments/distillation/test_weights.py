@@ -130,3 +130,29 @@ def test_files_of_others_are_no_checkpoints(tmp_path: Path) -> None:
     save_file({"student/head/bias": np.zeros(2, np.float32)}, tmp_path / "step-00000001.safetensors")
     with pytest.raises(DamagedFile):
         read_arrays(tmp_path / "step-00000001.safetensors")
+
+
+def test_only_what_no_file_gives_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.distillation.prepare import build_student
+    from framework.models import initial
+
+    truncated_normal, drawn = initial.truncated_normal, list[str]()
+
+    def noted(key: str, *others: Any) -> np.ndarray:
+        drawn.append(key)
+        return truncated_normal(key, *others)
+
+    monkeypatch.setattr(initial, "truncated_normal", noted)
+    path = tmp_path / "a.safetensors"
+    write_arrays(path, values_of(build(num_classes=2, seed=1)), {})
+    own = {"name": "convnet", "options": {"widths": [4]}}
+    plain, filled = (
+        DistillSpec.from_dict({"student": own | more, "views": {"size": 8}, "seed": 5})
+        for more in ({}, {"weights": str(path)})
+    )
+    for num_classes, expected in ((2, []), (3, ["5:head/kernel"])):
+        whole = values_of(build_student(plain.student, num_classes, plain))
+        drawn.clear()
+        head = values_of(build_student(filled.student, num_classes, filled))["head/kernel"]
+        assert drawn == expected
+        assert np.array_equal(head, whole["head/kernel"]) == (num_classes == 3)
