@@ -72,6 +72,7 @@ class Backend:
         trainer: makes a trainer of a task, for a device (None: the CPU), compiled or not (None: the engine's habit).
         kernels: replacements for `framework.kernels`.
         versions: versions of the engine and of Keras.
+        peak_memory: the most bytes of an accelerator that the process has held; None where the library doesn't say.
         wrap: makes a Keras model of the engine's own modules: see `framework.models.catalog.install_wrapper`.
         read_weights: reads its library's own files: see `framework.models.weights.install_reader`.
         write_program: writes a model as a program of its library's own, where that has such a form. Called with the
@@ -85,6 +86,7 @@ class Backend:
     trainer: Callable[[Task, Device | None, bool | None], Trainer]
     kernels: Mapping[str, Callable[..., Any]]
     versions: Callable[[], dict[str, str]]
+    peak_memory: Callable[[Device], int | None]
     wrap: Callable[[Any, int, int], Any] | None = None
     read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None
     write_program: Callable[[Any, Any, int, Path], list[Path]] | None = None

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from framework.errors import UserError, near
 
+# By this variable CUDA's users choose what a process sees.
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
 
 def match(wanted: str | None, found: Iterable[str], extras: Mapping[str, str] | None = None) -> str:
     """The device of a name.
@@ -22,11 +25,16 @@ def match(wanted: str | None, found: Iterable[str], extras: Mapping[str, str] | 
     names = list(found)
     if wanted is None:
         return names[0]
-    asked = wanted.replace("cuda", "gpu")
+    asked = wanted.lower().replace("cuda", "gpu")
     for name in names:
         if asked in (name, name.partition(":")[0]):
             return name
     kind = asked.partition(":")[0]
+    hidden = os.environ.get(_VISIBLE) if kind == "gpu" else None
+    if hidden is not None:
+        raise UserError(
+            f"device = {wanted!r} is not here: there is {', '.join(names)}; {_VISIBLE} = {hidden!r} hides other GPUs"
+        )
     extra = (extras or {}).get(kind)
     if extra is None or any(name.startswith(f"{kind}:") for name in names):
         raise UserError(f"device = {wanted!r} is not here: {near(asked, names)}")

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, TypeAlias
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property, wraps
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from keras import ops
@@ -20,7 +21,8 @@ from keras import ops
 from backends.base import Device
 from backends.state import Carry, StateNames
 from framework import evaluation
-from framework.models.layers import standardised, standardised_kernels
+from framework.errors import OutOfMemory
+from framework.models.layers import freeze
 from framework.optimizers.base import widened
 from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.task import Task, mode
@@ -30,6 +32,23 @@ Tree: TypeAlias = Any
 Tensors: TypeAlias = Mapping[str, Any]
 # A loss, the student's logits, its buffers afterwards, and the gradients of its parameters.
 Gradients: TypeAlias = tuple[Any, Any, Sequence[Any], Sequence[Any]]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def placed_there(method: _Method) -> _Method:
+    """The method, with all that Keras makes in it on the trainer's device."""
+
+    @wraps(method)
+    def there(self: EngineTrainer, *args: Any, **keywords: Any) -> Any:
+        with self.there():
+            return method(self, *args, **keywords)
+
+    return there  # type: ignore[return-value]
+
+
+# What an engine does in the first step whose compiled programs stay for the next run.
+COMPILING = "compiling the step (first time for this spec on this device)"
 
 
 class EngineTrainer(ABC):
@@ -41,8 +60,17 @@ class EngineTrainer(ABC):
         jit: compile or not; None is the engine's habit.
     """
 
+    first_step = "the first step"
+    # Steps that one call of a program may do; the engine's choice.
+    together = 1
+
     def __init__(self, task: Task, device: Device | None = None, jit: bool | None = None) -> None:
         self.task, self.device, self.jit = task, self.placed(device), jit
+        self._prepare()
+
+    @placed_there
+    def _prepare(self) -> None:
+        task = self.task
         self.names, self.steps_done = StateNames(task), 0
         self.carry = self.carried(self.names.initial())
         self._see = self.compiled(self.seen, "frozen")
@@ -58,21 +86,52 @@ class EngineTrainer(ABC):
         """What each teacher computes with; a trainer that is given what teachers say never makes it."""
         return [self.frozen_values(teacher) for teacher in self.task.teachers]
 
+    @placed_there
     def see(self, batch: Batch) -> Seen:
         """Render a batch's views and ask the teachers."""
-        return [self._see(self.put(part)) for part in self.task.micro_batches(batch)]
+        return self._look(batch)
 
     def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
         """Do one update."""
-        *others, last = self.see(batch) if isinstance(batch, Batch) else batch
-        total = self._nothing() if others else None
-        for part in others:
-            total = self._gather(total, part)
-        carry, metrics = self._update(total, last, self.put(self.task.scalars(self.steps_done)))
-        self._keep(carry)
+        return self.steps([batch])[0]
+
+    @placed_there
+    def steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
+        """Do several updates."""
+        self.writing = False
+        return self._steps(batches)
+
+    def explained(self, error: Exception) -> Exception:
+        """The error of a step or of reading its metrics, or an `OutOfMemory` in its place."""
+        if not self.is_out_of_memory(error):
+            return error
+        found = OutOfMemory(str(error), self.intact())
+        found.__cause__ = error
+        return found
+
+    def _steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
+        return [self._step(batch) for batch in batches]
+
+    def _look(self, batch: Batch) -> Seen:
+        return [self._see(self.put(part)) for part in self.task.micro_batches(batch)]
+
+    def _step(self, batch: Batch | Seen) -> Mapping[str, Any]:
+        seen = self._look(batch) if isinstance(batch, Batch) else batch
+        metrics = self.learn(seen, self.put(self.task.scalars(self.steps_done)))
         self.steps_done += 1
         return metrics
 
+    def learn(self, seen: Seen, scalars: Tensors) -> Mapping[str, Any]:
+        """Update the student by what was seen of each part of a batch."""
+        *others, last = seen
+        total = self._nothing(self.carry) if others else None
+        for part in others:
+            total = self._gather(total, part)
+        carry, metrics = self._update(total, last, scalars)
+        self._keep(carry)
+        return metrics
+
+    @placed_there
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
         """Accuracy, loss, KL to the teacher and agreement."""
         return evaluation.means(self.host([sums for sums, _ in map(self._measured, batches)]))
@@ -85,6 +144,7 @@ class EngineTrainer(ABC):
             parts.append({name: array[batch.mask > 0] for name, array in found.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
+    @placed_there
     def probe(self, batch: Batch) -> dict[str, Array]:
         """What the next step would compute, without doing it."""
         buffers = self.host(self.carry["buffers"])
@@ -92,18 +152,22 @@ class EngineTrainer(ABC):
         self._keep(self.stored(self.carry, {**self.carry, "buffers": self.put(buffers)}))
         return self.names.probed(parts)
 
+    @placed_there
     def look(self, batch: Batch) -> list[Array]:
         """The student's view of a batch and each teacher's."""
         return self.host(list(self._views(self.put(self.task.shown(batch)))))
 
+    @placed_there
     def teach(self, batch: Batch) -> list[Array]:
         """Each teacher's logits for its view of a batch."""
         return self.host(self._answer(self.put(self.task.shown(batch))))
 
+    @placed_there
     def state(self) -> dict[str, Array]:
         """All that a resume needs."""
         return self.names.flat(self.host(self.carry), self.steps_done)
 
+    @placed_there
     def restore(self, state: Mapping[str, Array]) -> None:
         """Take over a state."""
         carry, self.steps_done = self.names.nested(state)
@@ -126,7 +190,7 @@ class EngineTrainer(ABC):
         loss, _, buffers, grads = self.gradients(carry, seen)
         if total is not None:
             loss, *grads = [each / self.task.grad_accum_steps for each in self.added(total, [loss, *grads])]
-        values = self.values(carry)
+        values, self.writing = self.values(carry), True
         params, moments, norm = self.task.optimizer.update(
             values["params"], grads, values["moments"], self.task.decayed, scalars
         )
@@ -168,10 +232,9 @@ class EngineTrainer(ABC):
     def _keep(self, carry: Tree | None) -> None:
         self.carry = self.carry if carry is None else carry
 
-    def _nothing(self) -> list[Tensor]:
+    def _nothing(self, carry: Tree) -> list[Tensor]:
         """A loss and gradients of zero, in float32 at least."""
-        grads = widened([ops.zeros_like(param) for param in self.carry["params"]])
-        return list(self.put([ops.zeros((), self.task.dtype), *grads]))
+        return [ops.zeros((), self.task.dtype), *widened([ops.zeros_like(param) for param in carry["params"]])]
 
     # The hooks.
 
@@ -203,6 +266,18 @@ class EngineTrainer(ABC):
     def stored(self, carry: Tree, new: Tree) -> Tree | None:
         """The carry with new values; None where they were written into it."""
 
+    def there(self) -> AbstractContextManager[Any]:
+        """Within it, Keras makes tensors on the trainer's device; here it does already, as `configure` had it."""
+        return nullcontext()
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether an exception says that memory was not enough."""
+        return isinstance(error, MemoryError)
+
+    def intact(self) -> bool:
+        """Whether the state is that of before a step that failed; False where nobody knows."""
+        return False
+
     def values(self, carry: Tree) -> Tree:
         """A carry as what the optimizer computes with."""
         return carry
@@ -217,13 +292,17 @@ class EngineTrainer(ABC):
         return self.called(self.task.student, view, training=False)
 
     def frozen_values(self, teacher: Any) -> Tree:
-        """What a teacher computes with besides its own variables: its standardised kernels."""
-        return standardised_kernels(teacher)
+        """What a teacher computes with besides its own variables, which hold from now on what it computes with."""
+        freeze(teacher, self.replace)
+
+    def replace(self, variable: Any, value: Tensor) -> None:
+        """Put a tensor, perhaps of another dtype, in the place of a variable's value."""
+        variable._value = value
 
     def teacher_logits(self, teacher: Any, values: Tree, view: Tensor) -> Tensor:
         """A teacher's logits."""
-        with standardised(values):
-            return self.called(teacher, view, training=False)
+        del values  # the model's own variables
+        return self.called(teacher, view, training=False)
 
     def called(self, model: Any, view: Tensor, training: bool) -> Tensor:
         """A model's logits."""

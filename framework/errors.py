@@ -11,6 +11,18 @@ class UserError(ValueError):
     """A mistake in what the user gave: the message alone is shown, and the exit code is 2."""
 
 
+class OutOfMemory(RuntimeError):
+    """A step doesn't fit in the device's memory.
+
+    Attributes:
+        intact: whether the trainer's state is still that of before the step.
+    """
+
+    def __init__(self, told: str, intact: bool) -> None:
+        super().__init__(told)
+        self.intact = intact
+
+
 def one_line(error: object, limit: int = 300) -> str:
     """What an exception, or anything else, says, in one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit]

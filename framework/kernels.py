@@ -104,7 +104,9 @@ def depthwise_conv2d(x_bhwc: Tensor, kernel_hw1c: Tensor, stride: int = 1, paddi
 
 
 @Kernel
-def group_norm(x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon: float = 1e-5) -> Tensor:
+def group_norm(
+    x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon: float = 1e-5, relu: bool = False
+) -> Tensor:
     """Normalise over space and groups of adjacent channels, with the biased variance in two passes.
 
     Args:
@@ -113,6 +115,7 @@ def group_norm(x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon
         bias: float, C values in any shape.
         groups: divides C.
         epsilon: added to the variance, inside the root.
+        relu: negative results become 0.
 
     Returns:
         float [B, H, W, C] in the dtype of `x_bhwc`.
@@ -130,7 +133,8 @@ def group_norm(x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon
     centred = x - group_mean(x)
     factor = ops.rsqrt(group_mean(ops.square(centred)) + epsilon) * ops.reshape(_at_least_float32(scale), (channels,))
     result = centred * factor + ops.reshape(_at_least_float32(bias), (channels,))
-    return ops.cast(result, x_bhwc.dtype)
+    result = ops.cast(result, x_bhwc.dtype)
+    return ops.relu(result) if relu else result
 
 
 @Kernel

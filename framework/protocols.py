@@ -60,8 +60,8 @@ class Batch:
     Attributes:
         images: uint8 [B, H, W, 3] canvases, or None when `views` are given.
         draws: the draws that turn `images` into views; with `views`, only the added augmentations use them.
-        views: float32 [B, S, S, 3] in [-1, 1], not mixed: the student's, then one for each teacher; the same array
-            again where it is shared.
+        views: [B, S, S, 3], not mixed, float32 in [-1, 1] or whole grey levels in uint8: the student's, then one for
+            each teacher; the same array again where it is shared.
         mix: the mixing factor in [0.5, 1]; 1 mixes nothing.
         labels: int32 [B] or None; needed only by a task loss.
         targets: float32 [B, C] logits for each teacher, where the teaching makes them before; else None.
@@ -122,9 +122,17 @@ class Source(Protocol):
 
 
 class Trainer(Protocol):
-    """A compiled distillation step with its state on a device."""
+    """A compiled distillation step with its state on a device.
+
+    Attributes:
+        steps_done: updates, those before a resume included.
+        first_step: what is waited for in the first step, in words.
+        together: how many steps are best asked for at once.
+    """
 
     steps_done: int
+    first_step: str
+    together: int
 
     def see(self, batch: Batch) -> Seen:
         """Render a batch's views and ask the teachers: all of a step that does not depend on the student."""
@@ -135,6 +143,12 @@ class Trainer(Protocol):
         Args:
             batch: a batch; or what any trainer of the same data, views, teachers and parts has seen of one.
         """
+
+    def steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
+        """Do as many updates as there are batches, each as `step` does it; returns the scalars of each."""
+
+    def explained(self, error: Exception) -> Exception:
+        """The error of a step or of reading its metrics, or `framework.errors.OutOfMemory` in its place."""
 
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
         """Accuracy, loss, KL to the teacher and agreement@1/@5 as plain floats, `"student.accuracy"`."""

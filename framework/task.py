@@ -20,6 +20,7 @@ from framework.errors import UserError
 from framework.inputs import Inputs, all_views, draws_of, of_draws, of_teachers, teachers_of
 from framework.losses import ENSEMBLES, bound, soft_cross_entropy
 from framework.models.initial import parameters
+from framework.models.layers import is_frozen
 from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch
 from framework.spec import DistillSpec, schedules
@@ -40,7 +41,8 @@ class Task:
         grad_accum_steps: parts of a batch whose gradients are added up before one update; the update is the same.
 
     Raises:
-        UserError: another number of teachers; a batch that can't be parted, or a student for whom it would matter.
+        UserError: another number of teachers; a batch that can't be parted, or a student for whom it would matter, or
+            one that was a teacher before.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Task:
     ) -> None:
         if len(teachers) != len(spec.teachers):
             raise UserError(f"the spec has {len(spec.teachers)} teachers, received {len(teachers)} models")
+        if is_frozen(student):
+            raise UserError("the student was a teacher here, whose kernels are frozen: build it anew to train it")
         self.spec, self.student, self.teachers = spec, student, tuple(teachers)
         self.total_steps, self.grad_accum_steps = total_steps, grad_accum_steps
         if grad_accum_steps > 1:
@@ -148,7 +152,7 @@ class Task:
         return [views[id(sent[place])] if place in sent else student for place in range(len(self.teachers))]
 
     def _given(self, who: str, view: Tensor, inputs: Inputs) -> Tensor:
-        view, draws = ops.cast(view, self.dtype), draws_of(who, inputs)
+        view, draws = views.given(view, self.dtype), draws_of(who, inputs)
         return self._mixed(views.augment(view, draws["extra"], self.view_specs[who]) if draws else view, inputs)
 
     def _all_cut(self, inputs: Inputs, student: Tensor) -> list[Tensor]:
@@ -199,7 +203,9 @@ class Task:
         return ops.sum(sum(each[1:], each[0])) / student_bc.shape[0]
 
     def _task_loss(self, student_bc: Tensor, inputs: Inputs) -> Tensor:
-        target = ops.one_hot(inputs["labels"], student_bc.shape[-1], dtype=self.dtype)
+        # Keras's `one_hot` looks at the labels on the host.
+        classes = ops.cast(ops.arange(student_bc.shape[-1]), "int32")
+        target = ops.cast(inputs["labels"][:, None] == classes[None, :], self.dtype)
         return soft_cross_entropy(student_bc, self._mixed(target, inputs))
 
     def eval_inputs(self, batch: EvalBatch) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from framework.data.hostviews import to_range
 from framework.errors import UserError
 from framework.kernels import Kernel
 from framework.spec import ViewsSpec
@@ -46,6 +47,22 @@ def render(
         # The authors cast to uint8. The margin keeps what is a whole level but for rounding, 74.99999, at its level.
         pixels = ops.floor(pixels + 1e-4)
     return augment(pixels * (2.0 / 255.0) - 1.0, extra, spec)
+
+
+# The value of each grey level: looked up, because a compiler may fuse a product and a difference, and round once.
+LEVELS = to_range(np.arange(256, dtype=np.float32))
+
+
+@Kernel
+def of_levels(levels: Tensor, dtype: str) -> Tensor:
+    """Bring whole grey levels to [-1, 1], to the last bit as the host does: uint8 [...] to [...] of `dtype`."""
+    return ops.cast(ops.take(ops.convert_to_tensor(LEVELS), ops.cast(levels, "int32"), axis=0), dtype)
+
+
+def given(view: Tensor, dtype: str) -> Tensor:
+    """A view that was made on the host, whole levels or a range already: float [B, S, S, 3] in [-1, 1]."""
+    whole = keras.backend.standardize_dtype(view.dtype) == "uint8"
+    return of_levels(view, dtype) if whole else ops.cast(view, dtype)
 
 
 def augment(views: Tensor, extra: Tensor, spec: ViewsSpec) -> Tensor:
@@ -132,10 +149,11 @@ def normalize(views: Tensor, name: str | None) -> Tensor:
         return views
     scale, offset, reverse = RANGES[name]
     views = ops.flip(views, axis=-1) if reverse else views
-    return views * _constant(scale, views) + _constant(offset, views)
+    return views * constant(scale, views) + constant(offset, views)
 
 
-def _constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+@Kernel
+def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
     """Numbers in the dtype of another tensor: without it TensorFlow would round them to float32 on the way."""
     return ops.convert_to_tensor(values, dtype=keras.backend.standardize_dtype(like.dtype))
 
@@ -143,12 +161,13 @@ def _constant(values: tuple[float, ...], like: Tensor) -> Tensor:
 def brightness(views: Tensor, uniforms: Tensor) -> Tensor:
     """Shift each view's brightness by up to a fifth of the range; [B, S, S, 3] with uniform numbers [B, 8]."""
     shift = (uniforms[:, 0] - 0.5) * 0.8
-    return ops.clip(views + shift[:, None, None, None], -1.0, 1.0)
+    # A clip to [-1, 1], for which no engine asks the host for its bounds.
+    return ops.hard_tanh(views + shift[:, None, None, None])
 
 
 def grayscale(views: Tensor, uniforms: Tensor) -> Tensor:
     """Take the colour from a fifth of the views; [B, S, S, 3] with uniform numbers [B, 8]."""
-    gray = ops.sum(views * _constant((0.299, 0.587, 0.114), views), axis=-1, keepdims=True)
+    gray = ops.sum(views * constant((0.299, 0.587, 0.114), views), axis=-1, keepdims=True)
     chosen = ops.cast(uniforms[:, 0] < 0.2, views.dtype)[:, None, None, None]
     return chosen * gray + (1.0 - chosen) * views
 

@@ -7,7 +7,7 @@ import keras
 
 from backends.base import Backend
 from backends.jax.calls import call
-from backends.jax.devices import configure
+from backends.jax.devices import configure, peak_memory
 from backends.jax.kernels import KERNELS
 from backends.jax.modules import wrap
 from backends.jax.trainer import JaxTrainer
@@ -18,6 +18,7 @@ BACKEND = Backend(
     trainer=JaxTrainer,
     kernels=KERNELS,
     versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
+    peak_memory=peak_memory,
     wrap=wrap,
     call=call,
 )

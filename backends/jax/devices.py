@@ -42,8 +42,16 @@ def configure(settings: Settings) -> Device:
     name = match(settings.device, found, {"gpu": "jax-cuda", "tpu": "jax-tpu"})
     chosen = found[name]
     kind = _kind(chosen)
+    # What Keras makes, and what we make, is made there.
+    jax.config.update("jax_default_device", chosen)
     taken = int(os.environ[_THREADS]) if kind == "cpu" else None
     return Device(kind, name, chosen.device_kind, taken, chosen, _free(chosen))
+
+
+def peak_memory(device: Device) -> int | None:
+    """See `backends.base.Backend`."""
+    found = device.handle.memory_stats() or {}
+    return int(found["peak_bytes_in_use"]) if "peak_bytes_in_use" in found else None
 
 
 def _check_platforms() -> None:

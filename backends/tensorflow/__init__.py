@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from backends.base import Backend
-from backends.tensorflow.devices import configure
+from backends.tensorflow.devices import configure, peak_memory
 from backends.tensorflow.kernels import KERNELS
 from backends.tensorflow.trainer import TensorFlowTrainer
 
@@ -16,4 +16,5 @@ BACKEND = Backend(
     trainer=TensorFlowTrainer,
     kernels=KERNELS,
     versions=lambda: {"tensorflow": tf.__version__, "keras": keras.__version__},
+    peak_memory=peak_memory,
 )

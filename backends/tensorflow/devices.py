@@ -10,6 +10,9 @@ from backends import precision as policy
 from backends.base import Device, Settings
 from backends.devices import cores, match
 
+# The device on which this process makes variables.
+_placing = contextlib.ExitStack()
+
 
 def configure(settings: Settings) -> Device:
     """See `backends.base.Settings`; TensorFlow keeps no compiled function, whatever `cache` says."""
@@ -29,6 +32,15 @@ def configure(settings: Settings) -> Device:
         for index, each in enumerate(tf.config.list_logical_devices(kind)):
             found[f"{kind.lower()}:{index}"] = each.name
     name = match(settings.device, found, {"gpu": "tensorflow-cuda"})
+    _placing.close()
+    _placing.enter_context(tf.device(found[name]))
     kind = name.partition(":")[0]
     threads = tf.config.threading.get_intra_op_parallelism_threads() or cores()
     return Device(kind, name, kind, threads if kind == "cpu" else None, found[name])
+
+
+def peak_memory(device: Device) -> int | None:
+    """See `backends.base.Backend`."""
+    if device.kind == "cpu":
+        return None
+    return int(tf.config.experimental.get_memory_info(device.name.upper())["peak"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,18 @@ from backends.trainer import EngineTrainer, Gradients, Tensors, Tree
 class TensorFlowTrainer(EngineTrainer):
     """The parameters and buffers of `carry` are the student's own, in place; with XLA if `jit` is True."""
 
+    first_step = "compiling the step (TensorFlow keeps none for the next run)"
+
     def placed(self, device: Device | None) -> str:
         return device.handle if device else "/CPU:0"
 
     def carried(self, initial: Carry) -> Tree:
         params = [variable.value for variable in self.task.student.trainable_variables]
         buffers = [variable.value for variable in self.task.student.non_trainable_variables]
-        with tf.device(self.device):
-            moments = {
-                name: [tf.Variable(array, trainable=False) for array in arrays]
-                for name, arrays in initial["moments"].items()
-            }
+        moments = {
+            name: [tf.Variable(array, trainable=False) for array in arrays]
+            for name, arrays in initial["moments"].items()
+        }
         return {"params": params, "buffers": buffers, "moments": moments}
 
     def compiled(self, function: Callable[..., Any], *held: str, donated: int | None = None) -> Callable[..., Any]:
@@ -42,8 +44,7 @@ class TensorFlowTrainer(EngineTrainer):
         return loss, logits, carry["buffers"], tape.gradient(loss, carry["params"])
 
     def put(self, tree: Tree) -> Tree:
-        with tf.device(self.device):
-            return mapped(tf.convert_to_tensor, tree)
+        return mapped(tf.convert_to_tensor, tree)
 
     def host(self, tree: Tree) -> Tree:
         return mapped(lambda tensor: np.array(tensor.numpy()), tree)
@@ -52,10 +53,19 @@ class TensorFlowTrainer(EngineTrainer):
         for variable, value in replaced(carry, new):
             variable.assign(value)
 
+    def there(self) -> AbstractContextManager[Any]:
+        return tf.device(self.device)
+
     def values(self, carry: Tree) -> Tree:
         return mapped(tf.convert_to_tensor, carry)
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, tf.errors.ResourceExhaustedError)
 
     def frozen_values(self, teacher: Any) -> Tree:
         # Outside of the function that asks for them first.
         with tf.init_scope(), tf.device(self.device):
             return super().frozen_values(teacher)
+
+    def replace(self, variable: Any, value: tf.Tensor) -> None:
+        variable._value = tf.Variable(value, trainable=False)

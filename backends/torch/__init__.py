@@ -6,7 +6,7 @@ import keras
 import torch
 
 from backends.base import Backend
-from backends.torch.devices import configure
+from backends.torch.devices import configure, peak_memory
 from backends.torch.kernels import KERNELS
 from backends.torch.modules import wrap
 from backends.torch.optimizer import adamw_update
@@ -21,6 +21,7 @@ BACKEND = Backend(
     trainer=TorchTrainer,
     kernels={**KERNELS, "adamw_update": adamw_update},
     versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
+    peak_memory=peak_memory,
     wrap=wrap,
     read_weights=read_weights,
     write_program=write,

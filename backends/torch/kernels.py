@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from backends.torch.fused import fused_norm
+from framework import views
 from framework.kernels import Padding, pairs
 
 _MANY_CHANNELS, _FEW_PIXELS = 128, 16
@@ -44,14 +47,24 @@ def conv2d(x_bhwc: Tensor, kernel_hwio: Tensor, stride: int = 1, padding: Paddin
     return _nhwc(functional.conv2d(x, kernel_hwio.permute(3, 2, 0, 1), None, stride, rest, 1, groups))
 
 
-def group_norm(x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon: float = 1e-5) -> Tensor:
+def group_norm(
+    x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon: float = 1e-5, relu: bool = False
+) -> Tensor:
     """See `framework.kernels.group_norm`.
 
-    On CPU torch's own takes the variance of channels-last memory as a difference of means of squares. It is two to
-    three times faster than `_GroupNorm` on many channels or few pixels, and slower elsewhere; under a large mean it
-    loses all digits, and then its result is not taken.
+    On an accelerator torch's own copies channels-last memory to another order and back: there `fused_norm` is taken. On
+    CPU it takes the variance of channels-last memory as a difference of means of squares. It is two to three times
+    faster than `_GroupNorm` on many channels or few pixels, and slower elsewhere; under a large mean it loses all
+    digits, and then its result is not taken.
     """
-    if x_bhwc.device.type != "cpu" or x_bhwc.dtype not in (torch.float32, torch.float64):
+    if x_bhwc.is_cuda:
+        return fused_norm(x_bhwc, scale, bias, groups, epsilon, relu)
+    normal = _on_cpu(x_bhwc, scale, bias, groups, epsilon)
+    return functional.relu(normal) if relu else normal
+
+
+def _on_cpu(x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon: float) -> Tensor:
+    if x_bhwc.dtype not in (torch.float32, torch.float64):
         return _nhwc(functional.group_norm(_nchw(x_bhwc), groups, scale.reshape(-1), bias.reshape(-1), epsilon))
     batch, height, width, channels = x_bhwc.shape
     if (channels >= _MANY_CHANNELS or height * width <= _FEW_PIXELS) and not torch.compiler.is_compiling():
@@ -132,6 +145,23 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor, size: int, dtype: 
     return wide.view(batch, size, size, channels).transpose(1, 2)
 
 
+def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """See `framework.views.constant`: sent to the device once."""
+    return _constant(values, like.dtype, like.device)
+
+
+@cache
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def of_levels(levels: Tensor, dtype: str) -> Tensor:
+    """See `framework.views.of_levels`; run one by one, a product and a difference are those of the host."""
+    if torch.compiler.is_compiling():
+        return views.of_levels.default(levels, dtype)
+    return levels.to(torch.float32).mul_(2 / 255).sub_(1.0).to(getattr(torch, dtype))
+
+
 def _interpolation(windows_b2: Tensor, flips: Tensor | None, extent: int, size: int, beyond: bool) -> Tensor:
     """Weights [B, S, extent] of bilinear sampling; `windows_b2` are start and length."""
     start, length = windows_b2[:, :1], windows_b2[:, 1:]
@@ -154,4 +184,6 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "standardise": standardise,
     "dense": dense,
     "crop_resize": crop_resize,
+    "of_levels": of_levels,
+    "constant": constant,
 }

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
+import keras
 import ml_dtypes
 import numpy as np
 import torch
 
 from backends.base import Device
 from backends.state import Carry, mapped, replaced
+from backends.torch import fused
+from backends.torch.graphs import Recorded
 from backends.torch.kernels import channels_last
-from backends.trainer import EngineTrainer, Gradients, Tensors, Tree
+from backends.trainer import COMPILING, EngineTrainer, Gradients, Tensors, Tree
 from framework.models.layers import call_directly, is_direct
-from framework.protocols import Array
+from framework.protocols import Array, Batch, Seen
 from framework.task import Task
 
 Tensor: TypeAlias = torch.Tensor
+# Bytes for which pinning takes longer than the copy.
+_SMALL = 2**16
 
 
 class TorchTrainer(EngineTrainer):
-    """The parameters and buffers of `carry` are the student's own, in place; eager unless `jit` is True."""
+    """The parameters and buffers of `carry` are the student's own, in place; eager unless `jit` is True.
+
+    On a card the step is recorded as a graph, and norms are compiled, unless `jit` is False.
+    """
 
     def __init__(self, task: Task, device: Device | None = None, jit: bool | None = None) -> None:
         # A compiled step has nothing to gain from it.
+        self._copies: Any = None
         self._direct = {id(model) for model in (task.student, *task.teachers) if is_direct(model) and not jit}
         super().__init__(task, device, jit)
         for teacher in task.teachers:
             teacher.requires_grad_(False)
+        fused.now.compiles = jit is not False
+        on_card = self.device.type == "cuda" and jit is not False
+        self._recorded = Recorded(self._whole, self.device) if on_card else None
         self._forward = self._forward_of
         if jit:
+            self.first_step = COMPILING
             self._see, self._forward = torch.compile(self._see), torch.compile(self._forward)
+
+    def _step(self, batch: Batch | Seen) -> Mapping[str, Any]:
+        metrics = None
+        if self._recorded is not None and isinstance(batch, Batch):
+            metrics = self._recorded(self.task.micro_batches(batch), self.task.scalars(self.steps_done))
+            if metrics is None:
+                self._recorded = None
+        if metrics is None:
+            return super()._step(batch)
+        self.steps_done += 1
+        return metrics
+
+    def _whole(self, parts: Sequence[Tensors], scalars: Tensors) -> dict[str, Tensor]:
+        return dict(self.learn([self._see(part) for part in parts], scalars))
 
     def placed(self, device: Device | None) -> torch.device:
         return device.handle if device else torch.device("cpu")
@@ -55,7 +83,16 @@ class TorchTrainer(EngineTrainer):
             return loss.detach(), logits, carry["buffers"], torch.autograd.grad(loss, carry["params"])
 
     def put(self, tree: Tree) -> Tree:
-        return mapped(self._tensor, tree)
+        if self.device.type != "cuda":
+            return mapped(lambda array: _read(array).to(self.device), tree)
+        # On a stream of their own the copies don't wait for the steps that are queued.
+        now, self._copies = torch.cuda.current_stream(self.device), self._copies or torch.cuda.Stream(self.device)
+        with torch.cuda.stream(self._copies):
+            sent = mapped(self._sent, tree)
+        now.wait_stream(self._copies)
+        # Its memory is free again only when the steps that read it have ended.
+        mapped(lambda tensor: tensor.record_stream(now), sent)
+        return sent
 
     def host(self, tree: Tree) -> Tree:
         return mapped(_array, tree)
@@ -74,6 +111,20 @@ class TorchTrainer(EngineTrainer):
     def frozen_values(self, teacher: Any) -> Tree:
         return super().frozen_values(teacher)
 
+    def replace(self, variable: Any, value: Tensor) -> None:
+        variable.value.data = value
+
+    def there(self) -> AbstractContextManager[Any]:
+        return keras.device(str(self.device))
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        # The CPU's allocator has no type of its own.
+        return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+    def intact(self) -> bool:
+        # A forward pass has written into the buffers.
+        return not self.writing and not self.carry["buffers"]
+
     def called(self, model: Any, view: Tensor, training: bool) -> Tensor:
         return call_directly(model, view) if id(model) in self._direct else super().called(model, view, training)
 
@@ -81,10 +132,11 @@ class TorchTrainer(EngineTrainer):
         logits = self.called(self.task.student, seen["view"], training=True)
         return self.loss(logits, seen), logits
 
-    def _tensor(self, array: Array | Tensor) -> Tensor:
-        if array.dtype == ml_dtypes.bfloat16:
-            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(self.device, copy=True)
-        return torch.as_tensor(array).to(self.device, non_blocking=True)
+    def _sent(self, array: Array | Tensor) -> Tensor:
+        """Out of pinned memory the card copies by itself; what is small has no need of it."""
+        tensor = _read(array)
+        large = not tensor.is_cuda and tensor.nbytes > _SMALL
+        return (tensor.pin_memory() if large else tensor).to(self.device, non_blocking=True)
 
 
 def lay_out(model: Any) -> None:
@@ -93,6 +145,13 @@ def lay_out(model: Any) -> None:
         parameter = variable.value
         if parameter.ndim == 4:
             parameter.data = channels_last(parameter.data)
+
+
+def _read(array: Array | Tensor) -> Tensor:
+    """The tensor of a numpy array, in its memory where torch knows its dtype."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.as_tensor(array)
 
 
 def _like(param: Tensor, tensor: Tensor) -> Tensor:

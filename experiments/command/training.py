@@ -20,7 +20,7 @@ from experiments.command.exit import DONE, FAULT, ended, say
 from experiments.command.report import report
 from experiments.command.sacred_run import Ended, Failed
 from experiments.distillation import resuming
-from experiments.distillation.distillation import Distillation, tell
+from experiments.distillation.distillation import BEFORE, Distillation, tell
 from experiments.distillation.lineage import Origin
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import data_for
@@ -31,6 +31,7 @@ from experiments.tracking.recorder import PACE, Tracker
 from experiments.tracking.scrub import reason
 from framework.errors import UserError
 from framework.loop.stop import Stop
+from framework.loop.waiting import waiting
 from framework.protocols import Outcome
 
 # Takes a completed run and its folder; returns lines to print.
@@ -119,7 +120,8 @@ class Training:
             ready.made_by = self.origin.metadata.get("made_by") or ready.made_by
         else:
             # A weak teacher is refused by what is measured first.
-            _ = ready.before
+            with waiting(BEFORE, self._tell):
+                _ = ready.before
         self.experiment.add_config(sacred_run.placed(ready.backend, ready.device))
         return ready
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from framework.data.decode import decode
-from framework.data.hostviews import evaluation_view
-from framework.data.loader import to_range
+from framework.data.hostviews import evaluation_view, to_range
 from framework.files.stored import ModelCard
 from framework.protocols import Array
 

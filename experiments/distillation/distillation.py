@@ -16,11 +16,13 @@ from experiments.distillation import answers, sources
 from experiments.distillation.checks import refuse_weak_teacher
 from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin
+from experiments.distillation.memory import advice
 from experiments.distillation.options import RunOptions
+from experiments.planning.estimates import available_memory
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.draws.views import draws_hash
-from framework.errors import UserError
+from framework.errors import OutOfMemory, UserError
 from framework.files import stored
 from framework.files.arrays import write_arrays
 from framework.files.checkpoints import Checkpoints
@@ -30,6 +32,7 @@ from framework.loop.fit import Cadence, Loop, Turns, finish
 from framework.loop.progress import Progress
 from framework.loop.saving import Best
 from framework.loop.stop import Stop
+from framework.loop.waiting import waiting
 from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
 from framework.spec import DistillSpec, schedules
 from framework.spec.validation import plain
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 Batches = Callable[[int], Iterator[Batch | Seen]]
 
+# What takes longest before the first step.
+BEFORE = "the evaluation before the first step"
 # The file of a student that was handed over, which no name builds again.
 GIVEN_FILE = "student.keras"
 
@@ -75,6 +80,7 @@ class Distillation:
         device: where it computes.
         splits: the data.
         student: the Keras model that is trained.
+        teachers: the Keras models that teach.
         num_classes: its logits.
         classes: their names, the data's or else the teacher's; None where nobody knows them.
         trainer: the compiled step.
@@ -92,6 +98,7 @@ class Distillation:
     device: Device
     splits: Splits
     student: Model
+    teachers: tuple[Model, ...]
     num_classes: int
     classes: tuple[str, ...] | None
     trainer: Trainer
@@ -139,15 +146,18 @@ class Distillation:
         for path in sources.keep(self.spec, folder / "sources") if folder else ():
             recorder.artifact(path)
         if self.origin is None:
-            with stop.heeding(False):
+            with stop.heeding(False), waiting(BEFORE, progress.say):
                 recorder.metrics(0, self.before)
         best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
+        cadence = self._cadence()
+        # With a look at each few steps there is nothing to be won; what others see as well comes a step at a time.
+        alone = batches is None and cadence.log_steps >= self.trainer.together / 4
         loop = Loop(
             trainer=self.trainer,
             batches=batches or self.loader.batches,
             evaluator=self.evaluator,
             recorder=recorder,
-            cadence=self._cadence(),
+            cadence=cadence,
             checkpoints=self._checkpoints(folder) if folder else None,
             metadata=self._metadata(),
             progress=progress,
@@ -155,12 +165,24 @@ class Distillation:
             best=Best.by(best, self.origin.metadata.get("best") if self.origin else None),
             warn=warn,
             explain=self.explain,
+            first_step=self.trainer.first_step,
+            together=self.trainer.together if alone else 1,
             on_nan=self.options.on_nan,
         )
         outcome = yield from loop.turns()
+        if isinstance(outcome.error, OutOfMemory):
+            outcome = replace(outcome, error=self._advised(outcome.error))
         if folder and outcome.status == "COMPLETED":
             outcome = self._kept(recorder, folder, outcome, warn)
         return outcome
+
+    def _advised(self, error: OutOfMemory) -> OutOfMemory:
+        """The same error, with what takes less memory in place of the library's words."""
+        free = available_memory() if self.device.kind == "cpu" else self.device.memory
+        told = advice(self.spec, self.options, self.device, self.student, self.teachers, free)
+        advised = OutOfMemory(told, error.intact)
+        advised.__cause__ = error
+        return advised
 
     @cached_property
     def before(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ from experiments.distillation.checks import admit_student, admit_teacher, check_
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import GIVEN
+from experiments.distillation.memory import too_little
 from experiments.distillation.options import RunOptions
 from experiments.distillation.teachers import Teacher
 from experiments.tracking.journal import default_root
@@ -109,6 +110,8 @@ def prepare(
     admit_student(student, spec)
     check_outputs(student, common.teachers, common.splits, spec)
     try_functions(spec, num_classes)
+    if line := too_little(spec, options, common.device, student, [each.model for each in common.teachers]):
+        tell(line)
     hashes = weights.hashes(spec, root)
     spec = sources.identified(weights.to_be_stored(spec, hashes))
     total_steps = spec.duration.steps(common.splits.train.num_examples, spec.batch_size)
@@ -119,6 +122,7 @@ def prepare(
         device=common.device,
         splits=common.splits,
         student=student,
+        teachers=tuple(each.model for each in common.teachers),
         num_classes=num_classes,
         classes=common.splits.classes or teachers.output_names(common.teachers),
         trainer=common.backend.compile(

@@ -41,7 +41,7 @@ def distill(
         spec: a `DistillSpec`, or its values as nested dicts.
         student: a model instead of `spec.student`: a built Keras model or, on its own backend, a `torch.nn.Module`,
             both trained in place; a Flax module, alone or as the pair (module, variables).
-        teacher: such a model instead of `spec.teachers`.
+        teacher: such a model instead of `spec.teachers`; it is frozen, and one of ours can't be trained afterwards.
         data: a `datasets.DatasetDict` instead of `spec.data`, or a path.
         folder: where checkpoints and the stored student go; None keeps no file.
         recorder: told of metrics.

@@ -30,7 +30,7 @@ class Memory:
 
     Attributes:
         student: parameters, gradients and moments.
-        teachers: their parameters.
+        teachers: their parameters, in the dtype that they compute in.
         activations: the input of each of the student's layers with parameters, which the backward pass needs, and the
             widest layer of a teacher; normalisation and activation functions are taken to keep nothing of their own.
         views: of student and teachers, float32.
@@ -53,7 +53,10 @@ def memory(spec: DistillSpec, student: Cost, teachers: Sequence[Cost]) -> Memory
     widest = max((teacher.largest for teacher in teachers), default=0)
     return Memory(
         student=checkpoint(spec, student) + parameter * student.trainable,
-        teachers=parameter * sum(teacher.parameters for teacher in teachers),
+        teachers=sum(
+            _BYTES[named.precision or spec.precision] * teacher.parameters
+            for named, teacher in zip(spec.teachers, teachers, strict=True)
+        ),
         activations=activation * spec.batch_size * (student.kept + widest),
         views=4 * 3 * spec.batch_size * sum(size**2 for size in (spec.views.size, *_other_views(spec))),
     )

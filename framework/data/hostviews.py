@@ -71,6 +71,12 @@ def evaluation_view(image: Array, resize: int | None, crop: int | None, size: in
     return _truncated(_bilinear(view, size)) if truncate else _bilinear(view, size)
 
 
+def to_range(pixels: Array, out: Array | None = None) -> Array:
+    """From [0, 255] to [-1, 1], float32; into `out` where it is given."""
+    views = np.multiply(pixels, np.float32(2 / 255), out=out)
+    return np.subtract(views, np.float32(1), out=views)
+
+
 def resize_small(image: Array, target: int, truncate: bool = True) -> Array:
     """Bring the shorter side to `target` by the area method; sides are rounded half to even.
 

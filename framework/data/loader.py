@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from framework.data.bad import num_threads
-from framework.data.hostviews import evaluation_view, render_view
+from framework.data.hostviews import evaluation_view, render_view, to_range
 from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, mix_factors, some
 from framework.errors import UserError
@@ -107,12 +107,15 @@ class Loader:
         if teachers:
             others = (size for size in self.spec.view_sizes if not (draws.shared and size == own))
             asked += [("teacher", size, draws.teacher) for size in others]
-        made = [np.empty((len(images), size, size, 3), np.float32) for _, size, _ in asked]
+        # Whole levels travel to the device in a quarter of the bytes.
+        whole = self.spec.views.truncate
+        made = [np.empty((len(images), size, size, 3), np.uint8 if whole else np.float32) for _, size, _ in asked]
 
         def make(place: int) -> None:
             image = images[place]  # which may decode it
             for (who, size, drawn), views in zip(asked, made, strict=True):
-                to_range(self._view(who, image, size, drawn, place), views[place])
+                pixels = self._view(who, image, size, drawn, place)
+                views[place] = pixels if whole else to_range(pixels)
 
         self._each(make, len(images))
         by_size = {size: views for (_, size, _), views in zip(asked, made, strict=True)}
@@ -135,12 +138,6 @@ class Loader:
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(num_threads(), "views")
-
-
-def to_range(pixels: Array, out: Array | None = None) -> Array:
-    """From [0, 255] to [-1, 1], float32; into `out` where it is given."""
-    views = np.multiply(pixels, np.float32(2 / 255), out=out)
-    return np.subtract(views, np.float32(1), out=views)
 
 
 class EvalBatches:

@@ -6,17 +6,20 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, cast
 
+from framework.errors import OutOfMemory
 from framework.files.checkpoints import Checkpoints
 from framework.loop.evaluator import Evaluator, nested
 from framework.loop.progress import Progress
 from framework.loop.saving import Best, Saver, newest
 from framework.loop.skipping import NotFinite, Skipping
 from framework.loop.stop import Stop
+from framework.loop.waiting import waiting
 from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
 from framework.spec.parts import Spacing
 
@@ -54,10 +57,18 @@ class Cadence:
         every = (self.checkpoint_steps, self.keep_every)
         return seconds > 60 * self.checkpoint_minutes or any(number and step % number == 0 for number in every)
 
+    @property
+    def log_steps(self) -> int:
+        """Steps between two looks at the metrics."""
+        return self.log_every or max(1, self.total_steps // _LOGS_PER_RUN)
+
     def logs_at(self, step: int) -> bool:
         """Whether metrics are read after so many steps."""
-        every = self.log_every or max(1, self.total_steps // _LOGS_PER_RUN)
-        return step % every == 0 or step == self.total_steps
+        return step % self.log_steps == 0 or step == self.total_steps
+
+    def is_due_at(self, step: int) -> bool:
+        """Whether anything is done after so many steps."""
+        return self.logs_at(step) or self.evaluates_at(step) or self.saves_at(step, 0.0)
 
     def evaluates_at(self, step: int) -> bool:
         """Whether models are measured after so many steps; the end is measured anyway."""
@@ -89,6 +100,8 @@ class Loop:
         best: which checkpoint is the best, and how good the best was before; None for none.
         warn: told what could not be written.
         explain: details of a step, for the message on a NaN or infinite loss.
+        first_step: what the first step is waited for, in words.
+        together: so many steps are asked for at once, where nothing else is due between them.
         on_nan: on a NaN or infinite loss `stop` ends the run, `skip` leaves out the step: `framework.loop.skipping`.
     """
 
@@ -104,6 +117,8 @@ class Loop:
     best: Best | None = None
     warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
     explain: Callable[[int], str] = lambda step: ""
+    first_step: str = "the first step"
+    together: int = 1
     on_nan: Literal["stop", "skip"] = "stop"
 
     def run(self) -> Outcome:
@@ -114,7 +129,7 @@ class Loop:
         """As `run`, but with a pause after each step, in which others can have their turn."""
         started, first = time.perf_counter(), self.trainer.steps_done
         self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
-        self._unread: list[Mapping[str, Any]] = []
+        self._begun, self._unread = False, list[Mapping[str, Any]]()
         self._due: tuple[int, Mapping[str, Any]] | None = None
         self._skipping = Skipping(self.trainer) if self.on_nan == "skip" else None
         try:
@@ -130,22 +145,22 @@ class Loop:
         except KeyboardInterrupt as error:
             return self._outcome(self.stop.status or "INTERRUPTED", {}, error)
         except Exception as error:  # noqa: BLE001 - told to whoever called, with what was kept
-            return self._outcome("FAILED", {}, error)
+            return self._failed(self.trainer.explained(error))
 
     def _train(self) -> Generator[None, None, NotFinite | None]:
         """Do the steps that are left; returns early with one that has to be left out."""
         saved = time.monotonic()
-        for batch in self.batches(self.trainer.steps_done):
+        for group in self._groups(self.trainer.steps_done):
             if self._skipping is not None and self._skipping.passes(self.trainer):
                 continue
-            metrics = self.trainer.step(batch)
+            metrics = self._steps(group)
             step = self.trainer.steps_done
             self._log_due()
-            self._unread.append(metrics)
+            self._unread.extend(metrics)
             evaluates = self.cadence.evaluates_at(step)
             saves = evaluates or self.cadence.saves_at(step, time.monotonic() - saved)
             # A NaN or infinite loss is noticed here, before it gets into a checkpoint.
-            if (saves or self.cadence.logs_at(step)) and (bad := self._look(step, metrics, saves)) is not None:
+            if (saves or self.cadence.logs_at(step)) and (bad := self._look(step, metrics[-1], saves)) is not None:
                 return bad
             self.progress.update(step)
             values = self._evaluate(step) if evaluates else {}
@@ -157,6 +172,24 @@ class Loop:
                 break
         self._log_due()
         return None
+
+    def _groups(self, step: int) -> Iterator[list[Batch | Seen]]:
+        """The batches from a step on, as many together as are done before anything else is due."""
+        batches = self.batches(step)
+        while group := list(islice(batches, self._uninterrupted(step))):
+            yield group
+            step += len(group)
+
+    def _uninterrupted(self, step: int) -> int:
+        most = 1 if self._skipping is not None else self.together
+        return next((steps for steps in range(1, most) if self.cadence.is_due_at(step + steps)), most)
+
+    def _steps(self, group: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
+        if not self._begun:
+            self._begun = True
+            with waiting(self.first_step, self.progress.say):
+                return self._steps(group)
+        return self.trainer.steps(group) if self.together > 1 else [self.trainer.step(batch) for batch in group]
 
     def _look(self, step: int, metrics: Mapping[str, Any], now: bool) -> NotFinite | None:
         """Log the metrics at once if something depends on them, else once the device has its next step to do."""
@@ -206,6 +239,14 @@ class Loop:
         self.recorder.metrics(step, values)
         self.progress.show(values)
         return values
+
+    def _failed(self, error: Exception) -> Outcome:
+        if isinstance(error, OutOfMemory) and error.intact:
+            # Where it fails, the checkpoints of before are there.
+            with contextlib.suppress(Exception):
+                self._log_due()
+                self._save({}, wait=True)
+        return self._outcome("FAILED", {}, error)
 
     def _evaluate_all(self) -> dict[str, Any]:
         with self.stop.heeding(False):

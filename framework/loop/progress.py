@@ -20,6 +20,9 @@ class Progress:
     def show(self, values: Mapping[str, float]) -> None:
         """Metrics, of which some are shown."""
 
+    def say(self, line: str) -> None:
+        """A line of words."""
+
     def close(self) -> None:
         """Nothing more comes."""
 
@@ -83,6 +86,10 @@ class Bar(_Shown):
         speed = (self.step - first) * self.batch_size / max(1e-9, time.monotonic() - since)
         self._bar.set_postfix_str(", ".join([self._epoch(), *self._metrics(), f"{speed:.0f} img/s"]), refresh=False)
 
+    def say(self, line: str) -> None:
+        """Print it above the bar."""
+        self._bar.write(line, file=self._bar.fp)
+
     def close(self) -> None:
         """Leave the bar where it is."""
         self._bar.close()
@@ -113,7 +120,11 @@ class Lines(_Shown):
         pause = max(self.seconds, min(_LONGEST_S, _SHARE * (now - self._clock[0])))
         if now - self._last >= pause or step == self.total_steps:
             self._last = now
-            print(self._line(now, *self._clock), file=sys.stderr, flush=True)
+            self.say(self._line(now, *self._clock))
+
+    def say(self, line: str) -> None:
+        """Print it."""
+        print(line, file=sys.stderr, flush=True)
 
     def _line(self, now: float, since: float, first: int) -> str:
         rate = (self.step - first) / max(1e-9, now - since)

@@ -102,6 +102,10 @@ class CommonProgress(Progress):
             self._best = accuracy
             self.inner.show(values)
 
+    def say(self, line: str) -> None:
+        """See `framework.loop.progress.Progress`."""
+        self.inner.say(line)
+
     def close(self) -> None:
         """See `Progress`."""
         self._open -= 1

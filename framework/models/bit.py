@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
-from keras import ops
 
 from framework import kernels
 from framework.errors import UserError
@@ -48,11 +47,11 @@ class BitUnit(Direct):
         build_in_turn((self.gn1, self.conv1, self.gn2, self.conv2, self.gn3, self.conv3), input_shape)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
-        y = ops.relu(self.gn1(x_bhwc))
+        y = self.gn1(x_bhwc, relu=True)
         # The projection sees the activated map, the identity the raw one.
         shortcut = x_bhwc if self.conv_proj is None else self.conv_proj(y)
-        y = ops.relu(self.gn2(self.conv1(y)))
-        y = ops.relu(self.gn3(self.conv2(y)))
+        y = self.gn2(self.conv1(y), relu=True)
+        y = self.gn3(self.conv2(y), relu=True)
         return self.conv3(y) + shortcut
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -140,7 +139,7 @@ class Bit(Net):
         x_bhwc = self.root_block(x_bhwc)
         for block in self.blocks:
             x_bhwc = block(x_bhwc)
-        return ops.relu(self.norm_pre_head(x_bhwc))
+        return self.norm_pre_head(x_bhwc, relu=True)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         return self.head(kernels.global_mean(self.features(x_bhwc)))

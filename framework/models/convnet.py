@@ -13,7 +13,6 @@ from itertools import chain
 from typing import Any
 
 import keras
-from keras import ops
 
 from framework import kernels
 from framework.errors import UserError
@@ -50,7 +49,7 @@ class ConvStage(Direct):
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x_bhwc = ops.relu(norm(conv(x_bhwc)))
+            x_bhwc = norm(conv(x_bhwc), relu=True)
         return x_bhwc
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

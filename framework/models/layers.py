@@ -7,8 +7,7 @@ Variables start as zeros made by numpy, because Keras's own initialisers compile
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import keras
@@ -18,6 +17,7 @@ from keras import ops
 from framework import kernels
 
 Tensor = Any
+Variable = Any  # keras.Variable, of which each engine has its own class
 Shape = tuple[int | None, ...]
 registered = keras.saving.register_keras_serializable("patient_teachers")
 
@@ -72,7 +72,7 @@ class Direct(keras.layers.Layer):
     """
 
     def __call__(self, x: Tensor, *others: Any, **keywords: Any) -> Tensor:
-        return self.call(x) if _now.direct else super().__call__(x, *others, **keywords)
+        return self.call(x, *others, **keywords) if _now.direct else super().__call__(x, *others, **keywords)
 
 
 class _Now:
@@ -80,12 +80,10 @@ class _Now:
 
     Attributes:
         direct: without Keras's preparations.
-        kernels: standardised kernels by the `id` of their variables.
     """
 
     def __init__(self) -> None:
         self.direct = False
-        self.kernels: Mapping[int, Tensor] = {}
 
 
 _now = _Now()
@@ -168,30 +166,45 @@ class Conv2D(Direct):
 class StdConv2D(Conv2D):
     """A convolution whose kernel is standardised each time it is used (BiT), but for those of a frozen model."""
 
+    is_frozen = False
+
     def effective_kernel(self) -> Tensor:
-        given = _now.kernels.get(id(self.kernel))
-        return kernels.standardise(super().effective_kernel()) if given is None else given
+        kernel = super().effective_kernel()
+        return kernel if self.is_frozen else kernels.standardise(kernel)
 
 
-@contextmanager
-def standardised(by_variable: Mapping[int, Tensor]) -> Iterator[None]:
-    """Within it, `StdConv2D` takes the kernels that `standardised_kernels` made, and makes none."""
-    _now.kernels = by_variable
-    try:
-        yield
-    finally:
-        _now.kernels = {}
+def freeze(model: keras.Model, store: Callable[[Variable, Tensor], None]) -> None:
+    """Keep of a model what it computes with, for good: standardised kernels, in the dtype of the arithmetic.
+
+    What it gives stays the same to the last bit; it can be trained no more.
+
+    Args:
+        model: a built Keras model; a second time changes nothing.
+        store: puts a tensor, perhaps of another dtype, in the place of a variable's value.
+    """
+    for layer in model._flatten_layers():
+        for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+            value = _computed_with(layer, variable)
+            if value is not None:
+                store(variable, value)
+                variable._dtype = keras.backend.standardize_dtype(value.dtype)
+        if isinstance(layer, StdConv2D):
+            layer.is_frozen = True
 
 
-def standardised_convolutions(model: keras.Model) -> list[StdConv2D]:
-    """All the `StdConv2D` of a model."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, StdConv2D)]
+def _computed_with(layer: keras.layers.Layer, variable: Variable) -> Tensor | None:
+    """The value that a layer makes of a variable each time it computes, or None where it takes it as it is."""
+    if isinstance(layer, Conv2D):
+        changes = layer.variable_dtype != layer.compute_dtype or isinstance(layer, StdConv2D)
+        done = getattr(layer, "is_frozen", False) or (variable.dtype == layer.compute_dtype and not changes)
+        return None if done else ops.cast(layer.effective_kernel(), layer.compute_dtype)
+    casts = layer.autocast and variable._autocast and keras.backend.is_float_dtype(variable.dtype)
+    return ops.cast(variable.value, layer.compute_dtype) if casts and variable.dtype != layer.compute_dtype else None
 
 
-def standardised_kernels(model: keras.Model) -> dict[int, Tensor]:
-    """The kernels that a frozen model convolves with, made once: by the `id` of their variables."""
-    made = standardised_convolutions(model)
-    return {id(layer.kernel): ops.cast(layer.effective_kernel(), layer.compute_dtype) for layer in made}
+def is_frozen(model: keras.Model) -> bool:
+    """Whether kernels of a model were standardised for good."""
+    return any(getattr(layer, "is_frozen", False) for layer in model._flatten_layers())
 
 
 @registered
@@ -222,9 +235,10 @@ class GroupNorm(Direct):
         self.scale = self.add_weight(name="scale", shape=shape, initializer=host_zeros)
         self.bias = self.add_weight(name="bias", shape=shape, initializer=host_zeros)
 
-    def call(self, x_bhwc: Tensor) -> Tensor:
+    def call(self, x_bhwc: Tensor, relu: bool = False) -> Tensor:
+        """Normalise; with `relu`, what is negative then becomes 0."""
         scale, bias = ops.convert_to_tensor(self.scale), ops.convert_to_tensor(self.bias)
-        return kernels.group_norm(x_bhwc, scale, bias, self.groups, self.epsilon)
+        return kernels.group_norm(x_bhwc, scale, bias, self.groups, self.epsilon, relu)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

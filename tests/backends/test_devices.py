@@ -35,7 +35,8 @@ def test_an_unknown_device_is_the_user_s_mistake(engine: Any) -> None:
         engine.configure(Settings("gpu:99"))
 
 
-def test_asking_for_a_gpu_that_is_not_there_says_so(engine: Any) -> None:
+def test_asking_for_a_gpu_that_is_not_there_says_so(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     try:
         engine.configure(Settings("gpu"))
     except UserError as error:
@@ -46,13 +47,24 @@ def test_asking_for_a_gpu_that_is_not_there_says_so(engine: Any) -> None:
     assert 'pip install -c constraints.txt -e ".[' in told
 
 
-def test_the_extra_is_named_for_a_kind_that_is_nowhere() -> None:
+def test_the_extra_is_named_for_a_kind_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     extras = {"gpu": "jax-cuda"}
     with pytest.raises(UserError, match=r'there is cpu:0; .*-e "\.\[jax-cuda\]"'):
         match("gpu:1", ["cpu:0"], extras)
     with pytest.raises(UserError, match=r"did you mean 'gpu:0'\? allowed: cpu:0, gpu:0"):
         match("gpu:1", ["gpu:0", "cpu:0"], extras)
-    assert match("cuda", ["gpu:0", "cpu:0"], extras) == "gpu:0"
+    assert match("cuda", ["gpu:0", "cpu:0"], extras) == match("GPU:0", ["gpu:0", "cpu:0"], extras) == "gpu:0"
+
+
+def test_what_hides_the_gpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(UserError, match=r"there is cpu:0; CUDA_VISIBLE_DEVICES = '' hides other GPUs"):
+        match("gpu", ["cpu:0"], {"gpu": "jax-cuda"})
+    with pytest.raises(UserError, match=r"device = 'cuda:3' is not here: there is gpu:0, cpu:0; CUDA_VIS"):
+        match("cuda:3", ["gpu:0", "cpu:0"], {"gpu": "jax-cuda"})
+    with pytest.raises(UserError, match=r"allowed: cpu:0$"):
+        match("cpu:4", ["cpu:0"], {"gpu": "jax-cuda"})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from scipy.special import log_softmax
 
 from backends.base import Settings
 from framework import views
-from framework.errors import UserError
+from framework.data.hostviews import to_range
+from framework.errors import OutOfMemory, UserError
 from framework.protocols import Batch
 
 
@@ -391,3 +392,40 @@ def test_parts_train_as_the_whole_does(precision: str, tiny: Any) -> None:
         np.testing.assert_allclose(
             *(tiny.run(each, spec, 3) for each in (whole, parts)), rtol=1e-5 if precision == "float32" else 0.05
         )
+
+
+def test_too_little_memory_is_told_apart(engine: Any, tiny: Any, monkeypatch: Any) -> None:
+    spec = tiny.spec()
+    trainer = tiny.trainer(spec)
+    tiny.run(trainer, spec, 2)
+    before = trainer.state()
+
+    def loss() -> float:
+        return float(trainer.step(tiny.batch(spec, 2))["loss"])
+
+    def failing(update: Callable[..., Any]) -> Exception:
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "_update", update)
+            with pytest.raises(Exception, match="") as caught:
+                loss()
+        return trainer.explained(caught.value)
+
+    found = failing(lambda *inputs: (None, {"loss": ops.sort(ops.zeros((2**46,)))[0]}))  # 281 TB
+    assert isinstance(found, OutOfMemory)
+    assert found.intact == (engine.name != "tensorflow")
+    assert not isinstance(failing(lambda *inputs: ops.reshape(ops.zeros((3,)), (2,))), OutOfMemory)
+    assert trainer.steps_done == 2
+    equal(trainer.state(), before)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_whole_levels_and_their_range_are_one_view(parts: int, tiny: Any) -> None:
+    """To the last bit, compiled as the engine does it: a quarter of the bytes is sent for nothing else."""
+    spec = tiny.spec()
+    levels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3)).astype(np.uint8)
+    found = []
+    for view in (levels, to_range(levels.astype(np.float32))):
+        trainer = tiny.trainer(spec, grad_accum_steps=parts)
+        batch = Batch(views=(view, view), mix=0.75)
+        found.append({**trainer.probe(batch), "loss after": np.float32(trainer.step(batch)["loss"]), **trainer.state()})
+    equal(*found)

@@ -23,7 +23,7 @@ from experiments.tracking.mongod import VARIABLE, open_database
 
 PROJECT = Path(__file__).parents[2]
 # What a slow machine prints more of.
-PROGRESS = re.compile(r"step \d+/\d+, epoch ")
+PROGRESS = re.compile(r"step \d+/\d+, epoch |compiling the step|the first step|the evaluation before the first step")
 # A handful of steps on few evaluations.
 SHORT = ("duration.total_steps=4", "schedule.warmup_steps=1", "evaluation.num_times=0", "evaluation.train_subset=10")
 

@@ -30,13 +30,14 @@ def conv2d(x: Array, kernel: Array, stride: int = 1, padding: kernels.Padding = 
     return np.concatenate([np.einsum("bpqhwi,hwio->bpqo", part, weights) for part, weights in parts], axis=-1)
 
 
-def group_norm(x: Array, scale: Array, bias: Array, groups: int, epsilon: float = 1e-5) -> Array:
+def group_norm(x: Array, scale: Array, bias: Array, groups: int, epsilon: float = 1e-5, relu: bool = False) -> Array:
     parts = np.split(x, groups, axis=-1)
     normal = [
         (part - part.mean((1, 2, 3), keepdims=True)) / np.sqrt(part.var((1, 2, 3), keepdims=True) + epsilon)
         for part in parts
     ]
-    return np.concatenate(normal, axis=-1) * scale.ravel() + bias.ravel()
+    result = np.concatenate(normal, axis=-1) * scale.ravel() + bias.ravel()
+    return np.maximum(result, 0) if relu else result
 
 
 def max_pool(x: Array, size: int, stride: int, padding: kernels.Padding = 0, value: float = -np.inf) -> Array:
@@ -84,6 +85,7 @@ CASES: list[tuple[str, tuple[tuple[int, ...], ...], dict[str, Any]]] = [
     ("group_norm", ((2, 4, 4, 8), (8,), (8,)), {"groups": 1}),
     ("group_norm", ((2, 3, 5, 8), (1, 1, 1, 8), (1, 1, 1, 8)), {"groups": 8}),
     ("group_norm", ((2, 1, 1, 8), (8,), (8,)), {"groups": 2, "epsilon": 0.3}),
+    ("group_norm", ((2, 5, 4, 12), (1, 1, 1, 12), (1, 1, 1, 12)), {"groups": 3, "relu": True}),
     ("max_pool", ((2, 8, 8, 5),), {"size": 3, "stride": 2, "padding": 1}),
     ("max_pool", ((2, 7, 9, 5), ), {"size": 3, "stride": 2, "padding": 1}),
     ("max_pool", ((2, 7, 8, 5), ), {"size": 3, "stride": 2, "padding": 1, "value": 0.0}),

@@ -13,6 +13,7 @@ from keras import ops
 from keras.src.applications.imagenet_utils import preprocess_input
 
 from framework import views
+from framework.data.hostviews import to_range
 from framework.draws.views import central
 from framework.spec import ViewsSpec
 from tests.recorded import params, recordings
@@ -245,3 +246,11 @@ def test_augmentations_keep_shape_dtype_and_range(name: str) -> None:
     assert found.shape == (6, SIZE, SIZE, 3)
     assert found.dtype == np.float32
     assert np.abs(found).max() <= 1.0001
+
+
+def test_whole_levels_become_what_the_host_makes_of_them() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    for function in (views.of_levels, views.of_levels.default):
+        found = np.array(ops.convert_to_numpy(function(ops.convert_to_tensor(levels), "float32")))
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, to_range(levels.astype(np.float32)))

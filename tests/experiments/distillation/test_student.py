@@ -12,8 +12,7 @@ from PIL import Image
 from experiments import distill, load_student
 from experiments.distillation.student import Student
 from framework.data.decode import BadImage
-from framework.data.hostviews import evaluation_view
-from framework.data.loader import to_range
+from framework.data.hostviews import evaluation_view, to_range
 from framework.errors import UserError
 
 pytestmark = pytest.mark.backend

@@ -10,8 +10,7 @@ import pytest
 
 from experiments.exporting.graph import Graph, model, value
 from experiments.exporting.views import views
-from framework.data.hostviews import evaluation_view
-from framework.data.loader import to_range
+from framework.data.hostviews import evaluation_view, to_range
 
 # Reduced and enlarged, by whole factors and others, along one side alone, and left as it is.
 SIZES = [(37, 53), (8, 8), (16, 16), (24, 40), (5, 7), (150, 11), (9, 120), (97, 96), (300, 211), (3, 4)]

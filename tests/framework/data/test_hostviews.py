@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from framework.data.decode import decode
-from framework.data.hostviews import evaluation_view, render_view, resize_small
-from framework.data.loader import to_range
+from framework.data.hostviews import evaluation_view, render_view, resize_small, to_range
 from framework.draws.views import central
 from framework.spec import ViewsSpec
 from tests.recorded import params, recordings

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from framework.data import load
-from framework.data.hostviews import evaluation_view, render_view
-from framework.data.loader import CANVAS_LIMIT, EvalBatches, Loader, ahead, to_range
+from framework.data.hostviews import evaluation_view, render_view, to_range
+from framework.data.loader import CANVAS_LIMIT, EvalBatches, Loader, ahead
 from framework.draws.views import draw, draws_hash
 from framework.errors import UserError
 from framework.protocols import Array
@@ -105,10 +105,22 @@ def test_others_are_rendered_here_from_the_same_draws(source: Images, teaching: 
     assert batch.mix == draws.mix
     assert (batch.views[0] is batch.views[1]) == (teaching == "funmatch")
     for views, drawn in zip(batch.views, (draws.student, draws.teacher), strict=True):
-        assert views.dtype == np.float32
+        assert views.dtype == np.uint8
         for image, box, flip, view in zip(source.images(ids), drawn.boxes, drawn.flips, views, strict=True):
-            expected = to_range(render_view(image, box, 8, bool(flip), True))
-            np.testing.assert_array_equal(view, expected)
+            np.testing.assert_array_equal(view, render_view(image, box, 8, bool(flip), True))
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+def test_whole_levels_are_sent_as_such_and_others_in_their_range(truncate: bool) -> None:
+    of = spec(views={"size": 8, "truncate": truncate})
+    batch, (ids, epochs) = Loader(of, VARIED, 6).batch(1), Loader(of, VARIED, 6).order.batch(1)
+    draws = draw(of, 1, ids, epochs, VARIED.sizes(ids)).student
+    assert batch.views is not None
+    for number, box, flip, view in zip(ids, draws.boxes, draws.flips, batch.views[0], strict=True):
+        made = render_view(VARIED.images(np.array([number]))[0], box, 8, bool(flip), truncate)
+        expected = made if truncate else to_range(made)
+        assert view.dtype == (np.uint8 if truncate else np.float32)
+        np.testing.assert_array_equal(view, expected)
 
 
 @pytest.mark.parametrize("source", [LARGE, VARIED], ids=["large", "varied"])
@@ -125,7 +137,7 @@ def test_two_sizes_are_cut_by_one_box(source: Images, teaching: str, size: int, 
     for view, drawn in zip(views, (draws.student, draws.teacher), strict=True):
         for image, box, flip, one in zip(source.images(ids), drawn.boxes, drawn.flips, view, strict=True):
             expected = render_view(image, box, view.shape[1], bool(flip), True, beyond=teaching == "same/rc")
-            np.testing.assert_array_equal(one, to_range(expected))
+            np.testing.assert_array_equal(one, expected)
 
 
 def test_several_teachers_see_each_size_once() -> None:
@@ -165,9 +177,7 @@ def test_encoded_images_of_any_size_are_cut_as_their_pixels_are(tmp_path: Path) 
     draws = draw(loader.spec, 1, ids, epochs, source.sizes(ids)).student
     assert batch.views is not None
     for number, box, flip, view in zip(ids, draws.boxes, draws.flips, batch.views[0], strict=True):
-        np.testing.assert_array_equal(
-            view, to_range(render_view(images[number], box, 8, bool(flip), True, beyond=True))
-        )
+        np.testing.assert_array_equal(view, render_view(images[number], box, 8, bool(flip), True, beyond=True))
     (measured,) = EvalBatches(spec(evaluation={"resize": 9, "batch_size": 10}), source)
     for image, view in zip(images, measured.views, strict=True):
         np.testing.assert_array_equal(view, to_range(evaluation_view(image, 9, 8, 8)))

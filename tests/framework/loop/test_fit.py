@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import backends
 from backends.base import Settings
 from framework.data.loader import Loader
 from framework.data.source import Splits
+from framework.errors import OutOfMemory
 from framework.files.arrays import read_arrays
 from framework.files.checkpoints import BEST, BEST_STUDENT, Checkpoints
 from framework.loop.evaluator import Evaluator, evaluation_batches, nested
@@ -26,6 +28,7 @@ from framework.loop.fit import Cadence, Loop
 from framework.loop.progress import Progress
 from framework.loop.saving import Best
 from framework.loop.stop import Stop
+from framework.loop.waiting import waiting
 from framework.models import catalog
 from framework.protocols import Array, Batch, Trainer
 from framework.spec import DistillSpec
@@ -511,3 +514,40 @@ def test_a_run_of_nothing_but_bad_steps_ends(made: Callable[..., Loop], monkeypa
     assert outcome.status == "FAILED"
     assert "the loss is nan at step 5: try a lower" in str(outcome.error)
     assert outcome.kept is None
+
+
+@pytest.mark.parametrize("intact", [True, False])
+def test_without_memory_the_last_state_is_kept_where_it_is_whole(
+    intact: bool, made: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = made()
+    step = loop.trainer.step
+
+    def fails(batch: Any) -> Mapping[str, Any]:
+        if loop.trainer.steps_done == 4:
+            raise OutOfMemory("full", intact)
+        return step(batch)
+
+    monkeypatch.setattr(loop.trainer, "step", fails)
+    outcome = loop.run()
+    assert outcome.status == "FAILED"
+    assert isinstance(outcome.error, OutOfMemory)
+    assert loop.checkpoints is not None
+    assert int(loop.checkpoints.load()[0]["step"]) == (4 if intact else 3)
+
+
+def test_a_slow_first_step_is_told(made: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch) -> None:
+    told, said = list[str](), threading.Event()
+    progress = Progress()
+    monkeypatch.setattr(progress, "say", lambda line: (told.append(line), said.set()))
+    monkeypatch.setattr("framework.loop.fit.waiting", partial(waiting, moment=0.01))
+    loop = made(progress=progress, first_step="compiling the step (first time)")
+    step = loop.trainer.step
+
+    def slow(batch: Any) -> Mapping[str, Any]:
+        assert said.wait(60)
+        return step(batch)
+
+    monkeypatch.setattr(loop.trainer, "step", slow)
+    assert loop.run().error is None
+    assert [line.partition(":")[0] for line in told] == ["compiling the step (first time) ...", "compiling the step"]
