@@ -72,7 +72,8 @@ class Make(Protocol):
         """A function that does one update and returns the loss, a scalar that may still be on the device.
 
         It takes `mix` (float32, the example's own share) with `images` (uint8 [B, H, W, 3]), `boxes` (float32 [B, 4]:
-        y, x, height, width in pixels) and `flips` (float32 [B]); or with `views` (float32 [B, S, S, 3] in [-1, 1]).
+        y, x, height, width in pixels) and `flips` (float32 [B]); or with `views` ([B, S, S, 3], float32 in [-1, 1] or
+        whole grey levels in uint8).
         """
 
 

@@ -128,6 +128,7 @@ def update(work: Work, state: tuple[Params, Params, Params], frozen: Params, inp
     params, first, second = state
     if "views" in inputs:
         views = inputs["views"]
+        views = views.astype(jnp.float32) * (2 / 255) - 1 if views.dtype == jnp.uint8 else views
     else:
         views = crop(inputs["images"], inputs["boxes"], inputs["flips"], work.size)
     views = inputs["mix"] * views + (1 - inputs["mix"]) * jnp.roll(views, 1, 0)

@@ -113,6 +113,7 @@ def distance(work: Work, params: Params, frozen: Params, inputs: Params) -> Tens
     """The mean distance of the student's predictions to the teacher's."""
     if "views" in inputs:
         views = inputs["views"]
+        views = tf.cast(views, tf.float32) * (2 / 255) - 1 if views.dtype == tf.uint8 else views
     else:
         views = crop(inputs["images"], inputs["boxes"], inputs["flips"], work.size)
     views = inputs["mix"] * views + (1 - inputs["mix"]) * tf.roll(views, 1, 0)

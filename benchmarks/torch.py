@@ -123,7 +123,11 @@ def crop(images: Tensor, boxes: Tensor, flips: Tensor, size: int) -> Tensor:
 
 def make(work: Work, student: Arrays, teacher: Arrays, device: torch.device) -> Step:
     """See `benchmarks.base.Make`."""
-    pupil, frozen = filled(work.student, student, device), freeze(filled(work.teacher, teacher, device))
+    return stepping(work, filled(work.student, student, device), freeze(filled(work.teacher, teacher, device)), device)
+
+
+def stepping(work: Work, pupil: nn.Module, frozen: nn.Module, device: torch.device) -> Step:
+    """The step of two nets."""
     mixed = torch.autocast(device.type, torch.bfloat16, enabled=work.mixed)
     params = list(pupil.parameters())
     kernels = [param for param in params if param.ndim > 1]
@@ -141,6 +145,7 @@ def make(work: Work, student: Arrays, teacher: Arrays, device: torch.device) -> 
         if "views" not in given:
             given["views"] = crop(given["images"], given["boxes"], given["flips"], work.size)
         views = given["views"]
+        views = views * (2 / 255) - 1 if views.dtype == torch.uint8 else views
         mixed = torch.lerp(views.roll(1, 0), views, given["mix"])
         return mixed.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 

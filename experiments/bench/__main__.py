@@ -1,4 +1,4 @@
-"""Our step against what people would use instead: `python -m experiments.bench [steps] [start] [loaders]`.
+"""Our step against what people would use instead: `python -m experiments.bench [steps] [million] [start] [loaders]`.
 
     python -m experiments.bench                                  # all of it, on every installed backend
     python -m experiments.bench steps --backends torch --sizes digits --rounds 9
@@ -7,11 +7,12 @@
 
 `steps` times, in interleaved rounds in one process for each backend and size: trainer (with its loop, loader, journal
 and metrics), step (the same, bare), native (by hand in that library alone: `benchmarks/`), distiller
-(`keras.distillation.Distiller.fit`) and supervised (the student alone, on labels). `start` takes the time to the first
-step, with an empty and with a filled cache of compiled programs, and the most memory. `loaders` counts images per
-second, ours and those of torch's DataLoader, tf.data and grain, on the same files.
+(`keras.distillation.Distiller.fit`), supervised (the student alone, on labels) and, on PyTorch where timm is installed,
+timm and timm-compiled (its BiT nets). `million` is the time of a million steps of `digits`, from some thousand.
+`start` takes the time to the first step, with an empty and with a filled cache of compiled programs, and the most
+memory. `loaders` counts images per second, ours and those of torch's DataLoader, tf.data and grain, on the same files.
 
-Exit codes: 0 done, 1 a fault, 2 a mistake in the command, 130 Ctrl-C.
+Exit codes: 0 done, 1 a fault, 2 a mistake in the command, 130 Ctrl-C, which shows what was measured by then.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from experiments.command.exit import DONE, Parser, add_debug, guarded
 from experiments.parity.__main__ import chosen
 from framework.errors import UserError
 
-PARTS = ("steps", "start", "loaders")
+PARTS = ("steps", "million", "start", "loaders")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,7 +56,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--precision", choices=("float32", "mixed_bfloat16"), default="float32", help="of the nets (default: float32)"
     )
-    parser.add_argument("--peak", type=float, metavar="TFLOPS", help="of the device: adds each step's share of it")
+    parser.add_argument(
+        "--peak", type=float, metavar="TFLOPS", help="of the device (default: what a large matrix product reaches)"
+    )
+    parser.add_argument("--batch", type=int, metavar="N", help="examples a step (default: the size's own)")
     parser.add_argument("--compile", action="store_true", help="torch.compile, or XLA under TensorFlow, for ours")
     parser.add_argument("--clock", choices=("cpu", "wall"), help="whose ratios (default: cpu on a CPU, else wall)")
     parser.add_argument("--quick", action="store_true", help="tiny nets and few steps: does it run?")
@@ -72,7 +76,7 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     Raises:
         UserError: something given can't be.
     """
-    for name in ("rounds", "threads", "steps"):
+    for name in ("rounds", "threads", "steps", "batch"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} {value}: allowed is 1 or more")
@@ -113,6 +117,7 @@ def jobs(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         "compile": options.compile or None,
         "rounds": options.rounds,
         "steps": options.steps,
+        "batch": options.batch,
     }
     works = [{"backend": name, "size": size} for size in options.sizes for name in options.backends]
     made: list[dict[str, Any]] = []
@@ -120,6 +125,8 @@ def jobs(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         made += [
             {"kind": "steps", **work, "variants": options.variants, "cache": str(folder / "cache")} for work in works
         ]
+    if "million" in options.parts and "digits" in options.sizes:
+        made += [{"kind": "million", "backend": name, "size": "digits"} for name in options.backends]
     if "start" in options.parts:
         made += [{"kind": "start", **work, **how} for work in works for how in starts(options.variants, folder, work)]
     if "loaders" in options.parts:
@@ -138,9 +145,8 @@ def starts(variants: Sequence[str], folder: Path, work: dict[str, str]) -> list[
     return made
 
 
-def gather(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run every measurement, one after the other; the jobs with their results."""
-    results = []
+def gather(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
+    """Run every measurement, one after the other; the jobs with their results are added to `results`."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         made = jobs(options, Path(folder))
         for number, job in enumerate(made, start=1):
@@ -149,7 +155,6 @@ def gather(options: argparse.Namespace) -> list[dict[str, Any]]:
             result = processes.run(job, tell)
             if job.get("variant") != "weights":
                 results.append({**job, "result": result})
-    return results
 
 
 def _tell(place: str, line: str) -> None:
@@ -157,16 +162,25 @@ def _tell(place: str, line: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure what the options ask for, and tell it; returns the exit code."""
+    """Measure what the options ask for, and tell it, also where Ctrl-C ends it early; returns the exit code."""
     checked(options)
-    found = {"command": sys.argv[1:], "machine": report.machine(), "clock": options.clock, "peak": options.peak}
-    found["jobs"] = gather(options)
+    found: dict[str, Any] = {"command": sys.argv[1:], "machine": report.machine(), "jobs": []}
+    found |= {"clock": options.clock, "peak": options.peak}
+    try:
+        gather(options, found["jobs"])
+    finally:
+        if found["jobs"]:
+            tell(options, found)
+    return DONE
+
+
+def tell(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Print, write and draw what was measured."""
     print(report.tables(found, options.against))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
     if options.plot:
         report.plot(found, options.plot)
-    return DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

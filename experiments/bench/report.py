@@ -45,7 +45,13 @@ def medians(found: Found, clock: int | None = None) -> dict[tuple[str, str, str]
 
 def tables(found: Found, against: Found | None = None) -> str:
     """All tables of a run, as text."""
-    parts = [steps_table(found, against), ratios_table(found), start_table(found), loaders_table(found)]
+    parts = [
+        steps_table(found, against),
+        ratios_table(found),
+        million_table(found),
+        start_table(found),
+        loaders_table(found),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -53,7 +59,6 @@ def steps_table(found: Found, against: Found | None) -> str:
     """Milliseconds of each variant's step; `against` adds what an earlier run's median was divided by this one's."""
     walls, cpus, seconds = medians(found, WALL), medians(found, CPU), medians(found)
     before = medians(against) if against else {}
-    peak = found.get("peak")
     rows = [
         [
             "size",
@@ -65,13 +70,14 @@ def steps_table(found: Found, against: Found | None) -> str:
             "images/s",
             "waited",
             "GFLOP/s",
-            *(["of peak"] if peak else []),
+            "of peak",
             *(["speed vs before"] if before else []),
         ]
     ]
     for job in found["jobs"]:
         if job["kind"] != "steps":
             continue
+        peak = found["peak"] * 1e12 if found.get("peak") else job["result"]["peak"]
         for variant, timings in job["result"]["timings"].items():
             key = (job["size"], job["backend"], variant)
             speed = job["result"]["flops"][variant] / walls[key]
@@ -85,7 +91,7 @@ def steps_table(found: Found, against: Found | None) -> str:
                     f"{job['result']['batch_size'] / seconds[key]:.1f}",
                     f"{waited:.1%}" if variant == "trainer" else "",
                     f"{speed / 1e9:.0f}",
-                    *([f"{speed / 1e12 / peak:.1%}"] if peak else []),
+                    f"{speed / peak:.1%}",
                     *([f"{before[key] / seconds[key]:.3f}" if key in before else ""] if before else []),
                 ]
             )
@@ -113,17 +119,48 @@ def ratios_table(found: Found) -> str:
     return f"speed by {found['clock']} time, medians\n" + aligned(rows) if len(rows) > 1 else ""
 
 
+def million_table(found: Found) -> str:
+    """Minutes of a million steps."""
+    rows = [["size", "backend", "device", "a million steps", "spread", "of so many", "device MB"]]
+    for job in found["jobs"]:
+        if job["kind"] == "million":
+            result = job["result"]
+            minutes = f"{median(result['seconds']) / 60:.1f} min"
+            steps = f"{result['steps']:,}"
+            row = [job["size"], job["backend"], result["device"], minutes, spread(result["seconds"]), steps]
+            rows.append([*row, megabytes(result["memory"])])
+    return aligned(rows) if len(rows) > 1 else ""
+
+
+def megabytes(memory: int | None) -> str:
+    """Of an accelerator; empty where a library doesn't say."""
+    return "" if memory is None else f"{memory / 2**20:.0f}"
+
+
 def start_table(found: Found) -> str:
     """Seconds to the first step, and memory."""
-    rows = [["size", "backend", "variant", "cache", "import s", "build s", "first step s", "CPU s", "peak MB"]]
+    rows = [
+        ["size", "backend", "variant", "cache", "import s", "build s", "first step s", "CPU s", "peak MB", "device MB"]
+    ]
     for job in found["jobs"]:
         if job["kind"] == "start":
             laps = job["result"]["seconds"]
             walls = [f"{laps[name][WALL]:.2f}" for name in ("import", "build", "first")]
             cpu = sum(lap[CPU] for lap in laps.values())
             cache = "" if job["variant"] == "native" else "filled" if job["warm"] else "empty"
-            peak = f"{job['result']['peak'] / 2**20:.0f}"
-            rows.append([job["size"], job["backend"], job["variant"], cache, *walls, f"{cpu:.1f}", peak])
+            peak = megabytes(job["result"]["peak"])
+            rows.append(
+                [
+                    job["size"],
+                    job["backend"],
+                    job["variant"],
+                    cache,
+                    *walls,
+                    f"{cpu:.1f}",
+                    peak,
+                    megabytes(job["result"].get("memory")),
+                ]
+            )
     return aligned(rows) if len(rows) > 1 else ""
 
 

@@ -12,7 +12,6 @@ from framework.spec.validation import plain
 
 # Small enough to be trained from the first step, and not to be mistaken for a result.
 _COMMON = {
-    "views": {"truncate": False},
     "schedule": {"warmup_steps": 10},
     "duration": {"total_steps": 2_000_000},
     "evaluation": {"num_times": 0, "train_subset": 0},
@@ -42,7 +41,9 @@ class Size:
     @property
     def spec(self) -> DistillSpec:
         """The distillation."""
-        return DistillSpec.from_dict(config.apply(config.apply(DistillSpec().to_dict(), self.changes), _COMMON))
+        spec = config.apply(config.apply(DistillSpec().to_dict(), self.changes), _COMMON)
+        # What is cropped on the host travels as whole grey levels, to the steps written by hand as well.
+        return DistillSpec.from_dict(config.apply(spec, {"views": {"truncate": self.canvas is None}}))
 
     @property
     def source(self) -> RandomSource:
@@ -90,7 +91,8 @@ def quick(size: Size) -> Size:
 
 
 def chosen(job: dict[str, Any]) -> Size:
-    """The size of a job, tiny where it is a `quick` one."""
+    """The size of a job, tiny where it is a `quick` one, with another batch where it names one."""
     size = SIZES[job["size"]]
     size = replace(size, changes={**size.changes, "precision": job["precision"]})
-    return quick(size) if job["quick"] else size
+    size = quick(size) if job["quick"] else size
+    return replace(size, changes={**size.changes, "batch_size": job["batch"]}) if job.get("batch") else size

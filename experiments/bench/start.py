@@ -29,12 +29,13 @@ def measure(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         tell: takes a line on how far it is.
 
     Returns:
-        `import`, `build`, `first`: CPU and wall seconds of each; `peak`: bytes of the process.
+        `import`, `build`, `first`: CPU and wall seconds of each; `peak`: bytes of the process; `memory`: of an
+        accelerator, by ours.
     """
     tell(job["variant"])
     clock = Clock()
-    {"weights": leave, "step": ours, "native": native}[job["variant"]](job, clock)
-    return {"seconds": clock.laps, "peak": peak()}
+    memory = {"weights": leave, "step": ours, "native": native}[job["variant"]](job, clock)
+    return {"seconds": clock.laps, "peak": peak(), "memory": memory}
 
 
 class Clock:
@@ -54,8 +55,8 @@ class Clock:
         return time.perf_counter(), time.process_time()
 
 
-def ours(job: dict[str, Any], clock: Clock) -> None:
-    """Our step."""
+def ours(job: dict[str, Any], clock: Clock) -> int | None:
+    """Our step; the most bytes of an accelerator."""
     from experiments.bench.steps import loaded
 
     bench = loaded(job)
@@ -68,6 +69,7 @@ def ours(job: dict[str, Any], clock: Clock) -> None:
     for number in range(STEPS):
         loss = trainer.step(batches[number % 2])["loss"]
     float(loss)
+    return bench.backend.peak_memory(bench.device)
 
 
 def leave(job: dict[str, Any], _: Clock) -> None:

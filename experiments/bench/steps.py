@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 import backends
-from backends.base import Settings
+from backends.base import Device, Settings
 from experiments.bench.sizes import chosen
-from experiments.bench.variants import VARIANTS, Bench, Run
+from experiments.bench.variants import VARIANTS, Bench, Run, lacking
 
 Tell = Callable[[str], None]
 
@@ -24,12 +26,16 @@ def measure(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
     Returns:
         `device`, `versions`, `batch_size`, `losses` (of each variant's first step), `flops` (of a step of each: a
-        backward pass counts as two forward passes) and `timings`: for each variant a list of (wall seconds, CPU
+        backward pass counts as two forward passes), `peak` (FLOP/s of a large matrix product), `memory` (the most
+        bytes of an accelerator, by all variants) and `timings`: for each variant a list of (wall seconds, CPU
         seconds, seconds waited for data) of a step, one for each round.
     """
     bench = loaded(job)
     runs, losses = {}, {}
     for name in job["variants"]:
+        if why := lacking(name, bench):
+            tell(f"{name}: left out, {why}")
+            continue
         tell(f"{name}: first step")
         runs[name] = VARIANTS[name](bench)
         first = runs[name](1)
@@ -43,7 +49,26 @@ def measure(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
             timings[name].append(timed(run, steps))
     about = {"device": str(bench.device), "versions": bench.backend.versions(), "batch_size": bench.spec.batch_size}
     flops = {name: bench.flops(taught=name != "supervised") for name in runs}
+    about |= {"peak": measured_peak(job["precision"], bench.device), "memory": bench.backend.peak_memory(bench.device)}
     return {**about, "steps": steps, "losses": losses, "flops": flops, "timings": timings}
+
+
+def measured_peak(precision: str, device: Device) -> float:
+    """FLOP/s of a large matrix product in the nets' arithmetic, the best of some tries."""
+    from keras import ops
+
+    side, times = (8192, 20) if device.kind != "cpu" else (1024, 2)
+    dtype = "bfloat16" if precision == "mixed_bfloat16" else "float32"
+    one = ops.convert_to_tensor(np.random.default_rng(0).standard_normal((side, side), np.float32))
+    one = ops.cast(one, dtype)
+    best = 0.0
+    for _ in range(4):
+        begun = time.perf_counter()
+        for _ in range(times):
+            product = ops.matmul(one, one)
+        float(ops.cast(product[0, 0], "float32"))
+        best = max(best, 2 * side**3 * times / (time.perf_counter() - begun))
+    return best
 
 
 def loaded(job: dict[str, Any]) -> Bench:

@@ -7,10 +7,12 @@ last one.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 from backends.base import Backend, Device
 from benchmarks.base import UNITS, Net, Step, Work
 from experiments.bench.sizes import Size
-from experiments.parity.measure import models
+from experiments.parity.measure import fill, models
 from experiments.tracking.recorder import JournalRecorder
 from framework.data.loader import Loader
 from framework.data.source import Splits
@@ -68,7 +70,7 @@ class Bench:
     def trainer(self, spec: DistillSpec | None = None) -> Trainer:
         """Our trainer, from weights that every other variant starts from as well."""
         spec = spec or self.spec
-        student, *teachers = models(spec, 10)
+        student, *teachers = models(spec, 10, filled)
         total = self.spec.duration.total_steps or 1
         return self.backend.compile(spec, student, teachers, total_steps=total, device=self.device, jit=self.jit)
 
@@ -88,7 +90,7 @@ def bare(trainer: Trainer, loader: Loader) -> Run:
     return run
 
 
-def whole(bench: Bench) -> Run:
+def whole(bench: Bench, log_every: int = 8) -> Run:
     """(a) The trainer in its own loop, with its loader, journal and metrics; nothing is evaluated."""
     trainer, loader = bench.trainer(), bench.loader()
     splits = Splits(bench.size.source, None, None, bench.size.source.classes, "noise", "noise")
@@ -102,7 +104,8 @@ def whole(bench: Bench) -> Run:
             return timed(loader.batches(start, start + steps), waited)
 
         # As many logged losses as a run of the recipe's length has.
-        loop = Loop(trainer, batches, evaluator, recorder, Cadence(trainer.steps_done + steps, log_every=8))
+        cadence = Cadence(trainer.steps_done + steps, log_every=log_every)
+        loop = Loop(trainer, batches, evaluator, recorder, cadence, together=trainer.together)
         return {"seconds": loop.run().well().result["seconds"], "waited": sum(waited[1:])}
 
     return run
@@ -127,7 +130,11 @@ def step(bench: Bench) -> Run:
 
 def native(bench: Bench) -> Run:
     """(c) What an expert would write by hand in the backend's library alone: `benchmarks/`."""
-    do, loader = native_step(bench), bench.loader()
+    return by_hand(native_step(bench), bench.loader())
+
+
+def by_hand(do: Step, loader: Loader) -> Run:
+    """A step over batches that are there already."""
     inputs = [native_inputs(loader.batch(step)) for step in range(PREPARED)]
     done = 0
 
@@ -147,6 +154,21 @@ def native_step(bench: Bench) -> Step:
     return make(work_of(bench.spec), *weights(bench.spec), bench.device.handle)
 
 
+def timm(bench: Bench, compiles: bool = False) -> Run:
+    """(f) The same step with timm's nets, eager under autocast as people use them, or each bottleneck compiled."""
+    make = importlib.import_module(f"benchmarks.{bench.backend.name}_timm").make
+    return by_hand(make(work_of(bench.spec), {}, {}, bench.device.handle, compiles), bench.loader())
+
+
+def lacking(name: str, bench: Bench) -> str:
+    """Why a variant can't be measured here, or an empty text."""
+    if not name.startswith("timm"):
+        return ""
+    if bench.spec.student.name != "bit" or not importlib.util.find_spec(f"benchmarks.{bench.backend.name}_timm"):
+        return "timm has BiT nets for PyTorch alone"
+    return "" if importlib.util.find_spec("timm") else "timm is not installed: pip install timm"
+
+
 def native_inputs(batch: Batch) -> dict[str, Array]:
     """A batch as `benchmarks.base.Make` takes it."""
     if batch.views is not None:
@@ -163,14 +185,32 @@ def native_inputs(batch: Batch) -> dict[str, Array]:
 
 def weights(spec: DistillSpec) -> list[dict[str, Array]]:
     """Student's and teacher's initial parameters by name."""
+    return [values(model) for model in models(spec, 10, filled)]
+
+
+# What was drawn for one variant, by seed, gain and the model's shapes: a large net's weights take minutes.
+_drawn: dict[tuple[Any, ...], dict[str, Array]] = {}
+
+
+def filled(model: Any, seed: int, gain: float) -> None:
+    """As `experiments.parity.measure.fill`, but a second model of a kind gets what the first one got."""
+    from framework.models.initial import assign, parameters
+
+    key = seed, gain, *((name, tuple(each.shape)) for name, each in parameters(model).items())
+    if key in _drawn:
+        assign(model, _drawn[key])
+    else:
+        fill(model, seed, gain)
+        _drawn[key] = values(model)
+
+
+def values(model: Any) -> dict[str, Array]:
+    """A model's parameters by name, copied."""
     import keras
 
     from framework.models.initial import parameters
 
-    return [
-        {name: np.array(keras.ops.convert_to_numpy(value)) for name, value in parameters(model).items()}
-        for model in models(spec, 10)
-    ]
+    return {name: np.array(keras.ops.convert_to_numpy(value)) for name, value in parameters(model).items()}
 
 
 def work_of(spec: DistillSpec) -> Work:
@@ -239,4 +279,6 @@ VARIANTS: dict[str, Callable[[Bench], Run]] = {
     "native": native,
     "distiller": distiller,
     "supervised": supervised,
+    "timm": timm,
+    "timm-compiled": partial(timm, compiles=True),
 }

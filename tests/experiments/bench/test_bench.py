@@ -13,18 +13,41 @@ from experiments.bench import report
 
 @pytest.mark.backend
 def test_quick_bench(backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["steps", "--quick", "--backends", backend, "--sizes", "digits", "--rounds", "2"]
-    words += ["--variants", "trainer,step,native,supervised"]
+    words = ["steps", "million", "--quick", "--backends", backend, "--sizes", "digits", "--rounds", "2", "--batch", "6"]
+    words += ["--variants", "trainer,step,native,supervised,timm"]
     assert bench.main([*words, "--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")]) == 0
     out, told = capsys.readouterr()
     assert "step/native" in out
     assert f"steps {backend} digits: round 2 of 2" in told
-    (job,) = json.loads((tmp_path / "a.json").read_text())["jobs"]
+    assert "a million steps" in out
+    assert "timm: left out, timm has BiT nets for PyTorch alone" in told
+    job, million = json.loads((tmp_path / "a.json").read_text())["jobs"]
+    assert job["result"]["batch_size"] == 6
+    assert job["result"]["peak"] > 1e8
+    assert million["result"]["steps"] == 4
+    assert min(million["result"]["seconds"]) > 1  # a microsecond a step
     losses = job["result"]["losses"]
     assert losses["native"] == pytest.approx(losses["step"], rel=1e-5)
     assert {name: len(timings) for name, timings in job["result"]["timings"].items()} == dict.fromkeys(losses, 2)
     assert all(min(timing[:2]) > 0 for timings in job["result"]["timings"].values() for timing in timings)
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_ctrl_c_shows_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = iter([{"wall": [5.0], "cpu": [4.0], "note": "the first"}])
+
+    def measured(job: object, tell: object) -> object:
+        for result in done:
+            return result
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.processes, "run", measured)
+    file = tmp_path / "a.json"
+    assert bench.main(["loaders", "--peers", "grain", "--json", str(file)]) == 130
+    assert "the first" in capsys.readouterr().out
+    assert len(json.loads(file.read_text())["jobs"]) == 1
 
 
 def test_quick_loaders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +66,7 @@ def test_quick_loaders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["--sizes", "bit46"], "--sizes 'bit46'"),
         (["--rounds", "0"], "--rounds 0: allowed is 1 or more"),
         (["--peak", "0"], "--peak 0.0: allowed is more than 0"),
+        (["--batch", "0"], "--batch 0: allowed is 1 or more"),
         (["--precision", "mixed_bfloat16", "--variants", "distiller"], "--variants 'distiller'"),
         (["--against", "nowhere.json"], "--against nowhere.json"),
     ],
