@@ -136,6 +136,7 @@ class EngineTrainer(ABC):
         """Accuracy, loss, KL to the teacher and agreement."""
         return evaluation.means(self.host([sums for sums, _ in map(self._measured, batches)]))
 
+    @placed_there
     def answers(self, batches: Iterable[EvalBatch]) -> dict[str, Array]:
         """What student and teacher say of each example."""
         parts = []
