@@ -1,5 +1,7 @@
 """`python -m experiments` lists the commands."""
 
+from experiments.command.streams import lasting
+
 COMMANDS = {
     "run": "distil a teacher into a student",
     "sweep": "distil many students on one teacher's pass, and pick the best",
@@ -23,4 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with lasting():
+        main()

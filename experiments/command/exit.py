@@ -7,10 +7,11 @@ or a closed terminal.
 from __future__ import annotations
 
 import argparse
+import pdb
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from experiments.command.streams import lasting
 from experiments.tracking.scrub import scrub_text
@@ -20,29 +21,31 @@ DONE, FAULT, MISTAKE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
 _MAX_CHARS = 1500
 
 
-def guarded(name: str, call: Callable[[], int], debug: bool = False) -> int:
+def guarded(name: str, call: Callable[[], int], debug: bool = False, post_mortem: bool = False) -> int:
     """Run a command; whatever it raises is said in a line.
 
     Args:
         name: of the command, `"experiments.run"`.
         call: does it, and returns the exit code.
         debug: show the traceback as well.
+        post_mortem: show it, and start the debugger where the fault arose.
     """
     with lasting():
         try:
             return call()
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every end becomes an exit code and a line
-            return ended(name, error, debug)
+            return ended(name, error, debug, post_mortem=post_mortem)
 
 
-def ended(name: str, error: BaseException, debug: bool = False, kept: str = "") -> int:
+def ended(name: str, error: BaseException, debug: bool = False, kept: str = "", post_mortem: bool = False) -> int:
     """Say why a command ended, and return its exit code.
 
     Args:
-        name, debug: as in `guarded`.
+        name, debug, post_mortem: as in `guarded`; a mistake or an interrupt starts no debugger.
         error: what it ended by; one with a `STATUS`, as Sacred's interrupts have it, was asked for.
         kept: what is left of its work; no mistake has any.
     """
+    debug = debug or post_mortem
     if isinstance(error, KeyboardInterrupt) or hasattr(error, "STATUS"):
         status = getattr(error, "STATUS", "INTERRUPTED")
         say(name, f"{status}: {kept}" if kept else status.lower())
@@ -54,6 +57,8 @@ def ended(name: str, error: BaseException, debug: bool = False, kept: str = "") 
         return MISTAKE
     told = f"{type(error).__name__}: {_reason(error)}"
     say(name, "; ".join(filter(None, (told, kept, "" if debug else "-d shows the traceback"))))
+    if post_mortem:
+        pdb.post_mortem(error.__traceback__)
     return FAULT
 
 
@@ -72,7 +77,12 @@ def _reason(error: BaseException) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes on the command line are one line, without the usage above it."""
+    """Mistakes on the command line are one line, without the usage above it; the help outlasts its reader."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help."""
+        with lasting():
+            super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from experiments.command.streams import lasting
 from experiments.distillation.options import RunOptions
 from framework.spec import DistillSpec, ExtensionSpec, TeacherSpec
 from framework.spec.validation import plain
@@ -182,4 +183,5 @@ def _entry(key: Key, columns: int) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    with lasting():
+        print(page(), end="")

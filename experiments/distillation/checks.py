@@ -12,7 +12,7 @@ from experiments.distillation.teachers import Teacher, check_name, check_own_mod
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError, near
-from framework.spec import DistillSpec, TeacherSpec
+from framework.spec import DistillSpec, TeacherSpec, schedules
 
 if TYPE_CHECKING:
     from keras import Model
@@ -22,12 +22,14 @@ def check_early(spec: DistillSpec, options: RunOptions) -> None:
     """Refuse at once what can be seen without data: before a run is written down. It loads the backend.
 
     Raises:
-        UserError: an unknown or missing backend, teacher, student, distance, optimizer, schedule or augmentation.
+        UserError: an unknown or missing backend, teacher, student, distance, optimizer, schedule or augmentation; a
+            warm-up that is longer than the run, where that can be counted in steps already.
     """
     backends.load(backends.choose(options.backend))
     for teacher in spec.teachers:
         check_name(teacher.name)
     check_functions(spec)
+    check_length(spec)
 
 
 def check_functions(spec: DistillSpec) -> None:
@@ -35,7 +37,6 @@ def check_functions(spec: DistillSpec) -> None:
     # These import Keras, which needs the backend to be loaded.
     from framework import losses, optimizers, views
     from framework.models.catalog import MODELS
-    from framework.spec import schedules
     from framework.spec.named import find
 
     losses.bound(spec.loss)
@@ -48,6 +49,20 @@ def check_functions(spec: DistillSpec) -> None:
         check_own_model(name, "student.name")
     elif name not in MODELS:
         raise UserError(f"student.name = {name!r}: {near(name, MODELS)}")
+
+
+def check_length(spec: DistillSpec, num_examples: int | None = None) -> None:
+    """Refuse a warm-up that does not end within the run.
+
+    Args:
+        spec: says the duration and the schedule.
+        num_examples: of the training split; None where it is not known yet, as epochs need it to be steps.
+
+    Raises:
+        UserError: as `framework.spec.schedules.make`.
+    """
+    if num_examples is not None or spec.duration.total_epochs is None:
+        schedules.make(spec.schedule, spec.duration.steps(num_examples or 0, spec.batch_size))
 
 
 def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = None) -> int:

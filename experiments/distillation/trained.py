@@ -11,10 +11,10 @@ from filelock import FileLock, Timeout
 import backends
 from experiments.config import recipe_spec
 from experiments.distillation import fitting, packaged
-from experiments.distillation.checks import try_functions
+from experiments.distillation.checks import admit_student, check_length, try_functions
 from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
-from experiments.distillation.prepare import load_data, prepare
+from experiments.distillation.prepare import build_student, load_data, prepare
 from experiments.distillation.teachers import TRAINED, to_be_built, trained_folder
 from framework.data.source import Splits
 from framework.files import stored
@@ -31,19 +31,18 @@ def data_for(
     Call it before `prepare`; arguments as in `train_missing`.
 
     Raises:
-        UserError: the data can't be trained on, or a teacher or student doesn't fit them.
+        UserError: the data can't be trained on, or a teacher, student or schedule doesn't fit them.
     """
     backends.load(backends.choose(options.backend))
     splits = load_data(spec, root, tell, _check)
+    check_length(spec, splits.train.num_examples)
     for each in spec.teachers:
         if each.name in packaged.PACKAGED:
             packaged.keep(each.name, root)
     ours = [each for each in spec.teachers if each.name in TRAINED]
     if any(not stored.is_stored(trained_folder(each.name, root)) for each in ours):
-        # It imports Keras, which needs the backend to be loaded.
-        from framework.models import cost
-
-        cost.outline(spec.student.name, spec.student.options, _num_logits(spec, splits.classes), spec.views.size)
+        # What would be refused once the teacher is trained.
+        admit_student(build_student(spec.student, _num_logits(spec, splits.classes), spec, root), spec)
         train_missing(spec, options, root, tell)
     return splits
 

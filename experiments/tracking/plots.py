@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,22 +72,31 @@ def labelled(frame: pd.DataFrame, labels: Mapping[Any, str]) -> pd.DataFrame:
     return frame.assign(run=frame["run"].map(full))
 
 
-def averaged(frame: pd.DataFrame, labels: Mapping[Any, str]) -> pd.DataFrame:
+def averaged(frame: pd.DataFrame, labels: Mapping[Any, str], draws: Mapping[Any, Any] | None = None) -> pd.DataFrame:
     """Means over the runs of one name, at the steps that all of them have.
 
     Args:
         frame: what `queries.curves` returned.
         labels: by run.
+        draws: by run what the means are over, a seed: runs that repeat one count as one, with their mean. None takes
+            each run for itself.
 
     Returns:
         Columns run (the name, with how many there are), metric, step, value (the mean), low and high (the extremes).
     """
-    names = list(labels.values())
-    frame = frame.assign(run=frame["run"].map(labels))
-    means = frame.groupby(["run", "metric", "step"], sort=False)["value"].agg(["mean", "min", "max", "size"])
+    draws = {run: run if draws is None else repr(draws[run]) for run in labels}
+    repeats = Counter((labels[run], draws[run]) for run in labels)
+    frame = frame.assign(run=frame["run"].map(labels), draw=frame["run"].map(draws))
+    each = frame.groupby(["run", "draw", "metric", "step"], sort=False)["value"].agg(["mean", "size"]).reset_index()
+    complete = [
+        size == repeats[run, draw] for run, draw, size in zip(each["run"], each["draw"], each["size"], strict=True)
+    ]
+    each = each[complete]
+    count = Counter(name for name, _ in repeats)
+    means = each.groupby(["run", "metric", "step"], sort=False)["mean"].agg(["mean", "min", "max", "size"])
     means = means.rename(columns={"mean": "value", "min": "low", "max": "high"}).reset_index()
-    means = means[means["size"] == means["run"].map(names.count)].drop(columns="size")
-    return means.assign(run=[f"{name} (mean of {names.count(name)})".strip() for name in means["run"]])
+    means = means[means["size"] == means["run"].map(count)].drop(columns="size")
+    return means.assign(run=[f"{name} (mean of {count[name]})".strip() for name in means["run"]])
 
 
 def plot(frame: pd.DataFrame, path: Path, log: str = "", levels: pd.DataFrame | None = None) -> None:

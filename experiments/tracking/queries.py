@@ -233,8 +233,8 @@ def by_fingerprint(source: Source, by: Sequence[str] = (ACCURACY,), where: Where
 
     Returns:
         Columns spec (what tells it from the others), fingerprint_no_seed, backend, runs (count), seeds and ids (lists),
-        then for each field its mean, std (over runs, n - 1) and minimum and maximum. Rows of one spec stand together,
-        also over its backends.
+        then for each field its mean, std (over seeds, n - 1), minimum and maximum. Runs that repeat a seed count as one
+        there, with their mean. Rows of one spec stand together, also over its backends.
     """
     known = known_fields(source)
     columns = [resolve(name, known) for name in by]
@@ -271,8 +271,15 @@ def _group(key: tuple[str, str], documents: Sequence[Document], columns: list[st
     }
     for column in columns:
         values = pd.to_numeric(pd.Series([each.get(column) for each in flat], dtype=object), errors="coerce")
-        row |= {f"{column} {name}": getattr(values, name)() for name in ("mean", "std", "min", "max")}
+        draws = values.groupby(_draws(flat)).mean()
+        row |= {f"{column} mean": draws.mean(), f"{column} std": draws.std()}
+        row |= {f"{column} min": values.min(), f"{column} max": values.max()}
     return row
+
+
+def _draws(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which runs repeat each other: those of one seed; one that has none is alone."""
+    return [repr(row.get("config.seed", f"run {row['id']}")) for row in rows]
 
 
 def labels(source: Source, runs: Sequence[ID], names: Sequence[str] = (), without: str | None = None) -> dict[Any, str]:
@@ -304,6 +311,17 @@ def labels(source: Source, runs: Sequence[ID], names: Sequence[str] = (), withou
 def called(documents: Sequence[Document], without: str | None = None) -> list[str]:
     """What each run is called beside the others: what differs between their configs, less the field `without`."""
     return described([_varied(document, without) for document in documents], short=True)
+
+
+def values(source: Source, runs: Sequence[ID], name: str) -> dict[Any, Any]:
+    """One field of each run, by its id; None where a run lacks it.
+
+    Raises:
+        UserError: no such run, or a field that none of them has.
+    """
+    rows = {document["_id"]: row_of(document) for document in (find_run(source, run) for run in runs)}
+    field = resolve(name, {each for row in rows.values() for each in row})
+    return {run: row.get(field) for run, row in rows.items()}
 
 
 def _varied(document: Document, without: str | None) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from framework.data.bad import num_threads
 from framework.data.hostviews import evaluation_view, render_view, to_range
 from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, mix_factors, some
-from framework.errors import UserError
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
 from framework.spec import DistillSpec
 from framework.spec.teachings import RESIZED_FIRST
@@ -147,17 +146,11 @@ class EvalBatches:
         spec: the distillation; `evaluation.resize` and the views' sizes count.
         source: the split.
         limit: only so many examples, spread evenly over the split; None takes all.
-
-    Raises:
-        UserError: `evaluation.resize` is smaller than the crop that is taken after it.
     """
 
     _KEPT_BYTES = 512 * 2**20
 
     def __init__(self, spec: DistillSpec, source: Source, limit: int | None = None) -> None:
-        resize = spec.evaluation.resize
-        if resize is not None and resize < spec.views.size:
-            raise UserError(f"evaluation.resize = {resize}: allowed is views.size = {spec.views.size} or more, or null")
         self.spec, self.source = spec, source
         # Teachers whose view is the student's size take the student's.
         self._sizes = spec.view_sizes if {*spec.view_sizes} - {spec.views.size} else ()

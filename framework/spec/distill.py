@@ -104,6 +104,8 @@ class DistillSpec:
         if self.views.augmentations and resolve(self.teaching, None).student_crop in CONSTANT:
             raise UserError(f"teaching = {self.teaching!r} shows images as they are: give no views.augmentations")
         self.views.teacher_sizes(len(self.teachers))
+        resize, least = self.evaluation.resize, self.views.size
+        check(resize is None or resize >= least, "evaluation.resize", resize, f"views.size = {least} or more, or None")
 
     @property
     def teacher_sizes(self) -> tuple[int, ...]:

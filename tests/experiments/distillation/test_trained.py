@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -15,7 +16,8 @@ from experiments.distillation.teachers import find, trained_folder
 from experiments.distillation.trained import train_missing
 from framework.errors import UserError
 from framework.files import stored
-from framework.spec import DataSpec, DistillSpec, ModelSpec, TeacherSpec
+from framework.files.arrays import write_arrays
+from framework.spec import DataSpec, DistillSpec, DurationSpec, ModelSpec, TeacherSpec
 from tests.experiments.distillation.small import CARD
 
 SPEC = DistillSpec.from_dict({"teachers": [{"name": "digits"}, {"name": "own:build"}]})
@@ -40,6 +42,12 @@ def test_a_teacher_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert first.name == f"digits_teacher-{card.fingerprint}"
 
 
+def weights(folder: Path) -> Path:
+    """A file of weights that fit no student of ten classes."""
+    write_arrays(folder / "w.safetensors", {"head/bias": np.zeros(3, np.float32)}, {})
+    return folder / "w.safetensors"
+
+
 @pytest.mark.backend
 def test_the_data_are_looked_at_before_a_teacher_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
@@ -53,6 +61,8 @@ def test_the_data_are_looked_at_before_a_teacher_is_trained(
         "have 33: train one: python -m experiments.teacher with data=glyphs": {"data": DataSpec(name="glyphs")},
         "has no split 'nosuch'": {"data": DataSpec(name="digits", test="nosuch")},
         "widths=\\[0\\]": {"student": ModelSpec(options={"widths": [0]})},
+        "warmup_steps = 50: the run has only 10 steps": {"duration": DurationSpec(total_epochs=10)},
+        "the arrays don't fit model 'convnet'": {"student": ModelSpec(weights=str(weights(tmp_path)))},
     }
     for message, changes in mistakes.items():
         with pytest.raises(UserError, match=message):

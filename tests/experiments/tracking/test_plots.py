@@ -38,6 +38,16 @@ def test_means_are_taken_where_all_runs_have_a_step() -> None:
     ]
 
 
+def test_repeats_of_a_seed_are_one_curve_of_the_mean() -> None:
+    rows = [(run, "loss", 1, value) for run, value in ((1, 0.5), (2, 0.5), (3, 0.8))]
+    frame = pd.DataFrame(rows, columns=["run", "metric", "step", "value"])
+    labels = dict.fromkeys((1, 2, 3), "a")
+    (mean,) = plots.averaged(frame, labels, {1: 0, 2: 0, 3: 1}).to_dict("records")
+    assert (mean["run"], mean["value"]) == ("a (mean of 2)", pytest.approx(0.65))
+    # A step that one of the repeats lacks is not the mean of what there is.
+    assert not len(plots.averaged(frame[frame["run"] != 2], labels, {1: 0, 2: 0, 3: 1}))
+
+
 def test_runs_of_one_name_keep_their_number() -> None:
     assert set(plots.labelled(FRAME, {1: "a", 2: "b"})["run"]) == {"a", "b"}
     assert set(plots.labelled(FRAME, {1: "a", 2: "a"})["run"]) == {"a (run 1)", "a (run 2)"}

@@ -176,12 +176,26 @@ def test_seeds_of_one_spec_are_a_group_on_each_backend(database: Mongo) -> None:
     assert frame["spec"].tolist() == ["data.name=glyphs"] * 2
 
 
-def ended(root: Path, database: Mongo, config: dict[str, Any], fingerprint: str) -> None:
+def ended(root: Path, database: Mongo, config: dict[str, Any], fingerprint: str, **result: float) -> None:
     with JournalRecorder(new_run_folder(root)) as recorder:
         recorder.record("run", config=config)
         recorder.started(config, {"fingerprint_no_seed": fingerprint})
-        recorder.ended("COMPLETED", {"steps": 1})
+        recorder.ended("COMPLETED", {"steps": 1, **result})
     replay(recorder.folder, database)
+
+
+def test_repeats_of_one_seed_are_no_replicates(destination: Destination, tmp_path: Path) -> None:
+    database = destination.database
+    assert database is not None
+    for seed, accuracy in ((0, 0.5), (0, 0.5), (0, 0.5)):
+        ended(tmp_path, database, {"seed": seed}, "f", accuracy=accuracy)
+    (row,) = queries.by_fingerprint(database, ["result.accuracy"]).to_dict("records")
+    assert (row["runs"], row["seeds"], row["result.accuracy mean"]) == (3, [0], 0.5)
+    assert math.isnan(row["result.accuracy std"])
+    ended(tmp_path, database, {"seed": 1}, "f", accuracy=0.7)
+    (row,) = queries.by_fingerprint(database, ["result.accuracy"]).to_dict("records")
+    assert row["result.accuracy mean"] == pytest.approx(0.6)
+    assert row["result.accuracy std"] == pytest.approx(0.2 / math.sqrt(2))
 
 
 def test_groups_are_called_by_what_differs(destination: Destination, tmp_path: Path) -> None:
