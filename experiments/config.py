@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import backends
+from experiments.command import config_files
 from experiments.command.suggestions import advice, check_key, key_for
 from experiments.distillation.options import RunOptions
 from experiments.distillation.packaged import PACKAGED
@@ -58,25 +59,21 @@ def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = No
     """Read the words after `with`.
 
     Args:
-        words: `key=value` and names of recipes.
-        recipe: what is taken where no recipe is named.
-        stored: the complete config of the run to resume, instead of a recipe's.
+        words: `key=value`, names of recipes, and files of configs.
+        recipe: what is taken where nothing else says all.
+        stored: the complete config of another run, to be resumed or done again, instead of a recipe's.
 
     Returns:
-        The complete config, the recipes named, and the other words as nested values.
+        The complete config, the recipes and files named, and the other words as nested values.
 
     Raises:
-        UserError: an unknown key or recipe, another type, a value out of range.
+        UserError: an unknown key or recipe, a file without a config, another type, a value out of range.
     """
     _refuse_cut(words)
     named = [word for word in words if "=" not in word]
-    for name in named:
-        _check_recipe(name)
     if stored is not None and named:
-        raise UserError(f"resume uses the stored spec: drop the recipe {named[0]!r}")
-    config = stored if stored is not None else defaults(None if named else recipe)
-    for name in named:
-        config = apply(config, RECIPES[name])
+        raise UserError(f"the run's stored spec is used: drop {named[0]!r}")
+    config = stored if stored is not None else _named(named, recipe)
     changes: Config = {}
     for word in words:
         if "=" in word:
@@ -84,8 +81,10 @@ def read(words: Sequence[str], recipe: str = DEFAULT, stored: Config | None = No
             check_key(key)
             _put(changes, key, value)
     config = apply(config, changes)
-    config = config if stored is not None else _sized(config, changes)
+    if stored is None and not any(map(config_files.is_file, named)):
+        config = _sized(config, changes)
     spec_and_options(config)
+    config_files.refuse_hidden(config)
     return config, named, changes
 
 
@@ -97,6 +96,24 @@ def _sized(config: Config, changes: Mapping[str, Any]) -> Config:
         return config
     sizes = [PACKAGED[name].image_size if name in PACKAGED else views["size"] for name in names]
     return config | {"views": views | {"teacher_size": sizes[0] if len({*sizes}) == 1 else sizes}}
+
+
+def _named(names: Sequence[str], recipe: str) -> Config:
+    """Recipes and files, one after the other; a file that says only some keys changes what is there."""
+    config: Config | None = None
+    for name in names:
+        if name in RECIPES or not config_files.is_file(name):
+            _check_recipe(name)
+            config = apply(config or defaults(None), RECIPES[name])
+            continue
+        found = config_files.load(name)
+        base = defaults(None) if config_files.is_whole(found) else config or defaults(recipe)
+        try:
+            config = apply(base, found)
+            spec_and_options(config)
+        except UserError as error:
+            raise UserError(f"config file {name!r}: {error}") from error
+    return config or defaults(recipe)
 
 
 def _check_recipe(name: str) -> None:

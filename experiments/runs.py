@@ -1,10 +1,11 @@
-"""Questions to the runs: `python -m experiments.runs list|show|best|compare|groups|curves|report|watch|export`.
+"""Questions to the runs: `python -m experiments.runs list|show|best|compare|groups|curves|sources|report|watch|export`.
 
     python -m experiments.runs list --where config.backend=jax --sort -accuracy --last 20
     python -m experiments.runs compare 3 7
     python -m experiments.runs curves 3 7 --metric 'train.*' --plot curves.png
     python -m experiments.runs curves --where data.name=digits --mean-over seed --label teaching --plot curves.png
     python -m experiments.runs report --output report.html
+    python -m experiments.runs rerun 3 with seed=1
 
 A run is named by its number, its uid, or a beginning of the uid. A field is named whole (`result.test.student.kl`) or
 by its end (`student.kl`, `backend`); `accuracy` is the student's on the test split. Without
@@ -53,9 +54,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="list|show|best|compare|groups|curves|report|watch|export"
-    )
+    names = "list|show|best|compare|groups|curves|sources|rerun|report|watch|export"
+    commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
     def command(name: str, text: str, *parents: Parser) -> Parser:
         return commands.add_parser(name, help=text, description=text, parents=[place, common, *parents])
@@ -72,6 +72,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     groups = command("groups", "means and spreads over seeds, by spec and backend", filters)
     groups.add_argument("--by", action="append", metavar="FIELD", help="repeatable (default: the test accuracy)")
     _add_curves(command("curves", "metrics over steps", filters))
+    captured = command("sources", "the source files that a run was made of")
+    captured.add_argument("run", metavar="ID")
+    captured.add_argument(
+        "--diff", nargs="?", const="", metavar="ID", help="how they differ from the commit; from another run; or `here`"
+    )
+    again = command("rerun", "do a run again, as it is stored, from the sources that are here")
+    again.add_argument("run", metavar="ID")
+    again.add_argument("words", nargs="*", metavar="with KEY=VALUE", help="with changes")
     reports.add(commands, place, filters)
     return parser.parse_args(_signed(sys.argv[1:] if arguments is None else arguments))
 
@@ -127,11 +135,30 @@ def answer(runs: Runs, found: argparse.Namespace) -> int:
     elif found.command == "groups":
         frame = queries.by_fingerprint(runs, found.by or _measured(runs), found.where)
         tables.show_frame(tables.grouped(frame) if found.form == "table" else frame, found.form)
+    elif found.command == "sources":
+        _sources(runs, found)
     elif found.command == "curves":
         _curves(runs, found)
     else:
         return reports.answer(runs, found, _root(found), _where(found))
     return DONE
+
+
+def _sources(runs: Runs, found: argparse.Namespace) -> None:
+    from experiments.tracking import code, queries, tables
+
+    document = queries.find_run(runs, found.run)
+    if found.diff is None:
+        tables.show_frame(code.listing(runs, document), found.form)
+        return
+    if not found.diff:
+        print(code.uncommitted(runs, document), end="")
+        return
+    before = code.of(runs, document)
+    other = None if found.diff == code.HERE else queries.find_run(runs, found.diff)
+    after = code.here(document, before) if other is None else code.of(runs, other)
+    for line in code.diff(before, after):
+        print(line)
 
 
 def _no_runs(found: argparse.Namespace) -> None:
@@ -180,7 +207,9 @@ def _list(runs: Runs, found: argparse.Namespace) -> None:
     tables.show_frame(shown, found.form)
     if found.form == "table" and queries.ACCURACY in frame:
         groups = queries.by_fingerprint(runs, where=found.where)
-        same = groups[groups.groupby("fingerprint_no_seed")["runs"].transform("sum") > 1]
+        # Repeats of one seed say nothing new.
+        seeds = groups["seeds"].map(len).groupby(groups["fingerprint_no_seed"]).transform("sum")
+        same = groups[seeds > 1]
         same = same[same["ids"].map(lambda ids: bool(set(ids) & set(frame["id"])))]
         if len(same):
             print("\nthe same spec, over seeds and backends:")
@@ -205,7 +234,8 @@ def _curves(runs: Runs, found: argparse.Namespace) -> None:
     frame = queries.curves(runs, ids, found.metric)
     if found.plot is not None or found.mean_over or found.label:
         labels = queries.labels(runs, ids, found.label, found.mean_over)
-        frame = plots.averaged(frame, labels) if found.mean_over else plots.labelled(frame, labels)
+        draws = queries.values(runs, ids, found.mean_over) if found.mean_over else None
+        frame = plots.averaged(frame, labels, draws) if found.mean_over else plots.labelled(frame, labels)
     if found.plot is not None:
         levels = queries.teacher_levels(runs, ids)
         plots.plot(frame if found.metric else plots.usual(frame), found.plot, found.log, levels)
@@ -233,7 +263,13 @@ def run(found: argparse.Namespace) -> int:
     from experiments.tracking import readers
 
     with readers.opened(found.uri, found.journal_only, _root(found)) as runs:
-        return answer(runs, found)
+        if found.command != "rerun":
+            return answer(runs, found)
+        from experiments.command import rerun
+
+        stored = rerun.stored(runs, found.run, _root(found), found.words)
+    flags = [*(["-m", found.uri] if found.uri else []), *(["-J"] if found.journal_only else [])]
+    return rerun.program(stored.made_by).again(stored, [*flags, *(["-d"] if found.debug else []), *found.words])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

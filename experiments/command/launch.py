@@ -6,28 +6,54 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from docopt import DocoptExit, docopt
 from sacred import Experiment
 from sacred.commandline_options import cli_option
+from sacred.commands import help_for_command
 
 from experiments import config as configs
 from experiments.command import sacred_run, usage
+from experiments.command.config_files import take_filename
 from experiments.command.exit import DONE, guarded
+from experiments.command.options import check as check_options
+from experiments.command.options import check_chosen, without_observers
 from experiments.command.training import Finish, Training
-from experiments.distillation import early, lineage, resuming
+from experiments.distillation import early, lineage, resuming, sources
 from experiments.planning.plan import add_command, timed_steps
 from experiments.tracking.journal import check_root, default_root
 from experiments.tracking.mongod import check_database, open_database
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
+from framework.spec import DistillSpec
 from framework.spec.validation import plain
 
 
 @cli_option("-J", "--journal-only", is_flag=True)
 def journal_only(args: bool, run: Any) -> None:
     """Write the run to its folder's journal alone, not to a database."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run to be done again.
+
+    Attributes:
+        run: its uid, or its number where it has none.
+        made_by: the name of the experiment, `"teacher"` for those of `experiments.teacher`.
+        config: as it was stored.
+        root: the folder of runs.
+        line: the command, which the new run stores as its own.
+    """
+
+    run: str
+    made_by: str
+    config: configs.Config
+    root: Path
+    line: Sequence[str]
 
 
 @dataclass
@@ -53,25 +79,52 @@ class Program:
     def main(self, argv: Sequence[str] | None = None) -> int:
         """Run the command line; returns the exit code."""
         words = list(sys.argv[1:] if argv is None else argv)
-        return guarded(self.module, lambda: self._main(words), debug=bool({"-d", "--debug"} & set(words)))
+        asked = set(words)
+        call = partial(self._main, words)
+        return guarded(self.module, call, bool({"-d", "--debug"} & asked), bool({"-D", "--pdb"} & asked))
+
+    def again(self, stored: Stored, argv: Sequence[str]) -> int:
+        """Do a run again, with the changes and options of a command line; returns the exit code.
+
+        Raises:
+            UserError: anything that the user can mend.
+        """
+        return self._run(list(argv), stored)
 
     def _main(self, argv: list[str]) -> int:
         if argv[:1] == ["help"] or {"-h", "--help"} & set(argv):
-            print(usage.text(self.module, self.summary, self.recipe, self.examples, argv))
+            print(self._help(argv))
             return DONE
         return self._run(argv)
 
-    def _run(self, argv: list[str]) -> int:
-        early.add_working_folder()
+    def _help(self, argv: Sequence[str]) -> str:
+        commands = dict(self._experiment().gather_commands()) if argv[:1] == ["help"] else {}
+        if set(argv) & set(commands):
+            return str(help_for_command(commands[argv[1]]))
+        return usage.text(self.module, self.summary, self.recipe, self.examples, argv)
+
+    def _experiment(self) -> Experiment:
         experiment = sacred_run.make(self.module, [journal_only, timed_steps])
         add_command(experiment)
         usage.name_recipes(experiment)
+        return experiment
+
+    def _run(self, argv: list[str], stored: Stored | None = None) -> int:
+        early.add_working_folder()
+        experiment = self._experiment()
         options = self._options(experiment, argv)
-        root = default_root()
+        command, words = options.pop("COMMAND"), options.pop("UPDATE")
+        if command and command not in dict(experiment.gather_commands()):
+            raise UserError(usage.explain(argv, experiment))
+        options = without_observers(options) if command else options
+        check_options(options)
+        root = stored.root if stored else default_root()
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
-        resumed, words = resuming.take_resume(options.pop("UPDATE"))
+        filename, words = take_filename(command, words)
+        resumed, words = resuming.take_resume(words)
         origin = resuming.load(lineage.find(resumed, root, uri, journal_alone)) if resumed else None
-        config, recipes, changes = configs.read(words, self.recipe, origin.config() if origin else None)
+        base = origin.config() if origin else stored.config if stored else None
+        config, recipes, changes = configs.read(words, self.recipe, base)
         self.check(config)
         if origin is not None:
             spec, chosen = configs.spec_and_options(config)
@@ -81,20 +134,30 @@ class Program:
                 return DONE
             config["schedule"] = plain(resuming.extended(spec, chosen, origin).schedule)
         experiment.add_config(config)
-        command = options.pop("COMMAND")
-        if command and command not in dict(experiment.gather_commands()):
-            raise UserError(usage.explain(argv, experiment))
-        if command:
-            experiment.run(command, options={**options, "--mongo_db": None, "--unobserved": True})
-            return DONE
         spec, chosen = configs.spec_and_options(config)
+        if command:
+            return self._command(experiment, command, options, spec, filename)
         early.check(spec, chosen)
         check_root(root)
+        if options["--unobserved"]:
+            uri, journal_alone = None, True
         check_database(uri, journal_alone)
-        line = scrub_text(shlex.join(["python", "-m", self.module, *argv]))
+        check_chosen(options, spec, root, uri, journal_alone)
+        line = scrub_text(shlex.join(stored.line if stored else ["python", "-m", self.module, *argv]))
         training = Training(self.module, line, experiment, config, root, origin)
-        meta = {"named_configs": recipes, "config_updates": changes}
+        meta = {"named_configs": recipes, "config_updates": changes, **({"rerun_of": stored.run} if stored else {})}
         return training.go(lambda: open_database(uri, journal_alone, root), options, meta, self.finish)
+
+    def _command(
+        self, experiment: Experiment, name: str, options: dict[str, Any], spec: DistillSpec, filename: str | None
+    ) -> int:
+        """One of Sacred's commands, or `plan`: none trains."""
+        if name == "print_dependencies":
+            sacred_run.add_sources(experiment, sources.captured(spec))
+        if filename is not None:
+            experiment.add_config(config_filename=filename)
+        experiment.run(name, options=sacred_run.for_sacred(options))
+        return DONE
 
     def _options(self, experiment: Experiment, argv: list[str]) -> dict[str, Any]:
         usage.refuse_options(argv, experiment)

@@ -17,9 +17,10 @@ from sacred.randomness import set_global_seed
 from experiments import config as configs
 from experiments.command import sacred_run
 from experiments.command.exit import DONE, FAULT, ended, say
+from experiments.command.options import ID, run_id
 from experiments.command.report import report
 from experiments.command.sacred_run import Ended, Failed
-from experiments.distillation import resuming
+from experiments.distillation import resuming, sources
 from experiments.distillation.distillation import BEFORE, Distillation, tell
 from experiments.distillation.lineage import Origin
 from experiments.distillation.prepare import prepare
@@ -29,7 +30,7 @@ from experiments.tracking.mongod import DatabaseError, Destination
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import PACE, Tracker
 from experiments.tracking.scrub import reason
-from framework.errors import UserError
+from experiments.tracking.unobserved import Unobserved
 from framework.loop.stop import Stop
 from framework.loop.waiting import waiting
 from framework.protocols import Outcome
@@ -54,7 +55,7 @@ class Training:
 
     destination: Destination
     folder: Path
-    tracker: Tracker
+    tracker: Tracker | Unobserved
 
     def __init__(
         self,
@@ -90,8 +91,6 @@ class Training:
             UserError: anything that the user can mend; there is no run then.
         """
         debug = bool(flags.get("--debug"))
-        if flags.get("--queue"):
-            raise UserError("-q queues a run that nothing will run; leave it out")
         try:
             with self.stop.listening():
                 self.ready = self._prepared()
@@ -99,14 +98,23 @@ class Training:
             asked = Ended(self.stop.status or "INTERRUPTED")
             return ended(self.module, asked, debug, "before the first step, nothing was trained")
         with connect() as self.destination:
-            self.folder = new_run_folder(self.root)
-            self.tracker = Tracker(self.folder, self.destination)
+            self._begin(flags)
             error = self._run(flags, meta)
-            code = self._failed(error, debug) if error is not None else self._completed(finish)
+            code = self._failed(error, flags) if error is not None else self._completed(finish)
             for line in (self.tracker.note, self.destination.note):
                 if line:
                     print(line, file=sys.stderr)
         return code
+
+    def _begin(self, flags: Mapping[str, Any]) -> None:
+        """Make the run's folder, and what keeps track of it."""
+        self.folder = new_run_folder(self.root)
+        if flags.get("--unobserved"):
+            self.tracker = Unobserved(self.folder)
+            return
+        self.tracker = Tracker(self.folder, self.destination)
+        if flags.get(ID) is not None:
+            self.tracker.record("id", id=run_id(flags[ID]))
 
     def _prepared(self) -> Distillation:
         # As Sacred does before a run: other people's models may draw from the libraries' own generators.
@@ -136,7 +144,8 @@ class Training:
             self.tracker.annotate(**self.origin.fields())
             others = threading.Thread(target=self._bring_along, args=(self.origin.segments,), daemon=True)
             others.start()
-        error = sacred_run.run(self.experiment, self.tracker, self._body, flags, meta, self.told)
+        files = sources.captured(self.ready.spec)
+        error = sacred_run.run(self.experiment, self.tracker, self._body, flags, meta, files, self.told)
         if others is not None:
             # Nobody waits for that after a signal or while the database is away: the next segment does it again.
             others.join(timeout=PACE.close if error is None and self.tracker.note is None else 1.0)
@@ -203,11 +212,12 @@ class Training:
             say(self.module, f"COMPLETED, but not all could be written: {problems[-1]}{more}")
         return FAULT if problems else DONE
 
-    def _failed(self, error: BaseException, debug: bool) -> int:
+    def _failed(self, error: BaseException, flags: Mapping[str, Any]) -> int:
         if isinstance(error, Failed) and error.__cause__ is not None:
             error = error.__cause__
         # The same steps would end in the same way: nobody is told to resume from a loss that is NaN or infinite.
-        return ended(self.module, error, debug, self._kept(hint=not isinstance(error, FloatingPointError)))
+        kept = self._kept(hint=not isinstance(error, FloatingPointError))
+        return ended(self.module, error, bool(flags.get("--debug")), kept, bool(flags.get("--pdb")))
 
     def _kept(self, hint: bool = True) -> str:
         if self.outcome is None:
@@ -220,12 +230,16 @@ class Training:
         return f"{told}; to resume: python -m {self.module}{self._flag()} with resume={self._name()}"
 
     def _name(self) -> str:
-        return str(self.tracker.number or self.tracker.uid)
+        """By what other commands find the run: one that nobody observed, by its folder."""
+        unobserved = isinstance(self.tracker, Unobserved)
+        return str(self.folder if unobserved else self.tracker.number or self.tracker.uid)
 
     def _flag(self) -> str:
         return f" {self.destination.flag}" if self.destination.flag else ""
 
     def _places(self) -> list[str]:
+        if isinstance(self.tracker, Unobserved):
+            return ["logged nowhere, as --unobserved asks", f"files in {self.folder}"]
         flag = self._flag() if self.destination.database is not None else " --journal-only"
         show = f"python -m experiments.runs show {self._name()}{flag}"
         return [f"logged in {self.destination.describe()} as run {self._name()}: {show}", f"files in {self.folder}"]

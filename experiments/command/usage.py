@@ -46,9 +46,13 @@ options:
   -F FOLDER                 also log to files, as Sacred does
   -T N, --timed-steps       how many steps plan times (3); 0 for none
   -p, --print-config        print the config first
-  -u, --unobserved          no Sacred observer (the journal is written all the same)
+  -u, --unobserved          log nowhere, not even to a journal
+  -i ID, --id               the run's id in the database
+  -e, --enforce_clean       refuse sources that differ from their commit
   -d, --debug               show the traceback of a fault
+  -D, --pdb                 start the debugger where a fault arose
   -h, --help [KEY...]       this text, or the meaning of these keys alone (--help optimizer)
+  docs/sacred.md has all of Sacred's options, and files of configs: with config.json
 
 exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM, SIGUSR1 and 2), 130 Ctrl-C or SIGHUP;
 a run that could not write a checkpoint ends with 1 at its end; resuming a finished run does nothing and ends with 0"""
@@ -101,16 +105,16 @@ def refuse_options(argv: Sequence[str], experiment: Experiment) -> None:
             continue
         name, _, value = word.partition("=")
         known = name if name in takes_value else word[:2] if word[:2] in takes_value and word[1] != "-" else None
-        if known is None or known in _ELSEWHERE or (len(name) > 2 and name[1] != "-" and is_known(name[1:])):
+        elsewhere = known == "-b" or (word == "-e" and follows is not None and follows.replace(".", "").isdigit())
+        if known is None or elsewhere or (len(name) > 2 and name[1] != "-" and is_known(name[1:])):
             given = value or (follows if follows and not _is_option(follows) and follows != "with" else None)
-            raise UserError(f"unknown option {name}: {meant(name, takes_value, given)}")
+            sacreds = "; Sacred's beat interval is --beat-interval" if known == "-b" else ""
+            raise UserError(f"unknown option {name}: {meant(name, takes_value, given)}{sacreds}")
         expected = takes_value[known] and word == known
         if expected and follows is None:
             raise UserError(f"option {word} needs a value; --help explains it")
 
 
-# Sacred's beat interval and "enforce clean", which nobody means who writes a batch size or epochs.
-_ELSEWHERE = ("-b", "-e")
 _OPTION = re.compile(r"^ +-(\w)(?: VALUE)? --([\w-]+)(=VALUE)?", re.MULTILINE)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from experiments.tracking.snapshot import project_files
 from framework.errors import UserError
 from framework.files.arrays import digest
 from framework.spec import DistillSpec
@@ -53,6 +54,37 @@ def _defined_in(function: Callable[..., Any]) -> str | None:
         return inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:
         return None
+
+
+def captured(spec: DistillSpec) -> dict[str, Path]:
+    """All the sources that a run is made of, by name: ours, the user's own modules, and what these have imported.
+
+    A module of the user's own is named from the folder that it is imported from; what is loaded from below that folder
+    is its own as well, installed packages not.
+    """
+    files = project_files()
+    ours = set(files.values())
+    for file in own(spec).values():
+        top = _top(file)
+        for path in (file, *_loaded_from(top)):
+            if path not in ours:
+                name = path.relative_to(top).as_posix()
+                files[name if files.get(name, path) == path else path.as_posix()] = path
+    return files
+
+
+def _top(file: Path) -> Path:
+    """The folder that a module's full name begins in."""
+    name = next((name for name, module in [*sys.modules.items()] if getattr(module, "__file__", None) == str(file)), "")
+    depth = name.count(".") + (file.name == "__init__.py")
+    return file.parents[depth]
+
+
+def _loaded_from(top: Path) -> Iterator[Path]:
+    files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
+    for path in {Path(file) for file in files if file and file.endswith(".py")}:
+        if path.is_relative_to(top) and not {*_INSTALLED} & {*path.parts} and path.is_file():
+            yield path
 
 
 def identified(spec: DistillSpec) -> DistillSpec:

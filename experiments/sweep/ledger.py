@@ -36,7 +36,7 @@ class Entry:
 
     point: Point
     runs: list[str] = field(default_factory=list)
-    number: int | None = None
+    number: int | str | None = None
     status: str | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     told: str = ""

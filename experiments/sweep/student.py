@@ -9,7 +9,7 @@ from typing import Any
 from experiments.command import sacred_run
 from experiments.command.sacred_run import Ended, Failed
 from experiments.config import spec_and_options
-from experiments.distillation import resuming
+from experiments.distillation import resuming, sources
 from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.lineage import Origin
 from experiments.distillation.prepare import Common, prepare
@@ -101,7 +101,8 @@ class Student:
         origin = self.origin.fields() if self.origin is not None else {}
         self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
         meta = {"named_configs": list(self.entry.point.recipes), "config_updates": {}}
-        error = sacred_run.run(experiment, self.tracker, lambda: self._train(stop, rest), flags, meta)
+        files = sources.captured(self.spec)
+        error = sacred_run.run(experiment, self.tracker, lambda: self._train(stop, rest), flags, meta, files)
         self.entry.number = self.tracker.number
         # The outcome tells the others.
         if error is not None and not isinstance(error, Ended | Failed):

@@ -11,7 +11,7 @@ from typing import Any
 from experiments.tracking import readers
 from experiments.tracking.journal import run_folders
 from experiments.tracking.journals import InJournals
-from experiments.tracking.source import Document, Points, Runs
+from experiments.tracking.source import Captured, Document, Points, Runs
 
 
 class Both:
@@ -64,6 +64,10 @@ class Both:
     def file(self, document: Document, name: str) -> bytes | None:
         """See `Runs`."""
         return self._having(document.get("uid")).file(document, name)
+
+    def sources(self, document: Document) -> dict[str, Captured]:
+        """See `Runs`."""
+        return self._having(document.get("uid")).sources(document)
 
     def _having(self, uid: str | None) -> Runs:
         return self._first if uid in self._known else self._second

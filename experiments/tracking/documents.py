@@ -42,6 +42,7 @@ class RunDocument:
         artifacts: name -> the latest record of a file that may be uploaded.
         ended: whether an end was recorded.
         last_time: when the last record was written, in seconds since 1970.
+        wanted_id: what the user wants the run to be called in a database; None leaves it to the database.
     """
 
     def __init__(self, uid: str) -> None:
@@ -66,6 +67,7 @@ class RunDocument:
         self.artifacts: dict[str, dict[str, Any]] = {}
         self.ended = False
         self.last_time = 0.0
+        self.wanted_id: int | str | None = None
         self._metric_names: set[str] = set()
 
     def set(self, **fields: Any) -> None:
@@ -94,6 +96,9 @@ class RunDocument:
     def _fold_journal(self, record: dict[str, Any]) -> None:
         if "start_time" not in self.fields:
             self.set(start_time=moment(record["time"]), host={"hostname": record.get("host", "")})
+
+    def _fold_id(self, record: dict[str, Any]) -> None:
+        self.wanted_id = record["id"]
 
     def _fold_run(self, record: dict[str, Any]) -> None:
         """Sacred's own start: experiment, command, host, config, meta."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import mimetypes
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import gridfs
+from bson import ObjectId
 
+from experiments.tracking.snapshot import Store
 from experiments.tracking.values import Mongo, bson_safe
 from framework.files.arrays import digest
 
 MAX_STORED = 16 * 2**20
-MAX_SOURCE = 2**20
 OUTPUT = "output.txt"
 OUTPUT_TAIL = 64 * 1024
 _UNUSUAL = re.compile(r"[^\w.-]", re.ASCII)
@@ -112,10 +114,10 @@ class Uploads:
 
     def __init__(self, database: Mongo, folder: Path) -> None:
         self._store = gridfs.GridFS(database)
-        self._folder = folder
+        self._database, self._folder, self._kept = database, folder, Store.of(folder)
         self._known: dict[tuple[str, str], Any] = {}
 
-    def artifacts(self, number: int, records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    def artifacts(self, number: int | str, records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
         """Upload the artifacts that the database lacks; an older version under the same name goes.
 
         Returns:
@@ -128,25 +130,47 @@ class Uploads:
         ]
 
     def sources(self, base_dir: str, sources: Iterable[tuple[str, str]]) -> list[list[Any]]:
-        """Upload source files that no run has uploaded yet; changed and large ones are left out.
+        """Upload source files whose content no run has uploaded yet; what is lost or has changed is left out.
 
         Args:
-            base_dir: the folder that names are relative to.
+            base_dir: the folder that names are relative to, where the store beside the runs lacks a content.
             sources: Sacred's pairs of name and MD5.
 
         Returns:
             Sacred's form: pairs of name and GridFS id.
         """
-        stored = []
-        for name, md5 in sources:
-            path = Path(base_dir) / name
-            filename, metadata = f"source://{name}", {"md5": md5}
-            file_id = self._find(filename, metadata)
-            if file_id is None and path.is_file() and path.stat().st_size <= MAX_SOURCE and digest(path, "md5") == md5:
-                file_id = self._store.put(path.read_bytes(), filename=filename, metadata=metadata)
-            if file_id is not None:
-                stored.append([name, file_id])
-        return stored
+        pairs = [(name, md5) for name, md5 in sources]
+        known = self._with_md5([md5 for _, md5 in pairs])
+        lacking = {md5: name for name, md5 in pairs if md5 not in known}
+        found = {md5: self._kept.find(md5, Path(base_dir) / name) for md5, name in lacking.items()}
+        contents = {md5: content for md5, content in found.items() if content is not None}
+        known |= self._put_sources(contents, lacking)
+        return [[name, known[md5]] for name, md5 in pairs if md5 in known]
+
+    def _put_sources(self, contents: Mapping[str, bytes], names: Mapping[str, str]) -> dict[str, Any]:
+        """Store hundreds of small files in two writes, in GridFS's form; GridFS itself needs several for each."""
+        size, now = gridfs.DEFAULT_CHUNK_SIZE, datetime.now(UTC)
+        ids = {md5: ObjectId() for md5 in contents}
+        files = [
+            {"_id": ids[md5], "filename": f"source://{names[md5]}", "metadata": {"md5": md5}}
+            | {"length": len(content), "chunkSize": size, "uploadDate": now}
+            for md5, content in contents.items()
+        ]
+        chunks = [
+            {"files_id": ids[md5], "n": start // size, "data": content[start : start + size]}
+            for md5, content in contents.items()
+            for start in range(0, len(content), size)
+        ]
+        # The chunks first: a file that is found has its content.
+        for name, documents in (("fs.chunks", chunks), ("fs.files", files)):
+            if documents:
+                self._database[name].insert_many(documents, ordered=False)
+        return ids
+
+    def _with_md5(self, digests: Sequence[str]) -> dict[str, Any]:
+        """The ids of sources that are stored, in one question: a run has hundreds of them."""
+        found = self._database["fs.files"].find({"metadata.md5": {"$in": list(digests)}}, {"metadata.md5": 1})
+        return {file["metadata"]["md5"]: file["_id"] for file in found}
 
     def _artifact(self, filename: str, record: dict[str, Any]) -> Any:
         sha256 = record["sha256"]

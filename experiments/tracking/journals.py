@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from experiments.tracking import files
 from experiments.tracking.documents import RunDocument, Thinned, moment
 from experiments.tracking.fields import matches
 from experiments.tracking.journal import JournalReader, is_alive, last_time, run_folders, verified
-from experiments.tracking.source import FEW, Document, Points, listed, points
+from experiments.tracking.snapshot import Store
+from experiments.tracking.source import FEW, Captured, Document, Points, listed, points
 
 # How the lines begin that nearly all of a journal consists of, and that lists don't need.
 METRICS = b'{"type": "metrics"'
@@ -28,6 +29,7 @@ class InJournals:
     """
 
     def __init__(self, root: Path) -> None:
+        self._store = Store(root)
         self._folders = {folder.name: folder for folder in run_folders(root)}
         self._series = cache(_series)
 
@@ -72,6 +74,13 @@ class InJournals:
     def file(self, document: Document, name: str) -> bytes | None:
         """See `Runs`."""
         return files.kept(document, name)
+
+    def sources(self, document: Document) -> dict[str, Captured]:
+        """See `Runs`."""
+        experiment = document.get("experiment") or {}
+        base = Path(experiment.get("base_dir") or "")
+        pairs = experiment.get("sources") or []
+        return {name: Captured(md5, partial(self._store.find, md5, base / name)) for name, md5 in pairs}
 
 
 def _document(folder: Path, whole: bool = False) -> Document | None:

@@ -34,8 +34,8 @@ def collected(sources: Path, limit: float = LIMIT_S) -> tuple[dict[str, Any], di
         limit: seconds that it may take; what isn't known by then is left out.
 
     Returns:
-        Fields of the run's `host` as Sacred names them (`cpu`, `gpus`) with `notes` on what is missing; and the
-        repository's `url`, `commit` and `dirty`, or nothing where there is none.
+        Fields of the run's `host` as Sacred names them (`cpu`, `gpus`) with `notes` on what is missing; and what
+        `repository` returns, or nothing where there is none.
     """
     known, notes = _within(limit, {"cpu": cpu, "gpus": lambda: gpus(limit), "git": lambda: repository(sources, limit)})
     found = known.pop("git", None) or {}
@@ -83,7 +83,10 @@ def _gpu(described: ElementTree.Element) -> dict[str, Any]:
 
 
 def repository(folder: Path, limit: float = LIMIT_S) -> dict[str, Any]:
-    """The git repository of a folder: its address, the commit, and whether files differ from it.
+    """The git repository of a folder.
+
+    Returns:
+        `url`, `commit`, `dirty`, whether files differ from the commit; `changed`, their names; and `diff`, how they do.
 
     Raises:
         NotKnown: there is none, or git is missing, refuses, or doesn't answer.
@@ -91,19 +94,25 @@ def repository(folder: Path, limit: float = LIMIT_S) -> dict[str, Any]:
 
     def git(*words: str) -> str:
         try:
-            return said("git", "-C", str(folder), *words, limit=limit).strip()
+            return said("git", "-C", str(folder), *words, limit=limit).rstrip()
         except FileNotFoundError:
             raise NotKnown("there is no git on the PATH") from None
 
     commit = git("rev-parse", "--verify", "HEAD")
     if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
         raise NotKnown(f"git said {commit[:60]!r}, which is no commit")
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+    changed = [line[3:] for line in git("status", "--porcelain", "--untracked-files=no").splitlines()]
     try:
         url = git("remote", "get-url", "origin")
     except NotKnown:
         url = f"git:/{git('rev-parse', '--show-toplevel')}"
-    return {"url": url, "commit": commit, "dirty": dirty}
+    diff = ""
+    if changed:
+        try:
+            diff = git("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv") + "\n"
+        except NotKnown as error:
+            diff = f"not known: {error}"
+    return {"url": url, "commit": commit, "dirty": bool(changed), "changed": changed, "diff": diff}
 
 
 def said(*command: str, limit: float = LIMIT_S) -> str:

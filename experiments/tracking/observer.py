@@ -13,6 +13,7 @@ from sacred.observers import RunObserver
 from experiments.tracking.files import OUTPUT
 from experiments.tracking.recorder import Tracker
 from experiments.tracking.scrub import scrub_text
+from experiments.tracking.unobserved import Unobserved
 from experiments.tracking.values import plain
 from framework.errors import UserError
 from framework.files.arrays import digest
@@ -29,14 +30,25 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
     Args:
         tracker: hears of the run.
         host: what is known of the machine beside what Sacred collects.
+        experiment: what is known of the sources, in place of what Sacred has found.
         told: lines that were printed before the run began, the first of its output.
+
+    Attributes:
+        begun: whether Sacred has begun the run.
     """
 
     priority = 30
 
-    def __init__(self, tracker: Tracker, host: Mapping[str, Any] | None = None, told: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        tracker: Tracker | Unobserved,
+        host: Mapping[str, Any] | None = None,
+        experiment: Mapping[str, Any] | None = None,
+        told: Iterable[str] = (),
+    ) -> None:
         self._tracker = tracker
-        self._host = dict(host or {})
+        self.begun = False
+        self._host, self._experiment = dict(host or {}), dict(experiment or {})
         self._told = "".join(f"{line}\n" for line in told)
         self._info = "{}"
         self._captured = ""
@@ -57,11 +69,12 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
         _id: Any,
     ) -> int | str:
         """Write the run's start down; returns Sacred's number, or the uid while no database answers."""
+        self.begun = True
         self._tracker.record(
             "run",
             at=_seconds(start_time),
             sync=True,
-            experiment={**ex_info, "repositories": _once(ex_info.get("repositories", []))},
+            experiment={**ex_info, "repositories": _once(ex_info.get("repositories", [])), **self._experiment},
             command=command,
             host={**{name: value for name, value in host_info.items() if value is not None}, **self._host},
             config=config,

@@ -30,13 +30,17 @@ def create_indexes(database: Mongo) -> None:
         runs.create_index(field)
     database.metrics.create_index([("run_id", 1), ("name", 1)])
     database.metric_chunks.create_index([("uid", 1), ("name", 1), ("chunk", 1)])
+    database["fs.files"].create_index("metadata.md5", sparse=True)
+    # As GridFS makes them with its first file.
+    database["fs.files"].create_index([("filename", 1), ("uploadDate", 1)])
+    database["fs.chunks"].create_index([("files_id", 1), ("n", 1)], unique=True)
 
 
 class Publisher:
     """Reads one run's journal on and writes what is new. Not thread-safe: its user holds a lock.
 
     Attributes:
-        number: Sacred's number of the run, None until the database gave one.
+        number: Sacred's number of the run, or the name that its user gave it; None until the database has it.
     """
 
     def __init__(self, folder: Path, database: Mongo) -> None:
@@ -44,7 +48,7 @@ class Publisher:
         self._restart()
 
     def _restart(self) -> None:
-        self.number: int | None = None
+        self.number: int | str | None = None
         self._reader = JournalReader(self._folder)
         self._document = RunDocument(self._folder.name)
         self._series: dict[str, Series] = {}
@@ -127,15 +131,19 @@ class Publisher:
             series.written()
 
     def _ensure_run(self) -> None:
-        """Find the run by its uid, or insert it under the next free number; simultaneous runs take turns."""
-        runs = self._database.runs
+        """Find the run by its uid, or insert it as its user wants it called, else under the next free number.
+
+        Simultaneous runs take turns.
+        """
+        runs, wanted = self._database.runs, self._document.wanted_id
         while self.number is None:
             found = runs.find_one({"uid": self._folder.name}, {"_id": 1})
             if found is not None:
                 self.number = found["_id"]
                 return
             last = runs.find_one({"_id": {"$type": "number"}}, {"_id": 1}, sort=[("_id", pymongo.DESCENDING)])
-            number = int(last["_id"]) + 1 if last else 1
+            number = wanted if wanted is not None else int(last["_id"]) + 1 if last else 1
+            wanted = None
             try:
                 runs.insert_one({"_id": number, **self._document.fields})
             except DuplicateKeyError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
 import threading
 import time
@@ -154,8 +156,8 @@ class Tracker(JournalRecorder):
             self._thread.start()
 
     @property
-    def number(self) -> int | None:
-        """Sacred's number of the run, as soon as the database gave one."""
+    def number(self) -> int | str | None:
+        """Sacred's number of the run, or the name that it was given, as soon as the database has it."""
         return self._publisher.number if self._publisher is not None else None
 
     def record(self, kind: str, at: float | None = None, sync: bool = False, **fields: Any) -> None:
@@ -164,7 +166,7 @@ class Tracker(JournalRecorder):
         if kind == "ended":
             self._wake.set()
 
-    def publish(self) -> int | None:
+    def publish(self) -> int | str | None:
         """Bring what there is into the database now, waiting at most `pace.start` seconds.
 
         Returns:
@@ -197,6 +199,19 @@ class Tracker(JournalRecorder):
             self._thread = None
         super().close()
         return self.note
+
+    def abandon(self) -> None:
+        """Undo what was written down of a run that never began."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=self._pace.start)
+            self._thread = None
+        super().close()
+        if self.number is not None and self._destination.database is not None:
+            with contextlib.suppress(PyMongoError), pymongo.timeout(self._pace.start):
+                self._destination.database.runs.delete_one({"uid": self.uid})
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _finish(self, deadline: float) -> bool:
         """Write until the database has everything, or the time is over."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from bson import ObjectId
+from gridfs import GridFS
 from numpy.typing import NDArray
 from pymongo.database import Database
 
@@ -54,6 +56,18 @@ class Points(NamedTuple):
     times: NDArray[np.float64]
 
 
+class Captured(NamedTuple):
+    """One source file of a run.
+
+    Attributes:
+        md5: of its content.
+        read: gives the content; None where it is lost.
+    """
+
+    md5: str
+    read: Callable[[], bytes | None]
+
+
 class Runs(Protocol):
     """Answers from documents of Sacred's layout; see `experiments.tracking.documents`."""
 
@@ -85,6 +99,9 @@ class Runs(Protocol):
 
     def file(self, document: Document, name: str) -> bytes | None:
         """A small file of a run by its name, of a document with `files` and `artifacts`; None where there is none."""
+
+    def sources(self, document: Document) -> dict[str, Captured]:
+        """The source files of a whole run, by name."""
 
 
 class InDatabase:
@@ -135,6 +152,19 @@ class InDatabase:
             steps, values = zip(*few.items(), strict=True) if each["steps"] else ((), ())
             found[each["run_id"]][each["name"]] = points(list(steps), list(values), [math.nan] * len(steps))
         return found
+
+    def sources(self, document: Document) -> dict[str, Captured]:
+        """See `Runs`."""
+        pairs = (document.get("experiment") or {}).get("sources") or []
+        fields = {"md5": 1, "metadata.md5": 1}
+        files = self._database["fs.files"].find({"_id": {"$in": [file for _, file in pairs]}}, fields)
+        # Stock Sacred's files have no MD5 any more: their own id tells them apart.
+        known = {each["_id"]: (each.get("metadata") or each).get("md5") or str(each["_id"]) for each in files}
+        return {name: Captured(known[file], partial(self._read, file)) for name, file in pairs if file in known}
+
+    def _read(self, file: Any) -> bytes:
+        content: bytes = GridFS(self._database).get(file).read()
+        return content
 
     def file(self, document: Document, name: str) -> bytes | None:
         """See `Runs`."""

@@ -53,6 +53,18 @@ def test_a_spec_without_such_functions_is_what_it_was() -> None:
         assert sources.own(DistillSpec.from_dict({"student": {"name": name}})) == {}, name
 
 
+def test_what_a_run_is_made_of(written: Path, tmp_path: Path) -> None:
+    (written / "losses.py").write_text("from own_sources import helper\n" + (written / "losses.py").read_text())
+    (written / "helper.py").write_text("")
+    (tmp_path / "site-packages").mkdir()
+    found = sources.captured(spec())
+    own = {name: path for name, path in found.items() if path.is_relative_to(tmp_path)}
+    names = ("__init__", "helper", "losses", "views")
+    assert own == {f"own_sources/{name}.py": written / f"{name}.py" for name in names}
+    assert {"framework/losses.py", "backends/trainer.py", "experiments/run.py"} <= found.keys()
+    assert set(sources.captured(DistillSpec())) == found.keys() - own.keys()
+
+
 def test_files_are_kept_with_the_run(written: Path, tmp_path: Path) -> None:
     kept = sources.keep(spec(), tmp_path / "run" / "sources")
     assert sorted(path.name for path in kept) == ["own_sources.py", "own_sources.views.py"]

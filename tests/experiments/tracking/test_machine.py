@@ -133,7 +133,15 @@ def test_a_repository(repository: Path) -> None:
     assert found["url"] == f"git:/{os.path.realpath(repository)}"
     (repository / "a").write_text("2")
     subprocess.run(["git", "remote", "add", "origin", "https://x.example/a.git"], cwd=repository, check=True)
-    assert machine.repository(repository) == found | {"dirty": True, "url": "https://x.example/a.git"}
+    changed = machine.repository(repository)
+    assert changed["diff"].splitlines()[-4:] == [
+        "-1",
+        "\\ No newline at end of file",
+        "+2",
+        "\\ No newline at end of file",
+    ]
+    known = {"dirty": True, "changed": ["a"], "diff": changed["diff"], "url": "https://x.example/a.git"}
+    assert changed == found | known
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")

@@ -4,9 +4,12 @@ import threading
 from pathlib import Path
 
 from experiments.tracking.journal import JOURNAL, new_run_folder
+from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import Destination
 from experiments.tracking.publisher import Publisher, replay
 from experiments.tracking.recorder import JournalRecorder
+from experiments.tracking.snapshot import DIFF, Store
+from experiments.tracking.source import InDatabase
 from experiments.tracking.values import Mongo
 
 
@@ -65,6 +68,55 @@ def test_a_replay_ends_what_a_killed_process_left_as_running(destination: Destin
     assert [run["status"] for run in database.runs.find()] == ["RUNNING"]
     assert replay(folder, database) == "written"
     assert [(run["_id"], run["status"]) for run in database.runs.find()] == [(publisher.number, "DEAD")]
+
+
+def captured(root: Path, files: dict[str, Path]) -> Path:
+    """A run with sources, kept as a run's are."""
+    folder = new_run_folder(root)
+    with JournalRecorder(folder) as recorder:
+        experiment = {"base_dir": str(root / "gone"), "sources": Store(root).keep(files, {DIFF: "+ a line\n"})}
+        recorder.record("run", experiment=experiment, config={"seed": 0})
+        recorder.ended("COMPLETED")
+    return folder
+
+
+def test_a_replay_brings_the_sources_as_they_were_and_each_content_once(
+    destination: Destination, tmp_path: Path
+) -> None:
+    database, file = destination.database, tmp_path / "mine.py"
+    assert database is not None
+    folders = []
+    for text in ("one\n", "two\n", "two\n"):
+        file.write_text(text)
+        folders.append(captured(tmp_path, {"mine.py": file, "copy/mine.py": file}))
+    file.write_text("three\n")
+    runs = InDatabase(database)
+    for folder, text in zip(folders, (b"one\n", b"two\n", b"two\n"), strict=True):
+        assert replay(folder, database) == "written"
+        found = runs.sources(runs.named(folder.name)[0])
+        contents = {name: each.read() for name, each in found.items()}
+        assert contents == {"mine.py": text, "copy/mine.py": text, DIFF: b"+ a line\n"}
+        journals = InJournals(tmp_path)
+        same = journals.sources(journals.named(folder.name)[0])
+        assert {name: (each.md5, each.read()) for name, each in same.items()} == {
+            name: (each.md5, contents[name]) for name, each in found.items()
+        }
+    assert database["fs.files"].count_documents({}) == 3
+
+
+def test_a_run_is_called_as_its_user_wants_or_by_the_next_number(destination: Destination, tmp_path: Path) -> None:
+    database = destination.database
+    assert database is not None
+    numbers = []
+    for wanted in (7, None, "a name", 7, "a name"):
+        folder = new_run_folder(tmp_path)
+        with JournalRecorder(folder) as recorder:
+            if wanted is not None:
+                recorder.record("id", id=wanted)
+            recorder.ended("COMPLETED")
+        assert replay(folder, database) == "written"
+        numbers += [run["_id"] for run in database.runs.find({"uid": folder.name})]
+    assert numbers == [7, 8, "a name", 9, 10]
 
 
 def test_numbers_of_simultaneous_runs_are_their_own(destination: Destination, tmp_path: Path) -> None:
