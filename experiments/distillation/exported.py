@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from experiments.distillation.answering import Answering, Image, pixels
+from framework.data.hostviews import evaluation_view
 from framework.errors import UserError
 from framework.files.stored import ModelCard
 from framework.protocols import Array
@@ -49,7 +50,13 @@ class Exported(Answering):
 
     def read(self, image: Image) -> Array:
         """See `Answering`: the pixels, unless the file takes views."""
-        return self.view(image) if self._input == VIEWS else pixels(image)
+        if self._input == VIEWS:
+            return self.view(image)
+        if self.card.resize is not None:
+            return pixels(image)
+        # The file leaves an image of the view's size as it is, and images of one size are computed together.
+        size = self.card.image_size
+        return evaluation_view(pixels(image), None, None, size).astype(np.uint8)
 
     def answer(self, inputs: Sequence[Array], batch_size: int | None = None) -> Array:
         """See `Answering`; images of one size are computed together."""

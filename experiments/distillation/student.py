@@ -11,7 +11,7 @@ import numpy as np
 
 import backends
 from experiments.distillation.answering import Answering, probabilities
-from experiments.distillation.exported import SUFFIX, exported
+from experiments.distillation.exported import SUFFIX, Exported, exported
 from experiments.distillation.lineage import LATEST, folder_of, is_number
 from experiments.distillation.teachers import SHIPPED
 from experiments.tracking.journal import run_folders
@@ -117,7 +117,7 @@ def _in_database(name: str, root: Path, uri: str | None) -> Path:
     return folder
 
 
-def load_student(folder: Path | str, backend: str | None = None) -> Answering:
+def load_student(folder: Path | str, backend: str | None = None) -> Student | Exported:
     """Load a student.
 
     Args:

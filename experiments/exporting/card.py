@@ -11,6 +11,7 @@ from typing import Any
 from experiments.command.report import interval
 from experiments.exporting.formats import Format
 from experiments.exporting.subject import Subject
+from framework.data.origins import is_hub
 from framework.errors import UserError
 
 NAME = "README.md"
@@ -56,7 +57,7 @@ def text(subject: Subject, files: Sequence[Path], how: Format, checked: str, fol
 def _front(subject: Subject) -> str:
     """What the hub reads, as YAML: JSON's strings are YAML's."""
     lines = ["pipeline_tag: image-classification", "license: unknown", "tags: [knowledge-distillation]"]
-    if subject.spec is not None:
+    if subject.spec is not None and is_hub(subject.spec.data.name):
         lines.append(f"datasets: [{json.dumps(subject.spec.data.name)}]")
     lines.append("metrics: [accuracy]")
     return "\n".join(["---", *lines, "---"])

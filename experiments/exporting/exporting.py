@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -131,7 +131,7 @@ def _checked(what: subject.Subject, how: Format, path: Path) -> str:
 @contextmanager
 def _kept_if_done(folder: Path) -> Iterator[Path]:
     """A folder for what is being written, beside its place; it goes away however this ends."""
-    existed = folder.exists()
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     before = signal.signal(signal.SIGTERM, _interrupted)
@@ -140,8 +140,10 @@ def _kept_if_done(folder: Path) -> Iterator[Path]:
     finally:
         signal.signal(signal.SIGTERM, before)
         shutil.rmtree(temporary, ignore_errors=True)
-        if not existed and not any(folder.iterdir()):
-            folder.rmdir()
+        for each in new:
+            # Those with something in them stay.
+            with suppress(OSError):
+                each.rmdir()
 
 
 def _interrupted(number: int, frame: FrameType | None) -> NoReturn:

@@ -59,11 +59,11 @@ def test_an_onnx_file_takes_images_and_needs_no_engine(export: Any, teacher: str
     np.testing.assert_array_equal(student.preprocess(images), other.preprocess(images))
     with pytest.raises(UserError, match="has no Keras model"):
         student.model  # noqa: B018
-    known = student.session.get_modelmeta().custom_metadata_map  # type: ignore[attr-defined]
+    known = student.session.get_modelmeta().custom_metadata_map  # type: ignore[union-attr]
     assert json.loads(known["classes"]) == list(OFFLINE["digits"].classes)
     assert known["fingerprint"] == other.card.fingerprint
     assert "Apache-2.0" in known["licence"]
-    assert student.session.get_inputs()[0].shape == ["N", "H", "W", 3]  # type: ignore[attr-defined]
+    assert student.session.get_inputs()[0].shape == ["N", "H", "W", 3]  # type: ignore[union-attr]
 
 
 @pytest.mark.backend
@@ -118,7 +118,7 @@ def test_whole_numbers_and_what_they_cost(export: Any, teacher: str, backend: st
     assert abs(before - after) < 5
     assert told[0] in Path("exported/README.md").read_text()
     student = load_student("exported/student.onnx")
-    assert {each.name for each in student.session.get_inputs()} == {"images"}  # type: ignore[attr-defined]
+    assert {each.name for each in student.session.get_inputs()} == {"images"}  # type: ignore[union-attr]
     assert before == pytest.approx(
         100 * load_student(teacher, backend).card.result["test"]["student"]["accuracy"], abs=0.02
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from framework.spec.validation import plain
 
 SIZE = 8
 KNOWN = ModelCard(name="convnet", classes=("blue", "green", "red"), num_classes=3, image_size=SIZE)
+# A central crop, before which each image has its own size.
+CROPPED = replace(KNOWN, resize=9)
 # The mean of each channel says which class it is.
 STEPS = (
     Step("mean", Mean(), (VIEWS,)),
@@ -30,14 +33,16 @@ STEPS = (
 )
 
 
-def write(path: Path, takes_views: bool = False, metadata: dict[str, str] | None = None) -> Path:
+def write(
+    path: Path, takes_views: bool = False, metadata: dict[str, str] | None = None, card: ModelCard = KNOWN
+) -> Path:
     graph = Graph()
     given = (
         value(VIEWS, np.float32, ["N", SIZE, SIZE, 3]) if takes_views else value(IMAGES, np.uint8, ["N", "H", "W", 3])
     )
-    source = VIEWS if takes_views else views(graph, IMAGES, SIZE, KNOWN.resize)
+    source = VIEWS if takes_views else views(graph, IMAGES, SIZE, card.resize)
     network(graph, STEPS, source, "logits")
-    known = {CARD: json.dumps(plain(KNOWN))} if metadata is None else metadata
+    known = {CARD: json.dumps(plain(card))} if metadata is None else metadata
     made = model(graph, [given], [value("logits", np.float32, ["N", 3])], "student", known)
     path.write_bytes(made.SerializeToString())
     return path
@@ -52,9 +57,9 @@ def images() -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("takes_views", [False, True])
-def test_it_answers_for_images_of_any_size(tmp_path: Path, takes_views: bool) -> None:
-    student = load_student(write(tmp_path / "a.onnx", takes_views))
+@pytest.mark.parametrize(("takes_views", "card"), [(False, KNOWN), (True, KNOWN), (False, CROPPED), (True, CROPPED)])
+def test_it_answers_for_images_of_any_size(tmp_path: Path, takes_views: bool, card: ModelCard) -> None:
+    student = load_student(write(tmp_path / "a.onnx", takes_views, card=card))
     assert student.classes == ("blue", "green", "red")
     found = student.predict(images(), batch_size=3)
     assert [student.classes[place] for place in found.argmax(-1)] == ["red", "green", "blue", "red"]
@@ -62,9 +67,13 @@ def test_it_answers_for_images_of_any_size(tmp_path: Path, takes_views: bool) ->
     logits = student.preprocess(images()).mean((1, 2)) @ np.eye(3)[::-1] * 5
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    if not takes_views:
+        # As others use it: with an image as it is.
+        (raw,) = student.session.run(["logits"], {IMAGES: images()[1][None]})  # type: ignore[union-attr]
+        np.testing.assert_allclose(raw[0], logits[1], atol=1e-5)
     assert student.predict([]).shape == (0, 3)
     with pytest.raises(UserError, match="an ONNX file has no Keras model"):
-        student.model  # type: ignore[attr-defined]  # noqa: B018
+        student.model  # noqa: B018
 
 
 def test_the_command_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
