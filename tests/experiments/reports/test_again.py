@@ -27,6 +27,12 @@ def test_the_command_makes_the_same_config(words: list[str]) -> None:
     assert config.read(rest)[0] == made
 
 
+def test_a_duration_takes_the_place_of_another() -> None:
+    made, named, _ = config.read(["digits", "duration.total_steps=600"])
+    told = again.command({"config": made, "meta": {"named_configs": named}, "experiment": {"name": "run"}})
+    assert told == "python -m experiments.run with digits duration.total_steps=600"
+
+
 def test_what_the_machine_said_is_left_out() -> None:
     made = config.defaults("digits") | {"device": "cuda:0", "threads": 3, "resume": "x"}
     told = again.command({"config": made, "meta": {"named_configs": ["digits"]}, "experiment": {"name": "teacher"}})

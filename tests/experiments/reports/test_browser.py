@@ -147,6 +147,32 @@ def test_axes_and_smoothing_change_the_curves_and_back(opened: Any, axis: str) -
     assert settled(opened, changed) == before
 
 
+def test_logarithmic_axes_are(opened: Any) -> None:
+    """The loss is 10 / step, from step 1 to 100: on both axes step 10 and loss 1 are in the middle."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    select(opened, "metric", "training loss")
+    assert height_of_step_ten(opened) > 0.85
+    for axis in ("log-x", "log-y"):
+        opened.find_element("id", axis).click()
+    assert 0.4 < height_of_step_ten(opened) < 0.6
+    ActionChains(opened).move_to_element(opened.find_element("css selector", "#chart .u-over")).perform()
+    assert 8 <= int(legend(opened)["step"]) <= 13
+
+
+def height_of_step_ten(browser: Any) -> float:
+    """Where its mark is, from 0 at the top to 1 at the bottom."""
+    from selenium.webdriver.common.keys import Keys
+
+    chart = browser.find_element("id", "chart")
+    chart.send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * 9)
+    assert legend(browser)["step"] == "10"
+    script = """const over = document.querySelector('#chart .u-over').getBoundingClientRect();
+        const mark = document.querySelector('#chart .u-cursor-pt').getBoundingClientRect();
+        return ((mark.top + mark.bottom) / 2 - over.top) / over.height"""
+    return float(browser.execute_script(script))
+
+
 def settled(browser: Any, before: str) -> str:
     """The curves once they are others than before."""
     from selenium.webdriver.support.wait import WebDriverWait

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.reports import curves
 from experiments.tracking.journals import InJournals
-from experiments.tracking.source import Document
+from experiments.tracking.source import Document, points
 
 
 def collected(root: Path, wanted: Sequence[str] | None = None) -> tuple[list[Document], dict[str, Any]]:
@@ -47,6 +47,13 @@ def test_a_resumed_run_goes_on_where_it_did(root: Path) -> None:
     assert values == pytest.approx([step / 200 for step in steps])
     own = {name: points.steps.min() for name, points in runs.thinned([later], 1000)[later["_id"]].items()}
     assert own["train.loss"] == 41
+
+
+def test_what_was_done_again_counts_once() -> None:
+    first, later = points([30, 40, 50, 60], [3.0, 4.0, 5.0, 6.0], [0.0] * 4), points([45, 60], [4.5, 6.5], [0.0] * 2)
+    found = curves._joined([({}, {"a": first, "b": first}), ({"resumed_at": 40}, {"a": later})])
+    assert dict(zip(*map(np.ndarray.tolist, found["a"][:2]), strict=True)) == {30: 3.0, 40: 4.0, 45: 4.5, 60: 6.5}
+    assert found["b"].steps.tolist() == [30, 40]
 
 
 def test_many_runs_have_fewer_points_each(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
