@@ -152,7 +152,10 @@ def _sources(runs: Runs, found: argparse.Namespace) -> None:
         tables.show_frame(code.listing(runs, document), found.form)
         return
     if not found.diff:
-        print(code.uncommitted(runs, document), end="")
+        text = code.uncommitted(runs, document)
+        print(text, end="")
+        if not text:
+            print("its sources were those of its commit, or under no version control", file=sys.stderr)
         return
     before = code.of(runs, document)
     other = None if found.diff == code.HERE else queries.find_run(runs, found.diff)
