@@ -77,7 +77,10 @@ def test_the_folder_above_has_them(
     assert list(below.iterdir()) == []
 
 
-def test_the_examples_in_the_help_work(root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_examples_in_the_help_work(
+    root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     uids = sorted(path.name for path in (root / "runs").iterdir())
     examples = [line.strip() for line in (runs.__doc__ or "").splitlines() if line.startswith("    python")]
     assert any("--sort -accuracy" in line for line in examples)
