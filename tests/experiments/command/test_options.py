@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "--capture": ("-C fds", "--capture fds: did you mean 'fd'? allowed: fd, no, sys"),
     "--loglevel": ("-l LOUD", "--loglevel LOUD: a number from 0 to 50"),
     "--id": ("-i a/b", "--id 'a/b': expected a number, or a name"),
-    "--file_storage": ("-F /dev/null/x", "/dev/null is no folder"),
+    "--file_storage": ("-F /dev/null/x", "/dev/null is not a folder"),
     "--tiny_db": ("-t db", "--tiny_db needs tinydb, tinydb_serialization, hashfs: python -m pip install tinydb "),
     "--sql": ("-s sqlite:///x.db", "--sql needs sqlalchemy: python -m pip install sqlalchemy"),
     "--s3": ("-S s3://bucket/folder", "--s3 needs boto3: python -m pip install boto3"),

@@ -110,13 +110,17 @@ def test_a_file_of_somebody_s_making_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_is_unpickled() -> None:
-    """No module of the project's, whatever is in a file, makes objects of it."""
+    """No module of the project's, whatever is in a file, makes objects of it.
+
+    But for one: what `framework/files/pytorch.py` may make is tested beside it.
+    """
     modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
     for path in [path for top in ("framework", "backends", "experiments") for path in (ROOT / top).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in getattr(node, "names", [])] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not modules & {name.partition(".")[0] for name in names}, path
+            used = modules & {name.partition(".")[0] for name in names}
+            assert not used or path == ROOT / "framework/files/pytorch.py", path
             if isinstance(node, ast.Call):
                 given = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
                 assert not given.get("allow_pickle"), path
