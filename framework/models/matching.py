@@ -41,12 +41,14 @@ def matched(arrays: Mapping[str, Array], wanted: Mapping[str, tuple[int, ...]]) 
     found: dict[str, Array] = {}
     renamed = []
     for name, array in arrays.items():
-        if name.rsplit("/", 1)[-1] in _NO_PARAMETERS:
+        if name not in wanted and name.rsplit("/", 1)[-1] in _NO_PARAMETERS:
             continue
         target = name if name in wanted else own.get(_key(name, array.ndim), name)
         if target in found or (target != name and target in arrays):
             target = name
-        found[target] = _shaped(array, name, wanted[target]) if target in wanted else array
+        # Under its own name it has its own layout.
+        array = _transposed(array) if target != name and name.endswith("weight") else array
+        found[target] = _shaped(array, wanted[target]) if target in wanted else array
         renamed += [f"{name} is {target}"] if target != name else []
     return found, renamed
 
@@ -61,9 +63,12 @@ def _key(name: str, dimensions: int) -> str:
     return re.sub(r"\W|_", " ", " ".join((*path, role)))
 
 
-def _shaped(array: Array, name: str, shape: tuple[int, ...]) -> Array:
-    if name.endswith("weight") and array.ndim in (2, 4):
-        array = np.ascontiguousarray(array.transpose((2, 3, 1, 0) if array.ndim == 4 else (1, 0)))
+def _transposed(array: Array) -> Array:
+    axes = {2: (1, 0), 4: (2, 3, 1, 0)}.get(array.ndim)
+    return array if axes is None else np.ascontiguousarray(array.transpose(axes))
+
+
+def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
     # Ones may stand elsewhere: [C] is [1, 1, 1, C], and [h, w, C, 1] is [h, w, 1, C].
     return array.reshape(shape) if _squeezed(array.shape) == _squeezed(shape) else array
 

@@ -42,4 +42,4 @@ def test_what_is_stored_says_what_it_is(teacher: str) -> None:
     (started,) = [record for record in records if record["type"] == "started"]
     assert started["environment"]["fingerprint"] == card.fingerprint
     names = {Path(record["path"]).name for record in records if record["type"] == "artifact" and "path" in record}
-    assert names <= {stored.CARD, stored.WEIGHTS}
+    assert names <= {stored.CARD, stored.WEIGHTS, "answers.json"}

@@ -373,7 +373,7 @@ def test_dropout_does_not_change_the_engine(stopped: Callable[[str], Path], trai
     class Ready:
         spec, environment, total_steps = origin.spec, metadata, STEPS
 
-    with pytest.raises(UserError, match=r"the student draws random numbers \(dropout\).*than another"):
+    with pytest.raises(UserError, match=r"the student draws random numbers \(dropout\).*differently from another"):
         resuming.go_on(Ready(), origin)  # type: ignore[arg-type]
 
 

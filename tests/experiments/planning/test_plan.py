@@ -91,7 +91,7 @@ def test_timed_steps_of_a_small_recipe(planned: Any) -> None:
 def test_mistakes_are_refused(planned: Any) -> None:
     with pytest.raises(UserError, match="did you mean 'kl'"):
         planned("digits", "loss.distance=kll")
-    with pytest.raises(UserError, match="the catalogue doesn't know its size"):
+    with pytest.raises(UserError, match="the catalogue doesn't list its size"):
         planned("digits", "data=somebody/else")
 
 

@@ -65,6 +65,14 @@ def test_names_that_fit_are_left_as_they_are(own: dict[str, np.ndarray]) -> None
     found, renamed = matched(square, {name: array.shape for name, array in square.items()})
     np.testing.assert_array_equal(found["fc/weight"], square["fc/weight"])
     assert renamed == []
+    # Nor where the model has something that the file hasn't.
+    found, _ = matched(square, {name: array.shape for name, array in square.items()} | {"draws": (2,)})
+    np.testing.assert_array_equal(found["fc/weight"], square["fc/weight"])
+
+
+def test_a_counter_that_the_model_has_is_kept() -> None:
+    found, _ = matched({"1/num_batches_tracked": np.array(3)}, {"1/num_batches_tracked": (), "draws": (2,)})
+    assert found["1/num_batches_tracked"] == 3
 
 
 def test_what_is_not_recognised_keeps_its_name(own: dict[str, np.ndarray]) -> None:
