@@ -237,12 +237,17 @@ def _is_short(part: str, value: Any) -> bool:
 
 def _pair(word: str) -> tuple[str, Any]:
     key, _, text = word.partition("=")
+    return key.strip(), value_of(text)
+
+
+def value_of(text: str) -> Any:
+    """The value that a text stands for, as plain values; what is no literal is itself."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of what looks like Python and is a path, say
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = {"true": True, "false": False, "none": None, "null": None}.get(text.lower(), text)
-    return key.strip(), plain(value)
+    return plain(value)
 
 
 def _put(changes: Config, key: str, value: Any) -> None:

@@ -124,7 +124,7 @@ def _course(axes: Axes, points: pd.DataFrame, look: Look, several: bool) -> None
     name = ", ".join(filter(None, (last["curve"], length)))
     ended = "" if last["finished"] else ", not finished"
     label = f"{name} ({seeds(int(last['seeds']))}{ended})"
-    axes.fill_between(points["epoch"], points["low"], points["high"], color=look.colour, alpha=0.18, linewidth=0)
+    axes.fill_between(points["epoch"], points["low"], points["high"], color=look.colour, alpha=0.25, linewidth=0)
     axes.plot(
         points["epoch"],
         points["mean"],

@@ -157,32 +157,79 @@ def _time(
     total_steps: int,
     steps: int,
 ) -> str:
-    from framework.models import catalog
-
     where = f"{engine[0].name}, {engine[1]}"
     if steps == 0:
         return f"not timed ({where})"
-    costs = models[0].cost, [teacher.cost for teacher in models[1:]]
-    size = estimates.timed_batch(spec, *costs, engine[1])
-    small = replace(spec, batch_size=size)
-    needed, free = estimates.memory(small, *costs).total, estimates.available_memory()
-    if engine[1].kind == "cpu" and free is not None and 2 * needed > free:
+    size, needed = _timed_batch(spec, models, engine[1])
+    if _is_too_large(needed, engine[1]):
+        free = estimates.available_memory() or 0
         return f"not timed: {size} examples need about {_scaled(2 * needed)}B, {_scaled(free)}B are free ({where})"
+    first, scaled = _measured(spec, options, models, counts, engine, steps)
+    part = f" (timed on {size} of them)" if size < spec.batch_size else ""
+    return (
+        f"about {duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
+        f"{first:.1f} s for the first; without decoding and evaluations ({where})"
+    )
+
+
+def _timed_batch(spec: DistillSpec, models: Sequence[_Model], device: Device) -> tuple[int, int]:
+    """How many examples are timed, and the bytes that they need."""
+    costs = models[0].cost, [teacher.cost for teacher in models[1:]]
+    size = estimates.timed_batch(spec, *costs, device)
+    return size, estimates.memory(replace(spec, batch_size=size), *costs).total
+
+
+def _is_too_large(needed: int, device: Device) -> bool:
+    free = estimates.available_memory()
+    return device.kind == "cpu" and free is not None and 2 * needed > free
+
+
+def _measured(
+    spec: DistillSpec,
+    options: RunOptions,
+    models: Sequence[_Model],
+    counts: Counts,
+    engine: tuple[Backend, Device],
+    steps: int,
+) -> tuple[float, float]:
+    """Seconds of the first step, and of a later one with the whole batch."""
+    from framework.models import catalog
+
+    size, _ = _timed_batch(spec, models, engine[1])
     student, *others = (catalog.build(m.spec.name, m.spec.options, m.num_classes, m.size, None) for m in models)
     first, each = estimates.seconds_per_step(
-        small,
+        replace(spec, batch_size=size),
         (student, others),
         estimates.RandomSource(counts.train, counts.num_classes or models[0].num_classes, counts.side),
         engine,
         options.compile,
         steps,
     )
-    scaled = each * spec.batch_size / size
-    part = f" (timed on {size} of them)" if size < spec.batch_size else ""
-    return (
-        f"about {duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
-        f"{first:.1f} s for the first; without decoding and evaluations ({where})"
-    )
+    return first, each * spec.batch_size / size
+
+
+def step_seconds(
+    spec: DistillSpec, options: RunOptions, root: Path, steps: int = DEFAULT_STEPS
+) -> tuple[float, float] | None:
+    """Seconds of the first step and of a later one, timed on noise; None where a step doesn't fit in memory.
+
+    Args and errors are those of `lines`.
+    """
+    backend, device, _ = missing.engine(spec, options)
+    counts = count(spec.data, root / "cache")
+    models = _models(spec, counts)
+    if _is_too_large(_timed_batch(spec, models, device)[1], device):
+        return None
+    return _measured(spec, options, models, counts, (backend, device), steps)
+
+
+def arithmetic(spec: DistillSpec, counts: Counts) -> tuple[int, int]:
+    """Multiply-adds of one example in one step: of the student, its backward pass included, and of its teachers.
+
+    The backend must be loaded. Errors are those of `lines`.
+    """
+    student, *others = _models(spec, counts)
+    return 3 * student.cost.macs, 0 if spec.scheme.averaged else sum(each.cost.macs for each in others)
 
 
 def _scaled(number: float) -> str:

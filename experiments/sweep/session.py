@@ -21,7 +21,7 @@ from experiments.planning.plan import duration
 from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.student import Student
-from experiments.sweep.training import train
+from experiments.sweep.training import Show, train
 from experiments.tracking.journal import check_root
 from experiments.tracking.mongod import Destination
 from framework.errors import UserError
@@ -35,6 +35,8 @@ class Session:
         ledger: the sweep.
         options: the command's flags.
         stop: ends it when asked.
+        show: shows how far a group is, where not each for itself; as in `training.train`.
+        told: lines on data and teachers that were said before.
 
     Attributes:
         has_labels: whether the data have labels.
@@ -42,8 +44,15 @@ class Session:
         flag: what to add to other commands to reach the same database.
     """
 
-    def __init__(self, ledger: Ledger, options: argparse.Namespace, stop: Stop) -> None:
-        self.ledger, self.options, self.stop = ledger, options, stop
+    def __init__(
+        self,
+        ledger: Ledger,
+        options: argparse.Namespace,
+        stop: Stop,
+        show: Show | None = None,
+        told: set[str] | None = None,
+    ) -> None:
+        self.ledger, self.options, self.stop, self.show = ledger, options, stop, show
         self.left = [entry for entry in ledger.entries if not ledger.is_finished(entry)]
         self.specs = [entry.point.spec for entry in self.left]
         self.groups = [[self.left[place] for place in group] for group in groups.grouped(self.specs)]
@@ -52,6 +61,7 @@ class Session:
         self.flag = ""
         self._where = ""
         self._note: str | None = None
+        self._told = set() if told is None else told
         self._begun, self._trained = time.monotonic(), 0
 
     def listed(self) -> Iterator[str]:
@@ -109,8 +119,8 @@ class Session:
 
     def _group(self, entries: Sequence[Entry], opened: Callable[[], Destination]) -> None:
         spec, options = configs.spec_and_options(entries[0].point.config)
-        splits = data_for(spec, options, self.ledger.root, tell)
-        common = gather(spec, options, self.ledger.root, splits=splits, tell=tell)
+        splits = data_for(spec, options, self.ledger.root, self._tell_once)
+        common = gather(spec, options, self.ledger.root, splits=splits, tell=self._tell_once)
         self.has_labels = self.has_labels and common.splits.classes is not None
         memories = self._memories(entries, common)
         size = self.options.group_size or groups.fitting(memories, common.device)
@@ -122,6 +132,12 @@ class Session:
                 self._trained += len(part)
                 self._tell_progress()
 
+    def _tell_once(self, line: str) -> None:
+        """What is to be said of the data and the teacher is the same in most groups."""
+        if line not in self._told:
+            self._told.add(line)
+            tell(line)
+
     def _destination(self, opened: Callable[[], Destination]) -> Destination:
         destination = opened()
         self.flag = f" {destination.flag}" if destination.flag else ""
@@ -131,7 +147,7 @@ class Session:
     def _tell_progress(self) -> None:
         """How many of the sweep's students have ended, and how long the others will take at this pace."""
         total, left = len(self.ledger.entries), len(self.left) - self._trained
-        if left and self.stop.status is None:
+        if left and self.stop.status is None and self.show is None:
             seconds = (time.monotonic() - self._begun) / self._trained * left
             tell(f"{total - left} of {total} students, about {duration(seconds)} left")
 
@@ -163,7 +179,7 @@ class Session:
         self.ledger.write()
         flags = {"--comment": self.options.comment} if self.options.comment else {}
         fields: dict[str, Any] = {"sweep": self.ledger.uid}
-        train(students, fields, flags, self.stop, self.ledger.write)
+        train(students, fields, flags, self.stop, self.ledger.write, self.show)
         self.ledger.write()
         for student in students:
             self.problems += student.outcome.problems if student.outcome is not None else ()

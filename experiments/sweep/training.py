@@ -8,9 +8,13 @@ from typing import Any
 from experiments.distillation.distillation import Distillation, tell
 from experiments.sweep.student import Student
 from framework.loop import progress as shown
+from framework.loop.progress import Progress
 from framework.loop.stop import Stop
 from framework.loop.together import CommonProgress, Shared, together
 from framework.protocols import Outcome
+
+# Makes what shows how far a group of students is, once they are prepared.
+Show = Callable[[Sequence[Student]], Progress]
 
 
 def train(
@@ -19,6 +23,7 @@ def train(
     flags: Mapping[str, Any],
     stop: Stop,
     ended: Callable[[], None],
+    show: Show | None = None,
 ) -> None:
     """Train a group, each student within a Sacred run of its own.
 
@@ -27,12 +32,13 @@ def train(
         sweep, flags: as in `Student.run`.
         stop: ends all of them when asked.
         ended: told whenever one has come to an end.
+        show: makes what shows how far the group is; None shows the group alone.
     """
     begun: list[Student] = []
 
     def begin() -> None:
         if len(begun) == len(students):
-            _lockstep([each for each in students if each.outcome is None], stop, ended)
+            _lockstep([each for each in students if each.outcome is None], stop, ended, show or _alone)
             return
         student = students[len(begun)]
         begun.append(student)
@@ -41,7 +47,15 @@ def train(
     begin()
 
 
-def _lockstep(students: Sequence[Student], stop: Stop, ended: Callable[[], None]) -> None:
+def _alone(students: Sequence[Student]) -> Progress:
+    """A bar for one group."""
+    ready = [student.ready for student in students if student.ready is not None]
+    longest, first = max(each.total_steps for each in ready), min(each.trainer.steps_done for each in ready)
+    tell(_title(students, longest, ready[0]))
+    return shown.make(longest, ready[0].spec.batch_size, ready[0].splits.train.num_examples, done=first)
+
+
+def _lockstep(students: Sequence[Student], stop: Stop, ended: Callable[[], None], show: Show) -> None:
     if stop.status is not None:
         for student in students:
             student.ended(Outcome(stop.status, 0))
@@ -53,11 +67,7 @@ def _lockstep(students: Sequence[Student], stop: Stop, ended: Callable[[], None]
     leader = max(ready, key=lambda each: each.spec.loss.task_weight)
     loader, _ = leader.loader, leader.evaluator
     shared = Shared(loader, leader.trainer)
-    longest = max(each.total_steps for each in ready)
-    first = min(each.trainer.steps_done for each in ready)
-    sizes = (longest, leader.spec.batch_size, leader.splits.train.num_examples)
-    progress = CommonProgress(shown.make(*sizes, done=first), len(ready))
-    tell(_title(students, longest, leader))
+    progress = CommonProgress(show(students), len(ready))
 
     def told(student: Student, outcome: Outcome) -> None:
         student.ended(outcome)

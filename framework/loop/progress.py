@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 # A line each hundredth of the time so far, but not less often than this.
 _SHARE, _LONGEST_S = 0.01, 300.0
-_SHOWN = {"loss": "loss", "validation.student.accuracy": "val acc", "validation.student.kl": "val kl"}
+# What is shown of the metrics, and what it is called.
+SHOWN = {"loss": "loss", "validation.student.accuracy": "val acc", "validation.student.kl": "val kl"}
 
 
 class Progress:
@@ -44,7 +45,7 @@ class _Shown(Progress):
 
     def show(self, values: Mapping[str, float]) -> None:
         """Keep the metrics that are worth the room."""
-        self.shown |= {_SHOWN[name]: value for name, value in values.items() if name in _SHOWN}
+        self.shown |= {SHOWN[name]: value for name, value in values.items() if name in SHOWN}
 
     def _epoch(self) -> str:
         epochs = self.total_steps * self.batch_size / self.num_examples
@@ -117,8 +118,7 @@ class Lines(_Shown):
         if self._clock is None:
             # The first step is compiled, which says nothing about the speed.
             self._clock, self._last = (now, step), now
-        pause = max(self.seconds, min(_LONGEST_S, _SHARE * (now - self._clock[0])))
-        if now - self._last >= pause or step == self.total_steps:
+        if now - self._last >= pause(now - self._clock[0], self.seconds) or step == self.total_steps:
             self._last = now
             self.say(self._line(now, *self._clock))
 
@@ -131,6 +131,16 @@ class Lines(_Shown):
         left = (self.total_steps - self.step) / max(1e-9, rate)
         parts = [f"step {self.step}/{self.total_steps}", self._epoch(), *self._metrics()]
         return ", ".join([*parts, f"{rate * self.batch_size:.0f} img/s", f"{left:.0f} s left"])
+
+
+def pause(since: float, least: float = 15.0) -> float:
+    """Seconds between two lines: a long run says less and less.
+
+    Args:
+        since: seconds since it began.
+        least: at the beginning.
+    """
+    return max(least, min(_LONGEST_S, _SHARE * since))
 
 
 def make(total_steps: int, batch_size: int, num_examples: int, done: int = 0) -> Progress:

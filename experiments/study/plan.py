@@ -1,0 +1,140 @@
+"""What is left of a study: which runs are there, what the grid chose, what is to be trained next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from experiments.figures import selection
+from experiments.figures.selection import Run
+from experiments.study.known import Found, Known
+from experiments.study.points import Planned, Request, Settings
+from experiments.sweep import groups
+from framework.spec import DistillSpec
+
+
+@dataclass(frozen=True)
+class Item:
+    """A run that is planned, and what there is of it."""
+
+    planned: Planned
+    found: Found
+
+    @property
+    def spec(self) -> DistillSpec:
+        """As it is asked for."""
+        return self.planned.point.spec
+
+
+class Plan:
+    """A study as it stands.
+
+    Args:
+        request: what was asked for.
+        known: the runs there are.
+        tried: fingerprints of runs that were trained already, whatever came of them: they are not begun again.
+
+    Attributes:
+        tuning: the runs of the grid.
+        chosen: by the arm's label the settings that are best on validation data, where all of the grid is done.
+        counted: the runs that count, of the arms whose settings are known.
+    """
+
+    def __init__(self, request: Request, known: Known, tried: frozenset[str] = frozenset()) -> None:
+        self.request, self._tried = request, tried
+        self.tuning = [Item(planned, known.find(planned.point.spec)) for planned in request.tuning()]
+        self.chosen = dict(self._choose())
+        self.counted = [Item(planned, known.find(planned.point.spec)) for planned in request.counted(self.chosen)]
+
+    def _choose(self) -> Iterator[tuple[str, Settings]]:
+        for arm in self.request.tuned():
+            items = [item for item in self.tuning if item.planned.arm is arm]
+            finished = [item for item in items if item.found.state == "finished"]
+            if finished and not any(self._is_left(item) or item.found.state == "running" for item in items):
+                best = max(finished, key=_quality)
+                yield arm.label, best.planned.settings
+
+    def _is_left(self, item: Item) -> bool:
+        return item.found.state in ("begun", "missing") and item.spec.fingerprint not in self._tried
+
+    @property
+    def left(self) -> list[Item]:
+        """What can be trained now: each run once, those of the grid first."""
+        items = {item.spec.fingerprint: item for item in [*self.counted, *self.tuning] if self._is_left(item)}
+        grid = [item.spec.fingerprint for item in self.tuning]
+        return sorted(items.values(), key=lambda item: item.spec.fingerprint not in grid)
+
+    @property
+    def later(self) -> list[DistillSpec]:
+        """Runs that are left and whose settings are not known yet, with the recipe's in their place."""
+        known = {*self.chosen, *(item.planned.arm.label for item in self.counted)}
+        request = self.request
+        found = request.counted({arm.label: {} for arm in request.arms if arm.label not in known})
+        return [
+            planned.point.spec
+            for planned in found
+            if planned.arm.label not in known
+            and not (planned.length == request.own_length and planned.point.config["seed"] == request.seeds[0])
+        ]
+
+    def of(self, state: str) -> list[Item]:
+        """All runs of a state, each once."""
+        items = {item.spec.fingerprint: item for item in [*self.tuning, *self.counted]}
+        return [item for item in items.values() if item.found.state == state]
+
+    def lines(self) -> Iterator[str]:
+        """The plan for people."""
+        request, left, later = self.request, self.left, self.later
+        unit = request.unit.removeprefix("total_")
+        seeds = ", ".join(map(str, request.seeds))
+        lengths = ", ".join(f"{length:,g}" for length in request.lengths)
+        yield f"compared    {'; '.join(arm.label for arm in request.arms)}"
+        yield f"each        {lengths} {unit}, seeds {seeds}"
+        if request.tuned():
+            tried = "; ".join(f"{key} {', '.join(map(_short, values))}" for key, values in request.grid.items())
+            where = f"seed {request.seeds[0]}, {request.own_length:,g} {unit}"
+            but = [arm.label for arm in request.arms if not arm.tuned]
+            kept = f"; {', '.join(but)} as the recipe has it" if but else ""
+            yield f"chosen      by validation from {tried} ({where}){kept}"
+        for label, settings in self.chosen.items():
+            yield f"            {label}: {', '.join(f'{key}={_short(value)}' for key, value in settings.items())}"
+        there = [f"{len(self.of(state))} {word}" for state, word in _WORDS.items() if self.of(state)]
+        passes = len(groups.grouped([item.spec for item in left])) + len(groups.grouped(later))
+        yield (
+            f"runs        {', '.join(there) or 'none are there'}; {len(left) + len(later)} to train "
+            f"in {passes} groups, each on one pass of the teacher"
+        )
+
+
+_WORDS = {
+    "finished": "finished",
+    "diverged": "with a loss that became NaN or infinite",
+    "running": "being trained by another process",
+    "begun": "begun",
+}
+
+
+_PLURALS = {"optimizer.lr": "learning rates", "optimizer.weight_decay": "decays"}
+
+
+def _quality(item: Item) -> tuple[float, float]:
+    assert item.found.document is not None
+    return selection.quality([Run(item.found.document, item.spec, 0)])
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def sentence(request: Request, chosen: Mapping[str, Settings]) -> str:
+    """How settings were chosen, for a figure's caption."""
+    unit = request.unit.removeprefix("total_")
+    if not chosen:
+        return "Learning rate and decay are the recipe's."
+    keys = " x ".join(f"{len(values)} {_PLURALS.get(key, key)}" for key, values in request.grid.items())
+    but = [arm.label for arm in request.arms if not arm.tuned]
+    others = f", except for {', '.join(but)}, which has the recipe's settings" if but else ""
+    return (
+        f"Settings were chosen on validation data from one grid for all ({keys}; seed {request.seeds[0]}, "
+        f"{request.own_length:,g} {unit}){others}."
+    )

@@ -1,0 +1,88 @@
+"""What runs cost beside each other, in multiply-adds: for the bar, and for the hours that a plan tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.planning import plan
+from experiments.sweep import groups
+from framework import data as data_layer
+from framework.data.counts import Counts, count
+from framework.errors import UserError
+from framework.spec import DataSpec, DistillSpec
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run.
+
+    Attributes:
+        steps: of all of it.
+        student, teacher: multiply-adds of one step.
+    """
+
+    steps: int
+    student: float
+    teacher: float
+
+
+class Costs:
+    """What runs cost; models are counted once for each kind. The backend must be loaded.
+
+    Args:
+        root: the folder for caches.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._counts: dict[DataSpec, Counts] = {}
+        self._models: dict[str, tuple[int, int]] = {}
+
+    def of(self, spec: DistillSpec) -> Cost:
+        """One run's.
+
+        Raises:
+            UserError: a model that can't be built, or data that are not there.
+        """
+        if spec.data not in self._counts:
+            self._counts[spec.data] = self._counted(spec.data)
+        counts = self._counts[spec.data]
+        kind = repr((spec.student, spec.teachers, spec.views, spec.teaching, spec.data))
+        if kind not in self._models:
+            self._models[kind] = plan.arithmetic(spec, counts)
+        student, teacher = self._models[kind]
+        steps = spec.duration.steps(counts.train, spec.batch_size)
+        return Cost(steps, student * spec.batch_size, teacher * spec.batch_size)
+
+    def _counted(self, data: DataSpec) -> Counts:
+        """Without decoding them, where that is possible."""
+        try:
+            return count(data, self._root / "cache")
+        except UserError:
+            splits = data_layer.load(data, self._root / "cache")
+            classes = len(splits.classes) if splits.classes else None
+            return Counts(splits.train.num_examples, None, None, classes, None, "loaded")
+
+
+def upto(costs: Sequence[Cost], step: int, done: Sequence[int]) -> float:
+    """Multiply-adds of a group from where its students are to a step.
+
+    Args:
+        costs: of its students, who share the teacher's pass.
+        step: where the first of them is.
+        done: steps that each had done before.
+    """
+    own = sum(cost.student * max(0, min(step, cost.steps) - first) for cost, first in zip(costs, done, strict=True))
+    last = min(step, max(cost.steps for cost in costs))
+    return own + max(cost.teacher for cost in costs) * max(0, last - min(done))
+
+
+def together(specs: Sequence[DistillSpec], costs: Costs) -> float:
+    """Multiply-adds of runs that are trained in as few groups as possible."""
+    total = 0.0
+    for group in groups.grouped(specs):
+        each = [costs.of(specs[place]) for place in group]
+        total += upto(each, max(cost.steps for cost in each), [0] * len(each))
+    return total
