@@ -11,7 +11,7 @@ COMMANDS = {
     "predict": "what a stored student sees in your images",
     "export": "put a stored student into a file of another library: ONNX, Keras, PyTorch, ...",
     "teacher": "train or fine-tune a teacher and store it",
-    "runs": "list, show, compare and plot what was run",
+    "runs": "list, show, compare, plot, watch, report and export what was run",
     "db": "the embedded database: serve, status, stop, replay",
     "parity": "compare the backends on one spec, step by step",
     "bench": "time our step against what people would use instead",

@@ -24,7 +24,6 @@ def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.Argumen
     text = "one HTML file to look at: table, curves, differences, classes, disagreements; it needs no network"
     report = commands.add_parser("report", help=text, description=text, parents=[place, filters])
     _add_runs(report)
-    report.add_argument("--last", type=_positive, metavar="N", help="only the latest N")
     report.add_argument(
         "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="the file (report.html)"
     )
@@ -46,6 +45,7 @@ def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.Argumen
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="ID", help="none: all, or those that meet --where")
+    parser.add_argument("--last", type=_positive, metavar="N", help="only the latest N")
 
 
 def _positive(text: str) -> int:
@@ -68,7 +68,7 @@ def answer(runs: Runs, found: argparse.Namespace, root: Path, where: str) -> int
     """
     if found.command == "watch":
         return _watch(runs, found, root)
-    if found.runs and (found.where or getattr(found, "last", None)):
+    if found.runs and (found.where or found.last):
         raise UserError(f"{found.command} takes the IDs of runs, or conditions (--where, --last), not both")
     (_export if found.command == "export" else _report)(runs, found, where)
     return DONE
@@ -105,7 +105,7 @@ def _export(runs: Runs, found: argparse.Namespace, where: str) -> None:
 def _chosen(runs: Runs, found: argparse.Namespace, where: str) -> list[Document]:
     from experiments.reports import payload
 
-    documents = payload.chosen(runs, found.runs, found.where, getattr(found, "last", None))
+    documents = payload.chosen(runs, found.runs, found.where, found.last)
     if not documents:
         told = "no runs meet the conditions" if found.where else f"there are no runs in {where}"
         raise UserError(f"{told}: nothing to {found.command}")

@@ -293,6 +293,7 @@
     const run = runs[at];
     byId("run").replaceChildren(...[
       make("div", { class: "columns" }, make("div", {}, ...summary(run)), make("div", {}, ...lineage(run), ...again(run))),
+      ...(pictures.answers[at] ? [] : [make("p", { class: "faint" }, "No answers are stored with this run: one that ends well on test or validation data keeps its accuracy by class, and the images it differs on.")]),
       ...classes(pictures.answers[at]), ...disagreements(pictures.answers[at]), ...sheet(pictures.sheets[at]),
       make("h3", {}, "System and versions"),
       facts([...of(run, "environment.", "host."), ["experiment", text(value(run, "experiment.repositories"))]]),

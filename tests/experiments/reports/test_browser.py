@@ -217,6 +217,7 @@ def test_a_run_has_its_classes_images_sheet_lineage_and_command(opened: Any) -> 
     # The segment before is a click away, and its comment is text.
     opened.find_element("css selector", "#run ol a").click()
     assert NASTY in texts(opened, "#run dd")
+    assert any(text.startswith("No answers are stored with this run") for text in texts(opened, "#run p"))
     assert "FloatingPointError" in texts(opened, "#run pre")[0]
 
 
