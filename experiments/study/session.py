@@ -94,12 +94,12 @@ class Study:
             UserError: something in the data, the teachers or a student that the user can mend.
         """
         plan = self._plan()
+        self._check(plan)
+        total, count = self._work(plan), len(plan.left) + len(plan.later)
         for line in plan.lines():
             tell(line)
         if not plan.left:
             return
-        self._check(plan)
-        total, count = self._work(plan), len(plan.left) + len(plan.later)
         overall = Overall(self.name, total, count, lambda student: self._costs.of(student.spec))
         try:
             while plan.left and self.stop.status is None:

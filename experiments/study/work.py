@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.distillation.checks import check_length
 from experiments.planning import plan
 from experiments.sweep import groups
 from framework import data as data_layer
@@ -44,11 +45,12 @@ class Costs:
         """One run's.
 
         Raises:
-            UserError: a model that can't be built, or data that are not there.
+            UserError: a model that can't be built, data that are not there, or a warm-up that is longer than the run.
         """
         if spec.data not in self._counts:
             self._counts[spec.data] = self._counted(spec.data)
         counts = self._counts[spec.data]
+        check_length(spec, counts.train)
         kind = repr((spec.student, spec.teachers, spec.views, spec.teaching, spec.data))
         if kind not in self._models:
             self._models[kind] = plan.arithmetic(spec, counts)
