@@ -1,6 +1,6 @@
 """One backend's views in a process of its own: `python -m experiments.sheets.worker JOB.json`, started by `views`.
 
-A job names `backend`, `spec`, `steps`, `cache`, and the files `result` (.npz) and `progress` (a number).
+A job names `backend`, `spec`, `steps`, `cache`, and the files `result` (.npz) and `done` (a number).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def work(path: Path) -> int:
         for place, (views, digests) in enumerate(zip(step.views, step.digests(), strict=True)):
             result[f"{step.number}/{place}/digests"] = np.array(digests)
             result[f"{step.number}/{place}/pixels"] = views[:KEPT]
-        Path(job["progress"]).write_text(str(done))
+        Path(job["done"]).write_text(str(done))
     np.savez(job["result"], **result)  # type: ignore[arg-type]  # numpy's stub: no keywords
     return DONE
 

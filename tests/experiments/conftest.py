@@ -23,6 +23,8 @@ from experiments.tracking.mongod import VARIABLE, open_database
 
 PROJECT = Path(__file__).parents[2]
 # What a slow machine prints more of.
+# Of each load of data and of weights, a line says what they are.
+FOUND = ("data ", "weights ")
 PROGRESS = re.compile(r"step \d+/\d+, epoch |compiling the step|the first step|the evaluation before the first step")
 # A handful of steps on few evaluations.
 SHORT = ("duration.total_steps=4", "schedule.warmup_steps=1", "evaluation.num_times=0", "evaluation.train_subset=10")
@@ -88,9 +90,9 @@ class Here(Commands):
 
 
 def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """Whatever a command's end was: no traceback and, beside progress and what the data are, little to read."""
+    """Whatever a command's end was: no traceback and, beside progress and what was found, little to read."""
     assert "Traceback" not in done.stderr, done.stderr
-    told = [line for line in done.stderr.splitlines() if not PROGRESS.match(line) and not line.startswith("data ")]
+    told = [line for line in done.stderr.splitlines() if not PROGRESS.match(line) and not line.startswith(FOUND)]
     assert len(told) <= 3, done.stderr
     return done
 

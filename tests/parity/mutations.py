@@ -41,7 +41,7 @@ def divergence_reversed(patch: pytest.MonkeyPatch) -> None:
 
 def group_norm_epsilon(patch: pytest.MonkeyPatch) -> None:
     original = kernels.group_norm
-    patch.setattr(kernels, "group_norm", lambda x, scale, bias, groups, _: original(x, scale, bias, groups, 1e-3))
+    patch.setattr(kernels, "group_norm", lambda x, s, b, groups, _, *rest: original(x, s, b, groups, 1e-3, *rest))
 
 
 def crop_shifted(patch: pytest.MonkeyPatch) -> None:

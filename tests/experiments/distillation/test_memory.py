@@ -59,12 +59,9 @@ def test_a_run_ends_with_what_takes_less(here: Any, tmp_path: Path, monkeypatch:
         "grad_accum_steps=2",
     )
     assert parted.returncode == 0, parted.stderr
-    if here.backend != "tensorflow":
-        (run,) = [
-            path
-            for path in (here.root / "runs").iterdir()
-            if "no checkpoint" not in last and not (path / "student").exists()
-        ]
+    # JAX gives the step its state to write into, and may have lost it: that is told.
+    if here.backend != "tensorflow" and "no checkpoint" not in last:
+        (run,) = [path for path in (here.root / "runs").iterdir() if not (path / "student").exists()]
         state, _, _ = Checkpoints(run / "checkpoints").load()
         assert int(state["step"]) == 0
 

@@ -329,7 +329,7 @@ def test_the_training_does_not_wait_for_the_disk(made: Callable[..., Loop], tmp_
     # One write at a time, none left out, each with the state of its own step.
     assert checkpoints.saved == [2, 4, 6]
     assert [int(read_arrays(path)[0]["step"]) for path in checkpoints.paths()] == [6, 4]
-    assert outcome.result["checkpoints"]["blocked_seconds"] < outcome.result["seconds"]
+    assert 0 < outcome.result["checkpoints"]["blocked_seconds"] < 20
 
 
 def test_the_best_is_kept_and_a_resume_goes_on_from_its_value(made: Callable[..., Loop], tmp_path: Path) -> None:
