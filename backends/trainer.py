@@ -293,8 +293,9 @@ class EngineTrainer(ABC):
         return self.called(self.task.student, view, training=False)
 
     def frozen_values(self, teacher: Any) -> Tree:
-        """What a teacher computes with besides its own variables, which hold from now on what it computes with."""
-        freeze(teacher, self.replace)
+        """What a teacher computes with besides its own variables, which hold that from now on where they are ours."""
+        if teacher not in self.task.handed_over:
+            freeze(teacher, self.replace)
 
     def replace(self, variable: Any, value: Tensor) -> None:
         """Put a tensor, perhaps of another dtype, in the place of a variable's value."""

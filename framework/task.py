@@ -23,7 +23,7 @@ from framework.models.initial import parameters
 from framework.models.layers import is_frozen
 from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch
-from framework.spec import DistillSpec, schedules
+from framework.spec import GIVEN, DistillSpec, schedules
 from framework.spec.named import find
 from framework.spec.teachings import CONSTANT, RESIZED_FIRST
 
@@ -53,6 +53,8 @@ class Task:
         if is_frozen(student):
             raise UserError("the student was a teacher here, whose kernels are frozen: build it anew to train it")
         self.spec, self.student, self.teachers = spec, student, tuple(teachers)
+        # Somebody else's objects, which stay as they are.
+        self.handed_over = [model for each, model in zip(spec.teachers, teachers, strict=True) if each.name == GIVEN]
         self.total_steps, self.grad_accum_steps = total_steps, grad_accum_steps
         if grad_accum_steps > 1:
             check_micro_batches(spec.batch_size, grad_accum_steps, student)

@@ -9,10 +9,10 @@ from typing import Any
 from experiments.command.config_files import for_another_run
 from experiments.command.launch import Program, Stored
 from experiments.distillation.distillation import tell
-from experiments.distillation.lineage import GIVEN
 from experiments.tracking import code, queries
 from experiments.tracking.source import Document, Runs
 from framework.errors import UserError
+from framework.spec import GIVEN
 
 
 def stored(runs: Runs, name: str, root: Path, words: Sequence[str]) -> Stored:

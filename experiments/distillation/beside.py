@@ -7,10 +7,10 @@ from pathlib import Path
 
 from experiments.distillation import teachers
 from experiments.distillation.answering import Answering
-from experiments.distillation.lineage import GIVEN, started
+from experiments.distillation.lineage import started
 from experiments.distillation.student import Student
 from framework.errors import UserError
-from framework.spec import DistillSpec
+from framework.spec import GIVEN, DistillSpec
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from backends.base import Backend, Device
 from experiments.distillation import answers, sources
 from experiments.distillation.checks import refuse_weak_teacher
 from experiments.distillation.feed import Feed
-from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin
+from experiments.distillation.lineage import CHECKPOINTS, Origin
 from experiments.distillation.memory import advice
 from experiments.distillation.options import RunOptions
 from experiments.planning.estimates import available_memory
@@ -34,7 +34,7 @@ from framework.loop.saving import Best
 from framework.loop.stop import Stop
 from framework.loop.waiting import waiting
 from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
-from framework.spec import DistillSpec, schedules
+from framework.spec import GIVEN, DistillSpec, schedules
 from framework.spec.validation import plain
 
 if TYPE_CHECKING:

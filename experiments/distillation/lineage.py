@@ -17,8 +17,6 @@ from framework.spec.validation import plain
 
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
-# The name, in a spec, of a model that was handed over as an object.
-GIVEN = "given"
 _DAY_DIGITS = 8
 
 

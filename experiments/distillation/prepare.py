@@ -16,7 +16,6 @@ from experiments.distillation import hints, precision, sources, teachers, weight
 from experiments.distillation.checks import admit_student, admit_teacher, check_outputs, num_outputs, try_functions
 from experiments.distillation.distillation import Distillation
 from experiments.distillation.feed import Feed
-from experiments.distillation.lineage import GIVEN
 from experiments.distillation.memory import too_little
 from experiments.distillation.options import RunOptions
 from experiments.distillation.teachers import Teacher
@@ -24,7 +23,7 @@ from experiments.tracking.journal import default_root
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError
-from framework.spec import DistillSpec, ModelSpec
+from framework.spec import GIVEN, DistillSpec, ModelSpec
 
 if TYPE_CHECKING:
     from keras import Model

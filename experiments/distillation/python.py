@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +43,7 @@ def distill(
         spec: a `DistillSpec`, or its values as nested dicts.
         student: a model instead of `spec.student`: a built Keras model or, on its own backend, a `torch.nn.Module`,
             both trained in place; a Flax module, alone or as the pair (module, variables).
-        teacher: such a model instead of `spec.teachers`; it is frozen, and one of ours can't be trained afterwards.
+        teacher: such a model instead of `spec.teachers`; it stays as it is.
         data: a `datasets.DatasetDict` instead of `spec.data`, or a path.
         folder: where checkpoints and the stored student go; None keeps no file.
         recorder: told of metrics.
@@ -59,7 +61,7 @@ def distill(
         Exception: whatever ended the training early.
     """
     spec = spec if isinstance(spec, DistillSpec) else DistillSpec.from_dict(spec)
-    with tempfile.TemporaryDirectory() as temporary:
+    with policy_kept(), tempfile.TemporaryDirectory() as temporary:
         if data is not None:
             # The decoded pixels stay in the cache; the encoded ones are not needed after this.
             name = str(data) if isinstance(data, (str, Path)) else _on_disk(data, temporary)
@@ -79,6 +81,20 @@ def distill(
     trained = ready.trained_student()
     own = hasattr(trained, "given") and student is not None and student is not trained
     return trained.given() if own else trained, outcome.result
+
+
+@contextmanager
+def policy_kept() -> Iterator[None]:
+    """Give the caller's Keras back the dtype that it had; models built within keep theirs."""
+    kept = ("float32", "float32")
+    if keras := sys.modules.get("keras"):
+        kept = keras.config.floatx(), keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        if keras := sys.modules.get("keras"):
+            keras.config.set_floatx(kept[0])
+            keras.config.set_dtype_policy(kept[1])
 
 
 def _on_disk(data: DatasetDict, folder: str) -> str:

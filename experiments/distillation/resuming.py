@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.distillation.distillation import Distillation
-from experiments.distillation.lineage import CHECKPOINTS, GIVEN, Origin, beginning, last_status, lineage
+from experiments.distillation.lineage import CHECKPOINTS, Origin, beginning, last_status, lineage
 from experiments.distillation.options import RunOptions
 from framework.errors import UserError
 from framework.files import stored
 from framework.files.checkpoints import Checkpoints
-from framework.spec import DistillSpec, ExtensionSpec, schedules
+from framework.spec import GIVEN, DistillSpec, ExtensionSpec, schedules
 from framework.spec.schedules import EXTENDABLE
 from framework.spec.validation import plain
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from experiments.config import recipe_spec
 from experiments.distillation import packaged, weights
-from experiments.distillation.lineage import GIVEN
 from experiments.distillation.packaged import PACKAGED
 from experiments.tracking.journal import default_root
 from framework.data.classes import order as class_order
 from framework.data.classes import permutation
 from framework.errors import UserError, near
 from framework.files import stored
-from framework.spec import DistillSpec, ModelSpec, TeacherSpec
+from framework.spec import GIVEN, DistillSpec, ModelSpec, TeacherSpec
 from framework.spec.named import imported
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from framework.spec.distill import DistillSpec, Precision
 from framework.spec.parts import (
+    GIVEN,
     DataSpec,
     DurationSpec,
     EvaluationSpec,
@@ -15,6 +16,7 @@ from framework.spec.parts import (
 )
 
 __all__ = [
+    "GIVEN",
     "DataSpec",
     "DistillSpec",
     "DurationSpec",

@@ -12,6 +12,8 @@ from framework.spec.validation import check, plain
 Spacing = Literal["linear", "log"]
 Ensemble = Literal["sum_kl", "mean_logits", "mean_probs"]
 _LARGEST = 4096
+# The name of a model that was handed over as an object.
+GIVEN = "given"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,6 +122,23 @@ def test_own_models_and_data(data: Any, tmp_path: Path, backend: str, capsys: py
     assert metadata["spec"]["student"]["name"] == metadata["spec"]["teachers"][0]["name"] == "given"
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_what_was_handed_over_and_kerass_dtype_stay_as_they_were(data: Any, backend: str, precision: str) -> None:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        teacher = model()
+        taught = weights(teacher)
+        distill(SPEC | {"precision": precision}, teacher=teacher, data=data, quiet=True, backend=backend)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        assert {each.dtype for each in teacher.variables} == {"float32"}
+        assert all(np.array_equal(a, b) for a, b in zip(weights(teacher), taught, strict=True))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def test_models_that_are_handed_over_are_in_the_fingerprint(data: Any, backend: str, tmp_path: Path) -> None:
     from experiments.distillation.options import RunOptions
     from experiments.distillation.prepare import prepare
