@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
@@ -215,6 +216,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     idle = not EXECUTED and exitstatus == pytest.ExitCode.OK and not hasattr(session.config, "workerinput")
     if idle and os.environ.get("PATIENT_TESTS_MUST_RUN"):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.fixture(autouse=True)
+def dtype_kept() -> Iterator[None]:
+    """Give Keras back the dtype that a test's run set, or the next test's models would have it."""
+    keras = sys.modules.get("keras")
+    before = (keras.config.floatx(), keras.config.dtype_policy()) if keras else None
+    yield
+    if keras and before:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
 
 
 @pytest.fixture(scope="session")
