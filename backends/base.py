@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.protocols import Trainer
 from framework.spec import DistillSpec, Precision
+from framework.world import World
 
 if TYPE_CHECKING:
     from framework.task import Task
@@ -25,6 +26,7 @@ class Device:
         threads: CPU threads taken; None where the library decides.
         handle: the library's own object.
         memory: bytes of an accelerator's memory that are free; None where the library doesn't say.
+        all: the library's objects of all devices on which this process computes; the first is `handle`.
     """
 
     kind: str
@@ -33,10 +35,17 @@ class Device:
     threads: int | None
     handle: Any
     memory: int | None = None
+    all: tuple[Any, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """On how many devices this process computes."""
+        return max(1, len(self.all))
 
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.threads else ""
-        return f"{self.description} ({self.name}{threads})"
+        several = f"{self.count} times " if self.count > 1 else ""
+        return f"{several}{self.description} ({self.name}{threads})"
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Settings:
         tf32: let an accelerator multiply float32 in TensorFloat-32; exactly otherwise.
         deterministic: add up in one order on accelerators too, or refuse what the library can't do so; once asked for,
             it stays for the process.
+        devices: on how many of them this process computes; None is one, 0 all that there are of the kind.
+        world: the processes that train together.
     """
 
     device: str | None = None
@@ -60,6 +71,8 @@ class Settings:
     cache: Path | None = None
     tf32: bool = False
     deterministic: bool = False
+    devices: int | None = None
+    world: World = field(default_factory=World)
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,7 @@ class Backend:
             model, its plain operations (None for a model that is none of ours), the image size and a path; it returns
             the files that it wrote.
         call: calls a model outside of any training: see `framework.models.calls.install_call`.
+        equal: all devices must have as many examples of a batch.
     """
 
     name: str
@@ -91,6 +105,7 @@ class Backend:
     read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None
     write_program: Callable[[Any, Any, int, Path], list[Path]] | None = None
     call: Callable[[Any, Sequence[Any], bool], list[Any]] | None = None
+    equal: bool = False
 
     def compile(
         self,
@@ -102,9 +117,11 @@ class Backend:
         device: Device | None = None,
         jit: bool | None = None,
         grad_accum_steps: int = 1,
+        world: World = World(),  # noqa: B008 - frozen
     ) -> Trainer:
         """A trainer of a spec and its built models; device and jit as in `trainer`, the rest as in `Task`."""
         # It imports Keras, which `backends.load` comes before.
         from framework.task import Task
 
-        return self.trainer(Task(spec, student, teachers, total_steps, grad_accum_steps), device, jit)
+        task = Task(spec, student, teachers, total_steps, grad_accum_steps, world, self.equal)
+        return self.trainer(task, device, jit)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from backends.base import Settings
 from framework.errors import UserError, near
+
+T = TypeVar("T")
 
 # By this variable CUDA's users choose what a process sees.
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -42,6 +46,23 @@ def match(wanted: str | None, found: Iterable[str], extras: Mapping[str, str] | 
         f"device = {wanted!r} is not here: there is {', '.join(names)}; if the machine has one, install its extra: "
         f'pip install -c constraints.txt -e ".[{extra}]"'
     )
+
+
+def several(settings: Settings, chosen: T, found: Sequence[T]) -> tuple[T, ...]:
+    """The devices of one kind on which a process computes, the chosen one first.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    count = settings.devices
+    if count is None:
+        return (chosen,)
+    if count == 0:
+        return tuple(found)
+    rest = [each for each in found if each is not chosen]
+    if count > 1 + len(rest):
+        raise UserError(f"devices = {count}: here is {1 + len(rest)} of that kind")
+    return (chosen, *rest[: count - 1])
 
 
 def cores() -> int:

@@ -10,9 +10,10 @@ An engine fills in the hooks at the end of `EngineTrainer`, in their order, and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, wraps
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from backends.base import Device
 from backends.state import Carry, StateNames
 from framework import evaluation
 from framework.errors import OutOfMemory
+from framework.inputs import Inputs
 from framework.models.layers import freeze
 from framework.optimizers.base import widened
 from framework.protocols import Array, Batch, EvalBatch, Seen
@@ -63,6 +65,8 @@ class EngineTrainer(ABC):
     first_step = "the first step"
     # Steps that one call of a program may do; the engine's choice.
     together = 1
+    # How urgently this process wants all of them to end: each hears of it with the gradients.
+    asked = 0.0
 
     def __init__(self, task: Task, device: Device | None = None, jit: bool | None = None) -> None:
         self.task, self.device, self.jit = task, self.placed(device), jit
@@ -102,9 +106,9 @@ class EngineTrainer(ABC):
         return self._steps(batches)
 
     def explained(self, error: Exception) -> Exception:
-        """The error of a step or of reading its metrics, or an `OutOfMemory` in its place."""
+        """The error of a step or of reading its metrics, or an `OutOfMemory` or what ended another in its place."""
         if not self.is_out_of_memory(error):
-            return error
+            return self.task.world.blamed(error)
         found = OutOfMemory(str(error), self.intact())
         found.__cause__ = error
         return found
@@ -113,13 +117,22 @@ class EngineTrainer(ABC):
         return [self._step(batch) for batch in batches]
 
     def _look(self, batch: Batch) -> Seen:
-        return [self._see(self.put(part)) for part in self.task.micro_batches(batch)]
+        return [self._see(self.fed(parts)) for parts in self._turns(batch)]
+
+    def _turns(self, batch: Batch) -> list[Sequence[Inputs]]:
+        """What all devices compute at once, for each of the parts that they take in turn."""
+        parts, in_turn = self.task.micro_batches(batch), self.task.grad_accum_steps
+        return [parts[turn::in_turn] for turn in range(in_turn)]
 
     def _step(self, batch: Batch | Seen) -> Mapping[str, Any]:
         seen = self._look(batch) if isinstance(batch, Batch) else batch
-        metrics = self.learn(seen, self.put(self.task.scalars(self.steps_done)))
+        metrics = self.learn(seen, self.put(self._scalars()))
         self.steps_done += 1
         return metrics
+
+    def _scalars(self) -> Inputs:
+        asked = {"asked": np.asarray(self.asked, self.task.dtype)} if self.task.world.size > 1 else {}
+        return self.task.scalars(self.steps_done) | asked
 
     def learn(self, seen: Seen, scalars: Tensors) -> Mapping[str, Any]:
         """Update the student by what was seen of each part of a batch."""
@@ -133,35 +146,40 @@ class EngineTrainer(ABC):
 
     @placed_there
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
-        """Accuracy, loss, KL to the teacher and agreement."""
-        return evaluation.means(self.host([sums for sums, _ in map(self._measured, batches)]))
+        """Accuracy, loss, KL to the teacher and agreement, over the batches of all processes."""
+        found = [(len(group), self._measured(group)[0]) for group in self._groups(batches)]
+        own = [sums for count, each in found for sums in self.apart(self.host(each))[:count]]
+        plain = [{name: float(value) for name, value in sums.items()} for sums in own]
+        return evaluation.means(sums for given in self.task.world.gather(plain) for sums in given)
 
     @placed_there
     def answers(self, batches: Iterable[EvalBatch]) -> dict[str, Array]:
         """What student and teacher say of each example."""
         parts = []
-        for batch in batches:
-            found = self.host(self._measured(batch)[1])
-            parts.append({name: array[batch.mask > 0] for name, array in found.items()})
+        for group in self._groups(batches):
+            found = self.apart(self.host(self._measured(group)[1]))
+            for batch, each in zip(group, found, strict=False):
+                parts.append({name: array[batch.mask > 0] for name, array in each.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
     @placed_there
     def probe(self, batch: Batch) -> dict[str, Array]:
-        """What the next step would compute, without doing it."""
+        """What the next step would compute of this process's parts, without doing it."""
         buffers = self.host(self.carry["buffers"])
-        parts = [self._probed(self.put(part)) for part in self.task.micro_batches(batch)]
+        turns = [self._probed(self.fed(parts)) for parts in self._turns(batch)]
         self._keep(self.stored(self.carry, {**self.carry, "buffers": self.put(buffers)}))
-        return self.names.probed(parts)
+        # A device's parts follow each other.
+        return self.names.probed([part for device in zip(*turns, strict=True) for part in device])
 
     @placed_there
     def look(self, batch: Batch) -> list[Array]:
         """The student's view of a batch and each teacher's."""
-        return self.host(list(self._views(self.put(self.task.shown(batch)))))
+        return list(self.apart(self.host(self._views(self._alike(batch))))[0])
 
     @placed_there
     def teach(self, batch: Batch) -> list[Array]:
         """Each teacher's logits for its view of a batch."""
-        return self.host(self._answer(self.put(self.task.shown(batch))))
+        return list(self.apart(self.host(self._answer(self._alike(batch))))[0])
 
     @placed_there
     def state(self) -> dict[str, Array]:
@@ -181,22 +199,39 @@ class EngineTrainer(ABC):
 
     def gathered(self, carry: Tree, total: Sequence[Tensor], seen: Tensors) -> Sequence[Tensor]:
         """The loss and the gradients of one part more."""
-        loss, _, _, grads = self.gradients(carry, seen)
-        return self.added(total, [loss, *grads])
+        return self.added(total, self.weighed(carry, seen)[0])
+
+    def weighed(self, carry: Tree, seen: Tensors) -> tuple[list[Tensor], Sequence[Tensor]]:
+        """The loss and the gradients of a part, by its share of the examples; and the buffers afterwards."""
+        loss, _, buffers, grads = self.gradients(carry, seen)
+        values = [loss, *grads]
+        return [each * ops.cast(seen["share"], each.dtype) for each in values] if "share" in seen else values, buffers
 
     def updated(
         self, carry: Tree, total: Sequence[Tensor] | None, seen: Tensors, scalars: Tensors
     ) -> tuple[Tree | None, Tensors]:
         """The state after one update, as `stored` gives it, and the step's metrics."""
-        loss, _, buffers, grads = self.gradients(carry, seen)
-        if total is not None:
-            loss, *grads = [each / self.task.grad_accum_steps for each in self.added(total, [loss, *grads])]
+        own, buffers = self.weighed(carry, seen)
+        (loss, *grads), told = self._total(total, own, scalars)
         values, self.writing = self.values(carry), True
         params, moments, norm = self.task.optimizer.update(
             values["params"], grads, values["moments"], self.task.decayed, scalars
         )
         new = {"params": params, "buffers": buffers, "moments": moments}
-        return self.stored(carry, new), {"loss": loss, "grad_norm": norm}
+        return self.stored(carry, new), {"loss": loss, "grad_norm": norm, **told}
+
+    def _total(
+        self, total: Sequence[Tensor] | None, found: Sequence[Tensor], scalars: Tensors
+    ) -> tuple[Sequence[Tensor], Tensors]:
+        """The mean over all parts of the batch, `total` being the earlier ones' sum; and what processes tell all."""
+        asked: list[Tensor] = []
+        found = found if total is None else self.added(total, found)
+        if not self.task.world.is_alone:
+            asked = [scalars["asked"]] if "asked" in scalars else []
+            found = self.reduced([*widened(found), *asked])
+        told = {"asked": found[-1]} if asked else {}
+        found = found[:-1] if asked else found
+        return [each / self.task.parts for each in found] if self.task.parts > 1 else found, told
 
     def answered(self, frozen: Tree, inputs: Tensors) -> list[Tensor]:
         """The teachers' logits for their views."""
@@ -222,13 +257,29 @@ class EngineTrainer(ABC):
         """The function of the other arguments alone; `held` names what is put in front, `carry` or `frozen`."""
         return lambda *inputs: function(*(getattr(self, name) for name in held), *inputs)
 
-    def _measured(self, batch: EvalBatch) -> tuple[Tensors, Tensors]:
-        return self._measure(self.put(self.task.eval_inputs(batch)))
+    def _groups(self, batches: Iterable[EvalBatch]) -> Iterator[tuple[EvalBatch, ...]]:
+        """What the devices of this process measure at once."""
+        given = iter(batches)
+        while group := tuple(islice(given, self.task.world.devices)):
+            yield group
 
-    def _probed(self, inputs: Tensors) -> tuple[Any, ...]:
+    def _measured(self, group: Sequence[EvalBatch]) -> tuple[Tree, Tree]:
+        """Idle devices take the last batch again."""
+        inputs = [self.task.eval_inputs(batch) for batch in group]
+        return self._measure(self.fed([*inputs, *[inputs[-1]] * (self.task.world.devices - len(group))]))
+
+    def _alike(self, batch: Batch) -> Tree:
+        """A batch as all devices see it."""
+        return self.fed([self.task.shown(batch)] * self.task.world.devices)
+
+    def _probed(self, inputs: Tree) -> list[tuple[Any, ...]]:
         seen = self._see(inputs)
         loss, logits, _, grads = self._differentiate(seen)
-        return tuple(self.host([loss, self._views(inputs), logits, self.task.taught(seen), list(grads)]))
+        found = self.host([loss, self._views(inputs), logits, self._teachers_of(seen), list(grads)])
+        return [tuple(each) for each in self.apart(found)]
+
+    def _teachers_of(self, seen: Tree) -> Tree:
+        return self.task.taught(seen)
 
     def _keep(self, carry: Tree | None) -> None:
         self.carry = self.carry if carry is None else carry
@@ -258,6 +309,19 @@ class EngineTrainer(ABC):
     @abstractmethod
     def put(self, tree: Tree) -> Tree:
         """Numpy arrays in lists and dictionaries, as tensors on the device."""
+
+    def fed(self, parts: Sequence[Inputs]) -> Tree:
+        """The inputs of each device of this process, on it."""
+        [part] = parts
+        return self.put(part)
+
+    def apart(self, tree: Tree) -> Sequence[Tree]:
+        """What each device of this process gave, from what came of it in numpy."""
+        return [tree]
+
+    def reduced(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The sums over all devices of all processes, everywhere the same."""
+        raise NotImplementedError
 
     @abstractmethod
     def host(self, tree: Tree) -> Tree:

@@ -5,6 +5,7 @@ Shapes: B batch, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -107,12 +108,14 @@ def means(batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     Returns:
         Plain floats, `"student.accuracy"`; accuracy and loss are left out where nothing has a label; `"examples"`.
     """
-    totals: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     for sums in batches:
         for name, value in sums.items():
-            totals[name] = totals.get(name, 0.0) + float(np.asarray(value))
-    if not totals:
+            found.setdefault(name, []).append(float(np.asarray(value)))
+    if not found:
         return {}
+    # Exactly, in whatever order the batches were measured.
+    totals = {name: math.fsum(values) for name, values in found.items()}
     result = {"examples": totals["seen"]}
     for name, total in totals.items():
         model, _, metric = name.partition(".")

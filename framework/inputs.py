@@ -1,6 +1,7 @@
 """A batch as arrays under fixed names, for which an engine compiles: each kind of name is made and read here alone.
 
-images, mix, labels, weights, bounded     one array each
+images, mix, labels, weights              one array each
+bounded, share                            of a part: that it has a boundary; its examples, over the mean of the parts'
 student.boxes, teacher.flips, ...         the draws of a view
 view.student                              a view that is rendered already
 view.teacher0+2, target1, teacher0        what belongs to teachers, by their places: one that several share is sent once

@@ -65,6 +65,7 @@ class Batch:
         mix: the mixing factor in [0.5, 1]; 1 mixes nothing.
         labels: int32 [B] or None; needed only by a task loss.
         targets: float32 [B, C] logits for each teacher, where the teaching makes them before; else None.
+        bounded: the first example is another part's, and here only to be mixed with the second; `targets` lack it.
     """
 
     images: Array | None = None
@@ -73,6 +74,7 @@ class Batch:
     mix: float = 1.0
     labels: Array | None = None
     targets: tuple[Array, ...] | None = None
+    bounded: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import numpy as np
 from keras import ops
 
 from framework import evaluation, optimizers, views
-from framework.accumulation import check_micro_batches, micro_batches
 from framework.errors import UserError
 from framework.inputs import Inputs, all_views, draws_of, of_draws, of_teachers, teachers_of
 from framework.losses import ENSEMBLES, bound, soft_cross_entropy
@@ -26,6 +25,7 @@ from framework.protocols import Batch, EvalBatch
 from framework.spec import GIVEN, DistillSpec, schedules
 from framework.spec.named import find
 from framework.spec.teachings import CONSTANT, RESIZED_FIRST
+from framework.world import World, check_parts, micro_batches
 
 Tensor = Any
 
@@ -39,6 +39,8 @@ class Task:
         teachers: built Keras models of the same signature, one for each of `spec.teachers`.
         total_steps: length of the schedule.
         grad_accum_steps: parts of a batch whose gradients are added up before one update; the update is the same.
+        world: the processes and devices that share a batch.
+        equal: whether all devices must have as many examples, since they do the same program.
 
     Raises:
         UserError: another number of teachers; a batch that can't be parted, or a student for whom it would matter, or
@@ -46,7 +48,14 @@ class Task:
     """
 
     def __init__(
-        self, spec: DistillSpec, student: Any, teachers: Sequence[Any], total_steps: int, grad_accum_steps: int = 1
+        self,
+        spec: DistillSpec,
+        student: Any,
+        teachers: Sequence[Any],
+        total_steps: int,
+        grad_accum_steps: int = 1,
+        world: World = World(),  # noqa: B008 - frozen
+        equal: bool = False,
     ) -> None:
         if len(teachers) != len(spec.teachers):
             raise UserError(f"the spec has {len(spec.teachers)} teachers, received {len(teachers)} models")
@@ -55,9 +64,9 @@ class Task:
         self.spec, self.student, self.teachers = spec, student, tuple(teachers)
         # Somebody else's objects, which stay as they are.
         self.handed_over = [model for each, model in zip(spec.teachers, teachers, strict=True) if each.name == GIVEN]
-        self.total_steps, self.grad_accum_steps = total_steps, grad_accum_steps
-        if grad_accum_steps > 1:
-            check_micro_batches(spec.batch_size, grad_accum_steps, student)
+        self.total_steps, self.grad_accum_steps, self.world = total_steps, grad_accum_steps, world
+        self.parts = grad_accum_steps * world.size * world.devices
+        check_parts(spec.batch_size, grad_accum_steps, student, world, equal)
         self.dtype = "float64" if spec.precision == "float64" else "float32"
         teaching = spec.scheme
         self.mixes, self.averaged = teaching.mixup > 0, teaching.averaged
@@ -85,12 +94,17 @@ class Task:
         return [decays(name, len(variable.shape)) for name, variable in variables]
 
     def micro_batches(self, batch: Batch) -> list[dict[str, np.ndarray]]:
-        """The inputs of a batch, or of its parts where gradients are added up; raises as `inputs` does."""
-        if self.grad_accum_steps == 1:
+        """The inputs of this process's parts of a batch, device by device; raises as `inputs` does."""
+        if self.parts == 1:
             return [self.inputs(batch)]
-        # The first example of a part is only there to be mixed with the second: its boundary.
-        mark = {"bounded": np.zeros((), self.dtype)} if self.mixes else {}
-        return [self.inputs(part) | mark for part in micro_batches(batch, self.grad_accum_steps, boundary=self.mixes)]
+        sizes = self.world.sizes(self.spec.batch_size, self.grad_accum_steps)
+        equal = self.spec.batch_size % self.parts == 0
+        shares = [{} if equal else {"share": self._number(size * self.parts / self.spec.batch_size)} for size in sizes]
+        parts = micro_batches(batch, sizes, boundary=self.mixes)
+        return [self.inputs(part) | share for part, share in zip(parts, shares, strict=True)]
+
+    def _number(self, value: float) -> np.ndarray:
+        return np.asarray(value, self.dtype)
 
     def inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """What student and teachers take of a batch, as arrays under fixed names; of a part, its boundary included.
@@ -103,12 +117,14 @@ class Task:
         arrays = self._of_targets(batch.targets or ())
         if batch.labels is not None and self.spec.loss.task_weight > 0:
             arrays["labels"] = batch.labels.astype(np.int32)
-        return arrays | self.shown(batch)
+        # Its first example is only there to be mixed with the second.
+        mark = {"bounded": self._number(0.0)} if batch.bounded else {}
+        return arrays | self.shown(batch) | mark
 
     def scalars(self, step: int) -> dict[str, np.ndarray]:
         """The optimizer's numbers for the update after `step` of them: the schedule's factor, the bias corrections."""
         values = self.optimizer.scalars(step, self.schedule)
-        return {name: np.asarray(value, self.dtype) for name, value in values.items()}
+        return {name: self._number(value) for name, value in values.items()}
 
     def shown(self, batch: Batch) -> dict[str, np.ndarray]:
         """What `views` takes of a batch, as arrays under fixed names."""
@@ -119,7 +135,7 @@ class Task:
         student, *others = batch.views
         if self.teachers and len(others) != len(self.teachers):
             raise ValueError(f"a batch has {len(others)} teachers' views for {len(self.teachers)} teachers")
-        arrays = {"view.student": student, "mix": np.asarray(batch.mix, self.dtype)}
+        arrays = {"view.student": student, "mix": self._number(batch.mix)}
         arrays |= of_teachers("view.teacher", others, student)
         if batch.draws is not None and self.spec.views.augmentations:
             pairs = (("student", batch.draws.student), ("teacher", batch.draws.teacher))
@@ -130,7 +146,7 @@ class Task:
         if batch.images is None or batch.draws is None:
             raise ValueError("a batch carries images with draws, or views")
         draws = batch.draws
-        arrays = {"images": batch.images, "mix": np.asarray(draws.mix, self.dtype)} | of_draws("student", draws.student)
+        arrays = {"images": batch.images, "mix": self._number(draws.mix)} | of_draws("student", draws.student)
         return arrays if draws.shared else arrays | of_draws("teacher", draws.teacher)
 
     def _of_targets(self, targets: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -186,7 +202,7 @@ class Task:
 
     def seen(self, views: Sequence[Tensor], teachers_bc: Sequence[Tensor], inputs: Inputs) -> dict[str, Tensor]:
         """All that a student learns from, whichever it is: its view, the teachers' logits, labels and mixing factor."""
-        kept = {name: inputs[name] for name in ("labels", "mix", "bounded") if name in inputs}
+        kept = {name: inputs[name] for name in ("labels", "mix", "bounded", "share") if name in inputs}
         return kept | {"view": views[0]} | of_teachers("teacher", teachers_bc)
 
     def taught(self, seen: Inputs) -> list[Tensor]:

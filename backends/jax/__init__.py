@@ -9,16 +9,17 @@ from backends.base import Backend
 from backends.jax.calls import call
 from backends.jax.devices import configure, peak_memory
 from backends.jax.kernels import KERNELS
+from backends.jax.meshes import trainer
 from backends.jax.modules import wrap
-from backends.jax.trainer import JaxTrainer
 
 BACKEND = Backend(
     name="jax",
     configure=configure,
-    trainer=JaxTrainer,
+    trainer=trainer,
     kernels=KERNELS,
     versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
     peak_memory=peak_memory,
     wrap=wrap,
     call=call,
+    equal=True,
 )

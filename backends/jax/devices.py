@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -11,12 +12,15 @@ import jax
 
 from backends import precision as policy
 from backends.base import Device, Settings
-from backends.devices import cores, match
+from backends.devices import cores, match, several
 from framework.errors import UserError
+from framework.world import World
 
 # The size of XLA's pool of threads, read once, when the process first asks for a device.
 _THREADS = "PJRT_NPROC"
 _PLATFORMS = "JAX_PLATFORMS"
+# Whether this process has met the others: it can do so once.
+_met = False
 _DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_exclude_nondeterministic_ops=true")
 
 
@@ -37,6 +41,7 @@ def configure(settings: Settings) -> Device:
     exact = "tensorfloat32" if settings.tf32 and settings.precision == "float32" else "highest"
     jax.config.update("jax_default_matmul_precision", exact if settings.precision in ("float32", "float64") else None)
     policy.apply(settings.precision)
+    _share(settings)
     _check_platforms()
     found = {f"{_kind(each)}:{each.id}": each for each in [*_devices("gpu"), *_devices("tpu"), *_devices("cpu")]}
     name = match(settings.device, found, {"gpu": "jax-cuda", "tpu": "jax-tpu"})
@@ -45,7 +50,34 @@ def configure(settings: Settings) -> Device:
     # What Keras makes, and what we make, is made there.
     jax.config.update("jax_default_device", chosen)
     taken = int(os.environ[_THREADS]) if kind == "cpu" else None
-    return Device(kind, name, chosen.device_kind, taken, chosen, _free(chosen))
+    computing = several(settings, chosen, _devices(chosen.platform))
+    return Device(kind, name, chosen.device_kind, taken, chosen, _free(chosen), computing)
+
+
+def _share(settings: Settings) -> None:
+    """Meet the other processes, and have as many simulated devices on a CPU as are asked for: before any is used."""
+    global _met
+    world, count = settings.world, settings.devices
+    if count and (settings.device or "cpu").startswith("cpu"):
+        # Once the process has computed, the number stays: `several` says so.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", count)
+    if world.size > 1 and not _met:
+        place = world.gather(world.free_address())[0]
+        jax.distributed.initialize(
+            place,
+            world.size,
+            world.rank,
+            local_device_ids=_local(world),
+            initialization_timeout=int(world.patience),
+            heartbeat_timeout_seconds=max(10, int(world.patience)),
+        )
+        _met = True
+
+
+def _local(world: World) -> list[int] | None:
+    """The card of one of several processes of a machine; all of the machine's for the only one."""
+    return [world.local_rank] if world.several_here else None
 
 
 def peak_memory(device: Device) -> int | None:

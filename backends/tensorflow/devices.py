@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+from typing import Any
 
 import tensorflow as tf
 
 from backends import precision as policy
 from backends.base import Device, Settings
-from backends.devices import cores, match
+from backends.devices import cores, match, several
 
 # The device on which this process makes variables.
 _placing = contextlib.ExitStack()
+# What this process has met the others by: it can do so once.
+_met: list[Any] = []
 
 
 def configure(settings: Settings) -> Device:
@@ -25,6 +30,7 @@ def configure(settings: Settings) -> Device:
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
+    _share(settings)
     tf.config.experimental.enable_tensor_float_32_execution(settings.tf32)
     policy.apply(settings.precision)
     found = {}
@@ -36,7 +42,25 @@ def configure(settings: Settings) -> Device:
     _placing.enter_context(tf.device(found[name]))
     kind = name.partition(":")[0]
     threads = tf.config.threading.get_intra_op_parallelism_threads() or cores()
-    return Device(kind, name, kind, threads if kind == "cpu" else None, found[name])
+    of_kind = [place for each, place in found.items() if each.partition(":")[0] == kind]
+    computing = several(settings, found[name], of_kind)
+    return Device(kind, name, kind, threads if kind == "cpu" else None, found[name], all=computing)
+
+
+def _share(settings: Settings) -> None:
+    """Meet the other processes, and have as many simulated devices on a CPU as are asked for: before any is used."""
+    world, count = settings.world, settings.devices
+    cpus = tf.config.list_physical_devices("CPU")
+    if count and count > 1 and (settings.device or "cpu").startswith("cpu"):
+        # Once the process has computed, the number stays: `several` says so.
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * count)
+    if world.size > 1 and not _met:
+        places = world.gather(world.free_address())
+        task = {"type": "worker", "index": world.rank}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": places}, "task": task})
+        # It starts the servers by which TensorFlow's collective operations work.
+        _met.append(tf.distribute.MultiWorkerMirroredStrategy())
 
 
 def peak_memory(device: Device) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,6 +18,27 @@ class TensorFlowTrainer(EngineTrainer):
     """The parameters and buffers of `carry` are the student's own, in place; with XLA if `jit` is True."""
 
     first_step = "compiling the step (TensorFlow keeps none for the next run)"
+
+    def reduced(self, values: Sequence[Any]) -> Sequence[Any]:
+        world = self.task.world
+        if world.size == 1:
+            return values
+        for dtype in {value.dtype: None for value in values}:
+            own = [value for value in values if value.dtype == dtype]
+            flat = tf.concat([tf.reshape(value, [-1]) for value in own], 0)
+            flat = tf.raw_ops.CollectiveReduceV2(
+                input=flat,
+                group_size=world.size,
+                group_key=1,
+                instance_key=1,
+                ordering_token=[],
+                merge_op="Add",
+                final_op="Id",
+                timeout_seconds=world.patience,
+            )
+            pieces = iter(tf.split(flat, [int(value.shape.num_elements()) for value in own]))
+            values = [tf.reshape(next(pieces), value.shape) if value.dtype == dtype else value for value in values]
+        return values
 
     def placed(self, device: Device | None) -> str:
         return device.handle if device else "/CPU:0"

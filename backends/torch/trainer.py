@@ -40,7 +40,8 @@ class TorchTrainer(EngineTrainer):
         for teacher in task.teachers:
             teacher.requires_grad_(False)
         fused.now.compiles = jit is not False
-        on_card = self.device.type == "cuda" and jit is not False
+        # What other processes add to a step isn't recorded.
+        on_card = self.device.type == "cuda" and jit is not False and task.world.size == 1
         self._recorded = Recorded(self._whole, self.device) if on_card else None
         self._forward = self._forward_of
         if jit:
@@ -106,6 +107,15 @@ class TorchTrainer(EngineTrainer):
     def added(self, total: Sequence[Tensor], values: Sequence[Tensor]) -> Sequence[Tensor]:
         torch._foreach_add_(total, values)
         return total
+
+    def reduced(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
+        for dtype in {value.dtype: None for value in values}:
+            own = [value for value in values if value.dtype == dtype]
+            flat = torch.cat([value.reshape(-1) for value in own])
+            torch.distributed.all_reduce(flat)
+            sums = flat.split([value.numel() for value in own])
+            torch._foreach_copy_(own, [each.view(value.shape) for each, value in zip(sums, own, strict=True)])
+        return values
 
     @torch.no_grad()
     def frozen_values(self, teacher: Any) -> Tree:

@@ -23,6 +23,7 @@ from framework.draws.views import draw, mix_factors, some
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
 from framework.spec import DistillSpec
 from framework.spec.teachings import RESIZED_FIRST
+from framework.world import World
 
 T = TypeVar("T")
 
@@ -43,14 +44,23 @@ class Loader:
         source: the training split.
         total_steps: one past the last step.
         targets: for each teacher its logits [N, C] for all examples, where they are made before the training.
+        world: of a batch, only what this process computes is drawn and read, with its boundary where views are mixed.
     """
 
     def __init__(
-        self, spec: DistillSpec, source: Source, total_steps: int, targets: Sequence[Array] | None = None
+        self,
+        spec: DistillSpec,
+        source: Source,
+        total_steps: int,
+        targets: Sequence[Array] | None = None,
+        world: World = World(),  # noqa: B008 - frozen
     ) -> None:
         self.spec, self.source, self.total_steps, self.targets = spec, source, total_steps, targets
         teaching = spec.scheme
         self._mixup = teaching.mixup
+        self._own = world.places(spec.batch_size, self._mixup > 0)
+        self._size = spec.batch_size if self._own is None else len(self._own)
+        self._bounded = self._own is not None and self._mixup > 0
         self._beyond = {who: crop in RESIZED_FIRST for who, crop in teaching.crops.items()}
         self.order = ExampleOrder(source.num_examples, spec.batch_size, spec.seed)
         # The examples of some steps are those of one step of a larger batch, and are drawn at once.
@@ -63,12 +73,13 @@ class Loader:
         """The batch of one step, whatever was asked before."""
         ids, draws = self.drawn(step)
         labels = self.source.labels(ids) if self.spec.loss.task_weight > 0 else None
-        targets = None if self.targets is None else tuple(each[ids] for each in self.targets)
-        return replace(self.shown(self.source.images(ids), draws, targets is None), labels=labels, targets=targets)
+        targets = None if self.targets is None else tuple(each[ids[self._bounded :]] for each in self.targets)
+        shown = self.shown(self.source.images(ids), draws, targets is None)
+        return replace(shown, labels=labels, targets=targets, bounded=self._bounded)
 
     def drawn(self, step: int) -> tuple[Array, Draws]:
-        """The examples of one step, int64 [B], and the draws of their views."""
-        size, place = self.spec.batch_size, step % self._together
+        """The examples of one step, int64 [B] or this process's of them, and the draws of their views."""
+        size, place = self._size, step % self._together
         # Several threads may ask: each continues from what it has seen itself.
         block = self._block
         if block[0] != step // self._together:
@@ -79,10 +90,14 @@ class Loader:
 
     def _drawn_together(self, step: int) -> tuple[int, Array, Draws, Array]:
         number = step // self._together
-        ids, epochs = self._blocks.batch(number)
+        ids, epochs = map(self._taken, self._blocks.batch(number))
         steps = np.arange(number * self._together, (number + 1) * self._together)
         mixes = mix_factors(self.spec.seed, steps, self._mixup)
         return number, ids, draw(self.spec, step, ids, epochs, self.source.sizes(ids)), mixes
+
+    def _taken(self, values: Array) -> Array:
+        """Of the values of several whole batches those of this process."""
+        return values if self._own is None else values.reshape(-1, self.spec.batch_size)[:, self._own].reshape(-1)
 
     def shown(self, images: Sequence[Array], draws: Draws, teachers: bool = True) -> Batch:
         """A batch of images under some draws; without `teachers`, their views are left out where that saves work."""
@@ -98,7 +113,7 @@ class Loader:
     @property
     def _bytes(self) -> int:
         assert self.source.uniform is not None
-        return self.spec.batch_size * 3 * math.prod(self.source.uniform)
+        return self._size * 3 * math.prod(self.source.uniform)
 
     def _views(self, images: Sequence[Array], draws: Draws, teachers: bool) -> tuple[Array, ...]:
         own = self.spec.views.size
@@ -146,12 +161,19 @@ class EvalBatches:
         spec: the distillation; `evaluation.resize` and the views' sizes count.
         source: the split.
         limit: only so many examples, spread evenly over the split; None takes all.
+        world: the processes among whom the batches are dealt out; this one has its own.
     """
 
     _KEPT_BYTES = 512 * 2**20
 
-    def __init__(self, spec: DistillSpec, source: Source, limit: int | None = None) -> None:
-        self.spec, self.source = spec, source
+    def __init__(
+        self,
+        spec: DistillSpec,
+        source: Source,
+        limit: int | None = None,
+        world: World = World(),  # noqa: B008 - frozen
+    ) -> None:
+        self.spec, self.source, self.limit, self.world = spec, source, limit, world
         # Teachers whose view is the student's size take the student's.
         self._sizes = spec.view_sizes if {*spec.view_sizes} - {spec.views.size} else ()
         count = source.num_examples if limit is None else min(limit, source.num_examples)
@@ -162,12 +184,17 @@ class EvalBatches:
     def __iter__(self) -> Iterator[EvalBatch]:
         if self._kept is not None:
             return iter(self._kept)
-        made = ahead(self._batch, range(0, len(self.ids), self.batch_size))
+        starts = range(0, len(self.ids), self.batch_size)[self.world.rank :: self.world.size]
+        made = ahead(self._batch, starts)
         pixels = sum(size**2 for size in (self.spec.views.size, *self._sizes))
-        if len(self.ids) * pixels * 12 > self._KEPT_BYTES:
+        if len(self.ids) * pixels * 12 > self._KEPT_BYTES * self.world.size:
             return made
         self._kept = list(made)
         return iter(self._kept)
+
+    def whole(self) -> EvalBatches:
+        """All batches, for one process."""
+        return self if self.world.size == 1 else EvalBatches(self.spec, self.source, self.limit)
 
     def _batch(self, start: int) -> EvalBatch:
         ids = self.ids[start : start + self.batch_size]

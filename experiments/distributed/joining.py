@@ -1,0 +1,44 @@
+"""The world of this process: found and joined once, as Keras's engine is."""
+
+from __future__ import annotations
+
+import os
+
+from experiments.distributed.channel import Star
+from experiments.distributed.environment import place
+from framework.world import World
+
+_joined: list[World] = []
+
+
+def joined(patience: float = 600.0) -> World:
+    """The processes that a launcher started together with this one, once all of them are there.
+
+    Args:
+        patience: seconds after which a process that gives no sign of life is lost; only the first call's counts.
+
+    Raises:
+        UserError: the environment makes no sense, or the others can't be reached.
+    """
+    if not _joined:
+        found = place(os.environ)
+        if found is None:
+            return World()
+        channel = Star(found, patience)
+        _joined.append(
+            World(
+                found.rank,
+                found.size,
+                found.local_rank,
+                local_size=found.local_size,
+                channel=channel,
+                host=channel.host,
+                patience=patience,
+            )
+        )
+    return _joined[0]
+
+
+def channel() -> Star | None:
+    """The channel of a world that was joined."""
+    return _joined[0].channel if _joined and isinstance(_joined[0].channel, Star) else None

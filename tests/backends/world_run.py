@@ -1,0 +1,78 @@
+"""A process of several that train together: `python -m tests.backends.world_run JOB.json`; the first writes what came.
+
+The job: backend, precision, devices, steps, batch_size, grad_accum_steps, optimizer, out. The world comes from the
+environment, as a launcher sets it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import backends
+from backends.base import Settings
+from experiments.distributed import joining
+from framework import data
+from framework.data.loader import EvalBatches, Loader
+from framework.spec import DataSpec, DistillSpec
+
+
+def spec_of(job: dict[str, Any]) -> DistillSpec:
+    small = {"name": "convnet", "options": {"widths": [6]}}
+    return DistillSpec.from_dict(
+        {
+            "precision": job["precision"],
+            "data": {"name": "digits"},
+            "views": {"size": 8, "area": [0.5, 1.0]},
+            "teachers": [small],
+            "student": small,
+            "loss": {"task_weight": 0.1},
+            "batch_size": job["batch_size"],
+            "optimizer": {"lr": 0.01, "weight_decay": 0.001, "clip_norm": 0.05} | job.get("optimizer", {}),
+        }
+    )
+
+
+def main(job: dict[str, Any]) -> None:
+    backend = backends.load(job["backend"])
+    world = joining.joined(60.0)
+    spec = spec_of(job)
+    device = backend.configure(
+        Settings(device="cpu", threads=1, precision=spec.precision, devices=job.get("devices"), world=world)
+    )
+    world = replace(world, devices=device.count)
+    from framework.models import catalog
+
+    teacher, student = (catalog.build(each.name, each.options, 10, 8, seed) for seed, each in enumerate([spec.teachers[0], spec.student]))
+    steps = job["steps"]
+    trainer = backend.compile(
+        spec, student, [teacher], total_steps=steps, device=device, grad_accum_steps=job["grad_accum_steps"], world=world
+    )
+    splits = data.load(DataSpec(name="digits"), Path(os.environ["EXPERIMENTS_DIR"]))
+    loader = Loader(spec, splits.train, steps, world=world)
+    found: dict[str, list[float]] = {"loss": [], "grad_norm": []}
+    first: dict[str, Any] = {}
+    for batch in loader.batches(0):
+        metrics = trainer.step(batch)
+        for name, values in found.items():
+            values.append(float(metrics[name]))
+        first = first or trainer.state()
+    measured = trainer.evaluate(EvalBatches(replace(spec, evaluation=replace(spec.evaluation, batch_size=50)), splits.test, world=world))
+    if world.rank == 0:
+        # After one step a first moment is the clipped gradient.
+        gradient = {f"gradient.{name}": each for name, each in first.items() if name.startswith("optimizer/m/")}
+        evaluated = {f"test.{name}": np.asarray(value) for name, value in measured.items()}
+        np.savez(job["out"], **found, **trainer.state(), **gradient, **evaluated)
+    world.gather("done")
+    if (channel := joining.channel()) is not None:
+        channel.close()
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()))
