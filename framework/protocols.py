@@ -130,11 +130,13 @@ class Trainer(Protocol):
         steps_done: updates, those before a resume included.
         first_step: what is waited for in the first step, in words.
         together: how many steps are best asked for at once.
+        asked: how urgently this process wants all to end; what all want is a metric of the next step, `asked`.
     """
 
     steps_done: int
     first_step: str
     together: int
+    asked: float
 
     def see(self, batch: Batch) -> Seen:
         """Render a batch's views and ask the teachers: all of a step that does not depend on the student."""

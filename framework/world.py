@@ -28,6 +28,9 @@ class Channel(Protocol):
     def blamed(self, error: Exception) -> Exception:
         """The error, or what is known to have ended another process before."""
 
+    def moved(self, training: bool = True) -> None:
+        """Note that a step was done; with `training` False, that none is expected for now."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -70,6 +73,11 @@ class World:
     def blamed(self, error: Exception) -> Exception:
         """As `Channel.blamed`."""
         return self.channel.blamed(error) if self.channel else error
+
+    def moved(self, training: bool = True) -> None:
+        """As `Channel.moved`."""
+        if self.channel:
+            self.channel.moved(training)
 
     def free_address(self) -> str:
         """`host:port` of this machine, where nobody listens yet."""

@@ -64,12 +64,12 @@ def _join(world: World, kind: str) -> None:
     place = world.gather(world.free_address())[0]
     if kind == "gpu":
         torch.cuda.set_device(world.local_rank % torch.cuda.device_count())
+    host, _, port = place.rpartition(":")
+    patience = timedelta(seconds=world.patience)
+    # Of its own: torch's rendezvous would take the launcher's, which is another place.
+    store = dist.TCPStore(host, int(port), world.size, is_master=world.rank == 0, timeout=patience)
     dist.init_process_group(
-        "nccl" if kind == "gpu" else "gloo",
-        init_method=f"tcp://{place}",
-        rank=world.rank,
-        world_size=world.size,
-        timeout=timedelta(seconds=world.patience),
+        "nccl" if kind == "gpu" else "gloo", store=store, rank=world.rank, world_size=world.size, timeout=patience
     )
 
 

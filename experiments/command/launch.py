@@ -23,6 +23,7 @@ from experiments.command.options import check as check_options
 from experiments.command.options import check_chosen, without_observers
 from experiments.command.training import Finish, Training
 from experiments.distillation import early, lineage, resuming, sources
+from experiments.distributed import following, joining
 from experiments.planning.plan import add_command, timed_steps
 from experiments.tracking.journal import check_root, default_root
 from experiments.tracking.mongod import check_database, open_database
@@ -110,6 +111,17 @@ class Program:
         return experiment
 
     def _run(self, argv: list[str], stored: Stored | None = None) -> int:
+        following.hush()
+        try:
+            return self._train(argv, stored)
+        except BaseException as error:
+            if (others := joining.channel()) is not None:
+                others.fail(error)
+            raise
+        finally:
+            joining.leave()
+
+    def _train(self, argv: list[str], stored: Stored | None) -> int:
         early.add_working_folder()
         experiment = self._experiment()
         options = self._options(experiment, argv)

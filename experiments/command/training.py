@@ -21,16 +21,19 @@ from experiments.command.options import ID, run_id
 from experiments.command.report import report
 from experiments.command.sacred_run import Ended, Failed
 from experiments.distillation import resuming, sources
-from experiments.distillation.distillation import BEFORE, Distillation, tell
-from experiments.distillation.lineage import Origin
+from experiments.distillation.distillation import BEFORE, Distillation, NoRecorder, tell
+from experiments.distillation.lineage import CHECKPOINTS, Origin
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import data_for
+from experiments.distributed import following, joining
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import PACE, Tracker
 from experiments.tracking.scrub import reason
 from experiments.tracking.unobserved import Unobserved
+from framework.files.checkpoints import Checkpoints
+from framework.loop.saving import newest
 from framework.loop.stop import Stop
 from framework.loop.waiting import waiting
 from framework.protocols import Outcome
@@ -97,14 +100,47 @@ class Training:
         except KeyboardInterrupt:
             asked = Ended(self.stop.status or "INTERRUPTED")
             return ended(self.module, asked, debug, "before the first step, nothing was trained")
+        if self.ready.world.rank:
+            return self._followed(debug)
         with connect() as self.destination:
             self._begin(flags)
+            self._lead()
             error = self._run(flags, meta)
             code = self._failed(error, flags) if error is not None else self._completed(finish)
             for line in (self.tracker.note, self.destination.note):
                 if line:
                     print(line, file=sys.stderr)
         return code
+
+    def _lead(self) -> None:
+        """Tell the other processes where the run is; it has FAILED where one of them is lost, whoever waits for it."""
+        self.ready.world.gather(str(self.folder))
+        if (others := joining.channel()) is not None:
+            others.on_lost = self._lost
+
+    def _lost(self, why: str) -> None:
+        self.tracker.ended("FAILED", fail_trace=[why])
+        self.tracker.close(PACE.close / 2)
+        kept = newest(Checkpoints(self.folder / CHECKPOINTS))
+        say(self.module, f"{why}; {f'kept: {kept}' if kept else 'no checkpoint yet'}; run {self._name()}")
+
+    def _followed(self, debug: bool) -> int:
+        """Train with the first process, which tells of the run."""
+        following.move(Path(self.ready.world.gather(None)[0]), self.ready.world.rank)
+        try:
+            with self.stop.listening():
+                outcome = self.ready.run(NoRecorder(), None, self.stop)
+        except KeyboardInterrupt:
+            outcome = Outcome(self.stop.status or "INTERRUPTED", 0)
+        if outcome.error is not None:
+            self._tell_others(outcome.error)
+            return ended(self.module, outcome.error, debug)
+        done = outcome.status == "COMPLETED"
+        return DONE if done else ended(self.module, Ended(outcome.status), debug, f"after step {outcome.steps}")
+
+    def _tell_others(self, error: BaseException) -> None:
+        if (others := joining.channel()) is not None:
+            others.fail(error)
 
     def _begin(self, flags: Mapping[str, Any]) -> None:
         """Make the run's folder, and what keeps track of it."""
@@ -215,6 +251,8 @@ class Training:
     def _failed(self, error: BaseException, flags: Mapping[str, Any]) -> int:
         if isinstance(error, Failed) and error.__cause__ is not None:
             error = error.__cause__
+        if not hasattr(error, "STATUS"):
+            self._tell_others(error)
         # The same steps would end in the same way: nobody is told to resume from a loss that is NaN or infinite.
         kept = self._kept(hint=not isinstance(error, FloatingPointError))
         return ended(self.module, error, bool(flags.get("--debug")), kept, bool(flags.get("--pdb")))

@@ -36,6 +36,7 @@ from framework.loop.waiting import waiting
 from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
 from framework.spec import GIVEN, DistillSpec, schedules
 from framework.spec.validation import plain
+from framework.world import World
 
 if TYPE_CHECKING:
     from keras import Model
@@ -88,6 +89,7 @@ class Distillation:
         environment: versions, device, threads and hashes, as plain values.
         cache: the folder for what is made once.
         feed: its batches, which others may share.
+        world: the processes that train it together; the first of them keeps what there is to keep.
         made_by: the command line, stored with the student.
         origin: the run that this one resumes; its state is the trainer's already.
     """
@@ -106,6 +108,7 @@ class Distillation:
     environment: dict[str, Any]
     cache: Path
     feed: Feed
+    world: World
     made_by: str = ""
     origin: Origin | None = None
 
@@ -130,6 +133,8 @@ class Distillation:
             UserError: the teacher is weaker than `min_accuracy`.
         """
         sizes = (self.total_steps, self.spec.batch_size, self.splits.train.num_examples)
+        if self.world.rank:
+            recorder, folder, quiet = NoRecorder(), None, True
         progress = Progress() if quiet else shown.make(*sizes, done=self.trainer.steps_done)
         return finish(self.turns(recorder, folder, stop or Stop(), progress, warn))
 
@@ -168,6 +173,7 @@ class Distillation:
             first_step=self.trainer.first_step,
             together=self.trainer.together if alone else 1,
             on_nan=self.options.on_nan,
+            world=self.world,
         )
         outcome = yield from loop.turns()
         if isinstance(outcome.error, OutOfMemory):

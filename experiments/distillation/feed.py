@@ -11,6 +11,7 @@ from framework.data.targets import make
 from framework.loop.evaluator import Evaluator, evaluation_batches
 from framework.protocols import Trainer
 from framework.spec import DistillSpec
+from framework.world import World
 
 
 class Feed:
@@ -18,10 +19,11 @@ class Feed:
 
     Args:
         total_steps: where the longest training ends.
+        world: the processes that train together: each has its own part.
     """
 
-    def __init__(self, total_steps: int) -> None:
-        self.total_steps = total_steps
+    def __init__(self, total_steps: int, world: World = World()) -> None:  # noqa: B008 - frozen
+        self.total_steps, self.world = total_steps, world
         self._loader: Loader | None = None
         self._measured: dict[str, EvalBatches] = {}
 
@@ -38,13 +40,14 @@ class Feed:
             cache: the cache folder.
         """
         if self._loader is None:
-            loader = Loader(spec, splits.train, self.total_steps)
+            loader = Loader(spec, splits.train, self.total_steps, world=self.world)
             if spec.scheme.averaged:
-                loader = Loader(spec, splits.train, self.total_steps, make(loader, trainer, teachers, cache))
+                targets = make(loader, trainer, teachers, cache)
+                loader = Loader(spec, splits.train, self.total_steps, targets, self.world)
             self._loader = loader
         return self._loader
 
     def evaluator(self, spec: DistillSpec, splits: Splits, trainer: Trainer) -> Evaluator:
         """What measures a student and its teachers: each has its own, on the same views."""
-        self._measured = self._measured or evaluation_batches(spec, splits)
+        self._measured = self._measured or evaluation_batches(spec, splits, self.world)
         return Evaluator(spec, self._measured, trainer)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from backends.base import Settings
+from experiments.distributed.joining import joined
 from framework.errors import UserError
 from framework.spec import DistillSpec
 from framework.spec.validation import check
@@ -19,6 +20,10 @@ class RunOptions:
     Attributes:
         backend: `jax`, `torch` or `tensorflow`; None takes the first that is installed.
         device: `cpu`, `gpu`, `gpu:1`, `tpu`; None takes the best that is there.
+        devices: on how many devices of one kind this process computes, 1 or more, or `all` that are here; None is one.
+            JAX and TensorFlow can; on PyTorch, `torchrun` starts a process for each. The update is the same.
+        rank_timeout: seconds without a sign of life, or without a step, after which one of several processes is taken
+            for lost, and the run ends; more than 0.
         threads: CPU threads, 1 or more; None is one for views of at most 32 pixels, else the library's choice.
         compile: `torch.compile`, or XLA under TensorFlow, when True; no `jax.jit` when False; None is the backend's
             habit.
@@ -52,6 +57,8 @@ class RunOptions:
 
     backend: str | None = None
     device: str | None = None
+    devices: int | Literal["all"] | None = None
+    rank_timeout: float = 600.0
     threads: int | None = None
     compile: bool | None = None
     tf32: bool = False
@@ -73,11 +80,12 @@ class RunOptions:
     extend_level: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "log_every", "checkpoint_steps", "keep_every"):
+        for name in ("devices", "threads", "log_every", "checkpoint_steps", "keep_every"):
             value = getattr(self, name)
-            check(value is None or value > 0, name, value, "1 or more, or None")
+            check(value in (None, "all") or value > 0, name, value, "1 or more, or None")
         epochs = self.checkpoint_epochs
         check(epochs is None or epochs > 0, "checkpoint_epochs", epochs, "more than 0, or None")
+        check(self.rank_timeout > 0, "rank_timeout", self.rank_timeout, "more than 0")
         check(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "more than 0")
         check(self.grad_accum_steps > 0, "grad_accum_steps", self.grad_accum_steps, "1 or more")
         check(self.keep_checkpoints > 0, "keep_checkpoints", self.keep_checkpoints, "1 or more")
@@ -90,7 +98,14 @@ class RunOptions:
             raise UserError(f"extend_level = {level}: it is only for extend=cosine and extend=constant")
 
     def settings(self, spec: DistillSpec, cache: Path | None = None) -> Settings:
-        """What the backend is configured with; `cache` is the folder for compiled programs."""
+        """What the backend is configured with; `cache` is the folder for compiled programs.
+
+        Processes that a launcher started together meet here first.
+        """
         # On small views several threads would only wait for each other.
         threads = self.threads or (1 if max((spec.views.size, *spec.teacher_sizes)) <= 32 else None)
-        return Settings(self.device, threads, spec.precision, cache, self.tf32, self.deterministic)
+        devices = 0 if self.devices == "all" else self.devices
+        world = joined(self.rank_timeout)
+        if world.size > 1 and self.on_nan == "skip":
+            raise UserError("on_nan = 'skip': several processes don't go back together; allowed is 'stop'")
+        return Settings(self.device, threads, spec.precision, cache, self.tf32, self.deterministic, devices, world)

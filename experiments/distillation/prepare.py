@@ -19,11 +19,13 @@ from experiments.distillation.feed import Feed
 from experiments.distillation.memory import too_little
 from experiments.distillation.options import RunOptions
 from experiments.distillation.teachers import Teacher
+from experiments.distributed.joining import joined
 from experiments.tracking.journal import default_root
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError
 from framework.spec import GIVEN, DistillSpec, ModelSpec
+from framework.world import World
 
 if TYPE_CHECKING:
     from keras import Model
@@ -79,6 +81,7 @@ def prepare(
     root: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
     common: Common | None = None,
+    alone: bool = False,
 ) -> Distillation:
     """Find data and teachers, build the models, compile the trainer.
 
@@ -92,6 +95,7 @@ def prepare(
         root: the folder for caches; by default where runs go.
         tell: takes one-line remarks for the user.
         common: what another distillation of the same data, views and teachers has found.
+        alone: compute on one device, whatever others do.
 
     Raises:
         UserError: anything that the user can mend.
@@ -114,6 +118,7 @@ def prepare(
     hashes = weights.hashes(spec, root)
     spec = sources.identified(weights.to_be_stored(spec, hashes))
     total_steps = spec.duration.steps(common.splits.train.num_examples, spec.batch_size)
+    world = World() if alone else replace(joined(options.rank_timeout), devices=common.device.count)
     return Distillation(
         spec=spec,
         options=options,
@@ -132,11 +137,13 @@ def prepare(
             device=common.device,
             jit=options.compile,
             grad_accum_steps=options.grad_accum_steps,
+            world=world,
         ),
         total_steps=total_steps,
-        environment=_environment(common, options, hashes),
+        environment=_environment(common, options, hashes) | {"processes": world.size, "devices": world.devices},
         cache=root / "cache",
-        feed=common.feed or Feed(total_steps),
+        feed=common.feed or Feed(total_steps, world),
+        world=world,
     )
 
 

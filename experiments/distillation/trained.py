@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -103,6 +104,6 @@ def _lock(folder: Path, recipe: str, tell: Callable[[str], None]) -> Iterator[No
 
 
 def _train(recipe: str, folder: Path, options: RunOptions, root: Path) -> None:
-    ready = prepare(recipe_spec(recipe), options, root=root)
+    ready = prepare(recipe_spec(recipe), replace(options, devices=None), root=root, alone=True)
     ready.made_by = f"python -m experiments.teacher with {recipe}"
     ready.store_student(folder, ready.run(NoRecorder(), None).well())

@@ -132,9 +132,9 @@ class Star:
             while len(self._peers) < self.size - 1:
                 server.settimeout(max(0.1, deadline - time.monotonic()))
                 peer, _ = server.accept()
+                peer.settimeout(5.0)
+                self._greet(peer)
                 peer.settimeout(None)
-                self._thread(self._greet, peer)
-                self._await_peer(len(self._peers) + 1)
 
     def _greet(self, peer: socket.socket) -> None:
         """Whoever says no rank is nobody of ours."""
@@ -143,14 +143,8 @@ class Star:
         except (OSError, ValueError, KeyError, TypeError):
             peer.close()
             rank = -1
-        with self._news:
-            if 0 < rank < self.size and rank not in self._peers:
-                self._peers[rank] = peer
-            self._news.notify_all()
-
-    def _await_peer(self, count: int) -> None:
-        with self._news:
-            self._news.wait_for(lambda: len(self._peers) >= count, 5.0)
+        if 0 < rank < self.size and rank not in self._peers:
+            self._peers[rank] = peer
 
     def _listen(self, rank: int, peer: socket.socket) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from experiments.distributed import following
 from experiments.distributed.channel import Star
 from experiments.distributed.environment import place
 from framework.world import World
@@ -42,3 +43,10 @@ def joined(patience: float = 600.0) -> World:
 def channel() -> Star | None:
     """The channel of a world that was joined."""
     return _joined[0].channel if _joined and isinstance(_joined[0].channel, Star) else None
+
+
+def leave() -> None:
+    """Take leave of the others: this process has nothing more to do with them."""
+    following.drop()
+    if (others := channel()) is not None:
+        others.close()

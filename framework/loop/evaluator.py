@@ -14,23 +14,28 @@ from framework.errors import UserError
 from framework.inputs import all_views
 from framework.protocols import Array, Batch, EvalBatch, Trainer
 from framework.spec import DistillSpec
+from framework.world import World
 
 # The teachers' logits of a split are kept up to so many bytes.
 _KEPT_BYTES = 512 * 2**20
 
 
-def evaluation_batches(spec: DistillSpec, splits: Splits) -> dict[str, EvalBatches]:
-    """The batches of each split that is evaluated, by its name; they may be shared.
+def evaluation_batches(
+    spec: DistillSpec,
+    splits: Splits,
+    world: World = World(),  # noqa: B008 - frozen
+) -> dict[str, EvalBatches]:
+    """The batches of each split that is evaluated, by its name; they may be shared, and are this process's own.
 
     Raises:
         UserError: `evaluation.splits` names one that there isn't.
     """
     made: dict[str, EvalBatches] = {}
     if spec.evaluation.train_subset:
-        made["train"] = EvalBatches(spec, splits.train, spec.evaluation.train_subset)
+        made["train"] = EvalBatches(spec, splits.train, spec.evaluation.train_subset, world)
     for name, source in (("validation", splits.validation), ("test", splits.test)):
         if source is not None:
-            made[name] = EvalBatches(spec, source)
+            made[name] = EvalBatches(spec, source, world=world)
     # Data without a validation split are common, and told of where they are opened.
     for name in {*spec.evaluation.splits} - {*made, "validation"}:
         missing = "evaluation.train_subset is 0" if name == "train" else f"the data have no {name} split"
@@ -77,7 +82,9 @@ class Evaluator:
         Returns:
             `ids` (int64, in the split), `labels` (int32, -1 without one), and those of `framework.evaluation.answers`.
         """
-        batches = self.batches[split]
+        batches = self.batches[split].whole()
+        if batches is not self.batches[split]:
+            return Evaluator(self.spec, {split: batches}, self.trainer).answers(split)
         labels = batches.source.labels(batches.ids)
         labels = np.full(len(batches.ids), -1, np.int32) if labels is None else labels
         return {"ids": batches.ids, "labels": labels, **self.trainer.answers(self._taught(split))}

@@ -22,9 +22,13 @@ from framework.loop.stop import Stop
 from framework.loop.waiting import waiting
 from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
 from framework.spec.parts import Spacing
+from framework.world import World
 
 # A loop a step at a time: it pauses after each, and gives its outcome at the end.
 Turns = Generator[None, None, Outcome]
+
+# How urgently a process wants all to end, as a number whose sum over the processes says it too.
+_WISHES: dict[Status | None, float] = {None: 0.0, "INTERRUPTED": 1.0, "PREEMPTED": 2.0**20}
 
 # A loss is read from the device this often at most: reading waits for the step to end.
 _LOGS_PER_RUN = 400
@@ -103,6 +107,7 @@ class Loop:
         first_step: what the first step is waited for, in words.
         together: so many steps are asked for at once, where nothing else is due between them.
         on_nan: on a NaN or infinite loss `stop` ends the run, `skip` leaves out the step: `framework.loop.skipping`.
+        world: the processes that train together: all of them end after the same step.
     """
 
     trainer: Trainer
@@ -120,6 +125,7 @@ class Loop:
     first_step: str = "the first step"
     together: int = 1
     on_nan: Literal["stop", "skip"] = "stop"
+    world: World = field(default_factory=World)
 
     def run(self) -> Outcome:
         """Train to the end, or until asked to stop; never raises what goes wrong, but returns it."""
@@ -130,6 +136,8 @@ class Loop:
         started, first = time.perf_counter(), self.trainer.steps_done
         self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
         self._begun, self._unread = False, list[Mapping[str, Any]]()
+        self._agreed: Status | None = None
+        self._told: Mapping[str, Any] | None = None
         self._due: tuple[int, Mapping[str, Any]] | None = None
         self._skipping = Skipping(self.trainer) if self.on_nan == "skip" else None
         try:
@@ -138,7 +146,7 @@ class Loop:
                     self._skip(bad)
                 seconds = time.perf_counter() - started
                 self._save({}, wait=True)
-            status = self.stop.status or "COMPLETED"
+            status = self._asked or "COMPLETED"
             result = self._evaluate_all() if status == "COMPLETED" else {}
             steps = self.trainer.steps_done - first
             return self._outcome(status, result | {"seconds": seconds, "steps_per_second": steps / seconds})
@@ -168,10 +176,29 @@ class Loop:
                 self._save(values)
                 saved = time.monotonic()
             yield
-            if self.stop.status is not None:
+            if self._is_over(metrics[-1]):
                 break
         self._log_due()
         return None
+
+    @property
+    def _asked(self) -> Status | None:
+        """As what the loop was asked to end: this process, or all of them."""
+        return self.stop.status if self.world.size == 1 else self._agreed
+
+    def _is_over(self, metrics: Mapping[str, Any]) -> bool:
+        if self.world.size > 1:
+            self._agree(metrics)
+        return self._asked is not None
+
+    def _agree(self, metrics: Mapping[str, Any]) -> None:
+        """What a process wishes reaches all with the gradients of its next step, and each reads it a step later."""
+        self.world.moved()
+        before, self._told = self._told, metrics
+        wish = float(before["asked"]) if before else 0.0
+        if wish:
+            self._agreed = "PREEMPTED" if wish >= _WISHES["PREEMPTED"] else "INTERRUPTED"
+        self.trainer.asked = _WISHES[self.stop.status]
 
     def _groups(self, step: int) -> Iterator[list[Batch | Seen]]:
         """The batches from a step on, as many together as are done before anything else is due."""
@@ -205,7 +232,7 @@ class Loop:
 
     def _log(self, step: int, metrics: Mapping[str, Any]) -> NotFinite | None:
         """Log the metrics; if any is NaN or infinite, find the first such step since the last look."""
-        values = {name: float(value) for name, value in metrics.items()}
+        values = {name: float(value) for name, value in metrics.items() if name != "asked"}
         looked_at = ("loss",) if self._skipping is None else ("loss", "grad_norm")
         if not all(math.isfinite(values[name]) for name in looked_at if name in values):
             bad = NotFinite.first(self._unread, step, looked_at, self.explain)
@@ -229,16 +256,24 @@ class Loop:
 
     def _evaluate(self, step: int) -> dict[str, float]:
         """Measure along the way; a signal ends it at once, since the state is complete."""
-        if self.stop.status is not None:
+        if self._asked is not None:
             return {}
         try:
-            with self.stop.heeding(False):
+            with self._at_once():
                 values = self.evaluator.along_the_way()
         except KeyboardInterrupt:
             return {}
         self.recorder.metrics(step, values)
         self.progress.show(values)
         return values
+
+    @contextlib.contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """A signal ends this process at once, where no other waits for it."""
+        self.world.moved(False)
+        with self.stop.heeding(self.world.size > 1):
+            yield
+        self.world.moved()
 
     def _failed(self, error: Exception) -> Outcome:
         if isinstance(error, OutOfMemory) and error.intact:
@@ -249,7 +284,7 @@ class Loop:
         return self._outcome("FAILED", {}, error)
 
     def _evaluate_all(self) -> dict[str, Any]:
-        with self.stop.heeding(False):
+        with self._at_once():
             values = self.evaluator.evaluate()
         self.recorder.metrics(self.trainer.steps_done, values)
         self._save(values, wait=True)
@@ -264,6 +299,7 @@ class Loop:
 
     def _outcome(self, status: Status, values: Mapping[str, Any], error: BaseException | None = None) -> Outcome:
         steps = self.trainer.steps_done
+        self.world.moved(False)
         self.progress.close()
         skipped = {"skipped": self._skipping.count} if self._skipping is not None else {}
         result = {"steps": steps, **skipped, **values}

@@ -49,10 +49,19 @@ def main(job: dict[str, Any]) -> None:
     world = replace(world, devices=device.count)
     from framework.models import catalog
 
-    teacher, student = (catalog.build(each.name, each.options, 10, 8, seed) for seed, each in enumerate([spec.teachers[0], spec.student]))
+    teacher, student = (
+        catalog.build(each.name, each.options, 10, 8, seed)
+        for seed, each in enumerate([spec.teachers[0], spec.student])
+    )
     steps = job["steps"]
     trainer = backend.compile(
-        spec, student, [teacher], total_steps=steps, device=device, grad_accum_steps=job["grad_accum_steps"], world=world
+        spec,
+        student,
+        [teacher],
+        total_steps=steps,
+        device=device,
+        grad_accum_steps=job["grad_accum_steps"],
+        world=world,
     )
     splits = data.load(DataSpec(name="digits"), Path(os.environ["EXPERIMENTS_DIR"]))
     loader = Loader(spec, splits.train, steps, world=world)
@@ -63,7 +72,9 @@ def main(job: dict[str, Any]) -> None:
         for name, values in found.items():
             values.append(float(metrics[name]))
         first = first or trainer.state()
-    measured = trainer.evaluate(EvalBatches(replace(spec, evaluation=replace(spec.evaluation, batch_size=50)), splits.test, world=world))
+    measured = trainer.evaluate(
+        EvalBatches(replace(spec, evaluation=replace(spec.evaluation, batch_size=50)), splits.test, world=world)
+    )
     if world.rank == 0:
         # After one step a first moment is the clipped gradient.
         gradient = {f"gradient.{name}": each for name, each in first.items() if name.startswith("optimizer/m/")}
