@@ -1,13 +1,12 @@
 """A process of several that train together: `python -m tests.backends.world_run JOB.json`; the first writes what came.
 
-The job: backend, precision, devices, steps, batch_size, grad_accum_steps, optimizer, out. The world comes from the
-environment, as a launcher sets it.
+The job: backend, precision, devices, steps, batch_size, grad_accum_steps, out, and `broken`, what is done wrong on
+purpose. The world comes from the environment, as a launcher sets it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,13 +33,45 @@ def spec_of(job: dict[str, Any]) -> DistillSpec:
             "student": small,
             "loss": {"task_weight": 0.1},
             "batch_size": job["batch_size"],
-            "optimizer": {"lr": 0.01, "weight_decay": 0.001, "clip_norm": 0.05} | job.get("optimizer", {}),
+            "optimizer": {"lr": 0.01, "weight_decay": 0.001, "clip_norm": 0.05},
         }
     )
 
 
+def break_it(how: str | None) -> None:
+    """Do one thing wrong: the partner across the border of a part, unequal parts as equals, or clip before the sum."""
+    from backends.trainer import EngineTrainer
+    from framework import task, world
+    from framework.optimizers.adamw import clip_factor, global_norm
+
+    if how == "partner":
+        cut = world.micro_batches
+        # Each part is mixed with its own last example.
+        task.micro_batches = (
+            lambda batch, sizes, boundary: [  # type: ignore[assignment]
+                replace(part, images=np.concatenate([part.images[-1:], part.images[1:]]))  # type: ignore[index]
+                for part in cut(batch, sizes, boundary)
+            ]
+        )
+    if how == "share":
+        inputs = task.Task.micro_batches
+        task.Task.micro_batches = lambda self, batch: [  # type: ignore[method-assign]
+            {name: value for name, value in part.items() if name != "share"} for part in inputs(self, batch)
+        ]
+    if how == "clip":
+        weighed = EngineTrainer.weighed
+
+        def clipped(self: Any, carry: Any, seen: Any) -> Any:
+            (loss, *grads), buffers = weighed(self, carry, seen)
+            factor = clip_factor(global_norm(grads), 0.05)
+            return [loss, *(each * factor for each in grads)], buffers
+
+        EngineTrainer.weighed = clipped  # type: ignore[method-assign]
+
+
 def main(job: dict[str, Any]) -> None:
     backend = backends.load(job["backend"])
+    break_it(job.get("broken"))
     world = joining.joined(60.0)
     spec = spec_of(job)
     device = backend.configure(
@@ -63,7 +94,7 @@ def main(job: dict[str, Any]) -> None:
         grad_accum_steps=job["grad_accum_steps"],
         world=world,
     )
-    splits = data.load(DataSpec(name="digits"), Path(os.environ["EXPERIMENTS_DIR"]))
+    splits = data.load(DataSpec(name="digits"), Path(job["cache"]))
     loader = Loader(spec, splits.train, steps, world=world)
     found: dict[str, list[float]] = {"loss": [], "grad_norm": []}
     first: dict[str, Any] = {}
