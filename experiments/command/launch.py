@@ -82,7 +82,9 @@ class Program:
         words = list(sys.argv[1:] if argv is None else argv)
         asked = set(words)
         call = partial(self._main, words)
-        return guarded(self.module, call, bool({"-d", "--debug"} & asked), bool({"-D", "--pdb"} & asked))
+        code = guarded(self.module, call, bool({"-d", "--debug"} & asked), bool({"-D", "--pdb"} & asked))
+        joining.end(code)
+        return code
 
     def again(self, stored: Stored, argv: Sequence[str]) -> int:
         """Do a run again, with the changes and options of a command line; returns the exit code.

@@ -60,6 +60,11 @@ class Star:
             self._thread(self._listen, rank, peer)
         self._thread(self._watch)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a process of this world has ended early."""
+        return bool(self._why)
+
     def gather(self, value: Any) -> list[Any]:
         """See `framework.world.Channel`."""
         self.moved(self._moved is not None)
