@@ -8,6 +8,7 @@ import sys
 from experiments.distributed import following
 from experiments.distributed.channel import Star
 from experiments.distributed.environment import place
+from framework.errors import UserError
 from framework.world import World
 
 _joined: list[World] = []
@@ -60,3 +61,20 @@ def end(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def refuse(what: str) -> None:
+    """Refuse a command that one process does.
+
+    Args:
+        what: the command, `"experiments.sweep"`.
+
+    Raises:
+        UserError: a launcher has started several processes of it.
+    """
+    found = place(os.environ)
+    if found is not None:
+        raise UserError(
+            f"{what} is one process, and {found.launcher} started {found.size}: start it once, and only "
+            "experiments.run and experiments.teacher in several"
+        )

@@ -25,6 +25,7 @@ from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser
 from experiments.command.sacred_run import Ended
 from experiments.distillation import early
 from experiments.distillation.distillation import tell
+from experiments.distributed import joining
 from experiments.study import catalog, points
 from experiments.study.session import Study
 from experiments.tracking.scrub import scrub_text
@@ -83,6 +84,7 @@ def _request(options: argparse.Namespace) -> points.Request:
 def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     """The command; returns its exit code."""
     early.add_working_folder()
+    joining.refuse(NAME)
     study = Study(options.words[0] if options.words else "", _request(options), options, command, stop)
     if options.dry_run:
         for line in study.planned():

@@ -26,6 +26,7 @@ from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser
 from experiments.command.sacred_run import Ended
 from experiments.distillation import early
 from experiments.distillation.distillation import tell
+from experiments.distributed import joining
 from experiments.recipes import DEFAULT
 from experiments.sweep import grid, groups, ledger, table
 from experiments.sweep.session import Session
@@ -100,6 +101,7 @@ def _ledger(options: argparse.Namespace, command: str, root: Path) -> ledger.Led
 def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     """The command; returns its exit code."""
     early.add_working_folder()
+    joining.refuse(NAME)
     groups.check_size(options.group_size)
     groups.select(options.select, True)
     session = Session(_ledger(options, command, default_root()), options, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import pytest
@@ -76,3 +77,15 @@ def test_what_makes_no_sense_is_named(env: dict[str, str], named: str) -> None:
 def test_the_first_machine_of_a_list() -> None:
     lists = ["n1", "n1,n2", "gpu[03-05,09],cpu1", "gpu[7]", "a,gpu[1-2]"]
     assert [first_node(each) for each in lists] == ["n1", "n1", "gpu03", "gpu7", "a"]
+
+
+@pytest.mark.parametrize("command", ["sweep", "study"])
+def test_what_one_process_does_is_refused(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**TORCHRUN, "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    main = importlib.import_module(f"experiments.{command}.__main__").main
+    words = {"sweep": ["over", "seed=0,1", "with", "digits"], "study": ["labels", "with", "digits"]}[command]
+    assert main(words) == 2
+    assert f"experiments.{command} is one process, and torchrun started 8" in capsys.readouterr().err
