@@ -18,6 +18,7 @@ from experiments.distillation import fitting, teachers
 from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
+from experiments.planning.spread import Spread
 from experiments.tracking.journal import default_root
 from framework.data.counts import Counts, count
 from framework.errors import UserError
@@ -79,6 +80,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     Raises:
         UserError: anything that the run itself would refuse before it looks at the data, or data of an unknown size.
     """
+    spread_over, options = options.devices, replace(options, devices=None)
     backend, device, lacking = missing.engine(spec, options)
     check_functions(spec)
     counts = count(spec.data, root / "cache")
@@ -90,6 +92,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     a_step = estimates.flops(spec, *costs) * spec.batch_size
     work = a_step * total_steps + estimates.target_flops(spec, counts.train, costs[1])
     lacking += missing.things(spec, counts, root, room, work, device)
+    seconds = _seconds(spec, options, models, counts, (backend, device), steps)
     rows = [
         ("data", _data(spec, counts)),
         ("length", _length(spec, counts, total_steps)),
@@ -100,7 +103,8 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
         ),
         ("memory", _memory(spec, *costs)),
         ("checkpoint", f"{_scaled(estimates.checkpoint(spec, student.cost))}B, {options.keep_checkpoints} are kept"),
-        ("time", _time(spec, options, models, counts, (backend, device), total_steps, steps)),
+        ("time", _time(spec, models, (backend, device), seconds, total_steps)),
+        *_spread(spec, spread_over, student.cost, seconds, total_steps),
         *(("missing here" if not number else "", line) for number, line in enumerate(lacking or ["nothing"])),
     ]
     return [f"{name:14}{text}" for name, text in rows]
@@ -148,28 +152,51 @@ def _memory(spec: DistillSpec, student: Cost, others: Sequence[Cost]) -> str:
     )
 
 
-def _time(
+def _seconds(
     spec: DistillSpec,
     options: RunOptions,
     models: Sequence[_Model],
     counts: Counts,
     engine: tuple[Backend, Device],
-    total_steps: int,
     steps: int,
-) -> str:
-    where = f"{engine[0].name}, {engine[1]}"
+) -> tuple[float, float] | str:
+    """Seconds of the first step and of a later one; or why they aren't known."""
     if steps == 0:
-        return f"not timed ({where})"
+        return "not timed"
     size, needed = _timed_batch(spec, models, engine[1])
     if _is_too_large(needed, engine[1]):
         free = estimates.available_memory() or 0
-        return f"not timed: {size} examples need about {_scaled(2 * needed)}B, {_scaled(free)}B are free ({where})"
-    first, scaled = _measured(spec, options, models, counts, engine, steps)
+        return f"not timed: {size} examples need about {_scaled(2 * needed)}B, {_scaled(free)}B are free"
+    return _measured(spec, options, models, counts, engine, steps)
+
+
+def _time(
+    spec: DistillSpec,
+    models: Sequence[_Model],
+    engine: tuple[Backend, Device],
+    seconds: tuple[float, float] | str,
+    total_steps: int,
+) -> str:
+    where = f"{engine[0].name}, {engine[1]}"
+    if isinstance(seconds, str):
+        return f"{seconds} ({where})"
+    first, scaled = seconds
+    size, _ = _timed_batch(spec, models, engine[1])
     part = f" (timed on {size} of them)" if size < spec.batch_size else ""
     return (
         f"about {duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
         f"{first:.1f} s for the first; without decoding and evaluations ({where})"
     )
+
+
+def _spread(
+    spec: DistillSpec, devices: int | str | None, student: Cost, seconds: tuple[float, float] | str, total_steps: int
+) -> list[tuple[str, str]]:
+    """What `devices=N` makes of it, whether there are so many here or not."""
+    if not isinstance(devices, int) or isinstance(seconds, str):
+        return []
+    spread = Spread(devices, spec.batch_size, student.parameters, seconds[1], total_steps)
+    return [("spread", spread.describe())]
 
 
 def _timed_batch(spec: DistillSpec, models: Sequence[_Model], device: Device) -> tuple[int, int]:
