@@ -58,7 +58,7 @@ def _listed() -> str:
 def run(found: argparse.Namespace) -> int:
     """Draw what was asked for, and print the names of the files."""
     from experiments.figures import compose
-    from experiments.tracking import both, queries
+    from experiments.tracking import both, queries, readers
     from experiments.tracking.fields import conditions
 
     if found.csv is not None:
@@ -70,8 +70,10 @@ def run(found: argparse.Namespace) -> int:
         raise UserError(f"which figure? {', '.join(FIGURES)}; or --from FILE.csv (see --help)")
     compose.check_split(found.split)
     output = found.output or Path(FOLDER)
-    wanted = compose.Request(find(found.name), output, found.split, found.length, tell=_tell)
     root = Path(found.dir or found_root()).absolute()
+    met = f" that meet {' and '.join(found.where)}" if found.where else ""
+    place = f"{readers.place(found.uri, found.journal_only, root)}{met}"
+    wanted = compose.Request(find(found.name), output, found.split, found.length, place=place, tell=_tell)
     with both.opened(found.uri, found.journal_only, root) as runs:
         known = queries.known_fields(runs)
         documents = runs.latest(conditions(found.where, known) if runs.latest({}, 1) else {})

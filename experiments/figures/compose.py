@@ -29,6 +29,7 @@ class Request:
         length: in epochs, of the runs that are drawn, where a figure shows one length alone; None takes the one that
             most curves have.
         chosen: how what is drawn was chosen, in a sentence of the caption.
+        place: where runs were looked for and under which conditions, in a few words.
         tell: takes lines for the user.
     """
 
@@ -37,6 +38,7 @@ class Request:
     split: str = "test"
     length: float | None = None
     chosen: str = ""
+    place: str = ""
     tell: Callable[[str], None] = field(default=print)
 
     @property
@@ -82,10 +84,12 @@ def make(runs: Runs, documents: Iterable[Document], wanted: Request) -> list[Pat
 
 
 def _none(wanted: Request, count: int) -> str:
-    what = f"{count} runs, and none of them belongs" if count else "there are no runs that belong"
+    where = f" in {wanted.place}" if wanted.place else ""
+    what = f"of {count} runs{where} none belongs to figure {wanted.name!r}" if count else f"there are no runs{where}"
     which = f" of {wanted.length:,.12g} epochs" if wanted.length is not None else ""
     train = f"python -m experiments.study {wanted.figure.study} with RECIPE"
-    return f"{what} to figure {wanted.name!r}{which}; to train what it shows: {train}"
+    other = "" if count else " (EXPERIMENTS_DIR or --dir names another folder, -m a server)"
+    return f"{what}{which}{other}; to train what it shows: {train}"
 
 
 def _one(runs: Runs, data: str, own: list[Run], wanted: Request) -> list[Path]:

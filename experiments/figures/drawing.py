@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Curve = tuple[str, float]
 # For each page.
-# For each page.
 FORMATS: Mapping[Theme, tuple[str, ...]] = {style.LIGHT: ("png", "svg", "pdf"), style.DARK: ("png", "svg")}
 
 

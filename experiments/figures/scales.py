@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _ALONG = {"epoch": "epochs", "length": "epochs of the whole run", "key": "temperature"}
 # Of what lies between the lowest end and the highest: so much more is shown below the one and above the other.
 _BELOW, _ABOVE = 1.0, 0.15
+# Where the largest is less than so many times the smallest, these multiples of the powers of ten are named.
+_SUBS = (
+    (4.0, (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)),
+    (300.0, (1.0, 2.0, 5.0)),
+    (float("inf"), (1.0,)),
+)
 
 
 def set_up(axes: Axes, panel: Panel, metric: str, means: pd.DataFrame, teachers: Sequence[float]) -> None:
@@ -48,11 +54,11 @@ def set_up(axes: Axes, panel: Panel, metric: str, means: pd.DataFrame, teachers:
 
 
 def _logarithmic(axis: Axis, least: float, most: float) -> None:
-    """Powers of ten, and 2 and 5 times those where there are few of them."""
+    """Powers of ten, and more between those where there are few of them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    narrow = most / max(least, 1e-300) < 300
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    range_ = most / max(least, 1e-300)
+    axis.set_major_locator(LogLocator(subs=next(subs for limit, subs in _SUBS if range_ < limit)))
     axis.set_major_formatter(FuncFormatter(lambda value, place: short(value)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -64,7 +70,7 @@ def _enlarge(axes: Axes, means: pd.DataFrame, teachers: Sequence[float]) -> None
         return
     low, high = ends["low"].min(), max([ends["high"].max(), *teachers])
     spread = max(high - low, 1e-3)
-    axes.set_ylim(low - _BELOW * spread, high + _ABOVE * spread)
+    axes.set_ylim(max(0.0, low - _BELOW * spread), high + _ABOVE * spread)
 
 
 def short(value: float) -> str:

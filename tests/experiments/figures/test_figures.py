@@ -247,7 +247,7 @@ def test_validation_stands_in_where_nobody_looked_at_the_test(
 
 def test_mistakes_leave_no_file(root: Path, make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["4", "-J"]) == 2
-    assert "there are no runs" in capsys.readouterr().err
+    assert f"there are no runs in {root} (EXPERIMENTS_DIR" in capsys.readouterr().err
     make(0.9)
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
@@ -255,7 +255,8 @@ def test_mistakes_leave_no_file(root: Path, make: Make, capsys: pytest.CaptureFi
         ("patients",): "did you mean 'patience'",
         ("8",): "no figure '8'",
         ("6", "--where", "data.nam=digits"): "did you mean",
-        ("4", "--where", "seed=7"): "python -m experiments.study patience",
+        ("4", "--where", "seed=7"): f"no runs in {root} that meet seed=7",
+        ("6", "--length", "9"): "python -m experiments.study domain",
         ("4", "--split", "tests"): "did you mean 'test'",
         ("4", "--length", "3"): "of 3 epochs",
         ("--from", "nothing.csv"): "No such file",
