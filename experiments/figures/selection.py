@@ -88,12 +88,14 @@ def readable(documents: Iterable[Document]) -> tuple[list[Run], list[str]]:
             continue
         run = Run(document, spec, count)
         name = str(document["fingerprint"]), run.seed
-        repeats += name in runs
+        # The parts of a run that was interrupted are no repeats.
+        repeats += name in runs and run.is_finished and runs[name].is_finished
         if name not in runs or (run.is_finished and not runs[name].is_finished):
             runs[name] = run
-    notes = [f"{unknown} runs are left out: what they were trained on is not known"] if unknown else []
+    notes = [f"runs left out because what they were trained on is not known: {unknown}"] if unknown else []
     if repeats:
-        notes.append(f"{repeats} repeats of a spec and seed are left out: each counts once")
+        what = "1 repeat of a spec and seed is" if repeats == 1 else f"{repeats} repeats of a spec and seed are"
+        notes.append(f"{what} left out: each counts once")
     return list(runs.values()), notes
 
 

@@ -34,7 +34,8 @@ class Overall:
         self._cost_of = cost_of
         self.done, self.ended = 0.0, 0
         self._begun = self._last = time.monotonic()
-        self._bar = _bar() if sys.stderr.isatty() else None
+        # Made with the first step: until then other lines are written.
+        self._bar: Any = None
 
     def group(self, students: Sequence[Student]) -> Group:
         """What shows the progress of one group, as a part of the whole."""
@@ -50,9 +51,10 @@ class Overall:
     def show(self, done: float, values: Mapping[str, float]) -> None:
         """Where it is, now and then."""
         now = time.monotonic()
-        if self._bar is not None:
+        if sys.stderr.isatty():
+            self._bar = self._bar or _bar()
             self._bar.n = min(_PARTS, int(_PARTS * done / max(self.total, 1.0)))
-            self._bar.set_postfix_str(self._told(done, values, now), refresh=False)
+            self._bar.set_description_str(self._told(done, values, now), refresh=False)
             self._bar.update(0)
         elif now - self._last >= pause(now - self._begun):
             self._last = now
@@ -126,5 +128,5 @@ def _bar() -> Any:
         dynamic_ncols=True,
         mininterval=0.2,
         leave=False,
-        bar_format="|{bar}| {postfix} [{elapsed}]",
+        bar_format="|{bar}| {desc} [{elapsed}]",
     )
