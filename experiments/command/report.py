@@ -53,7 +53,7 @@ def report(ready: Distillation, outcome: Outcome, places: Sequence[str], extra: 
     # A resumed run has not done the steps of the one before.
     time = f"{seconds * pace:.0f} steps in {seconds:.0f} s, {pace * ready.spec.batch_size:.0f} images/s"
     return "\n".join(
-        ["", f"{head:52s}{'accuracy (95 %)':22s}{'agreement':>11s}{'KL':>9s}", *rows, time, *extra, *places]
+        ["", f"{head:51s} {'accuracy (95 %)':22s}{'agreement':>11s}{'KL':>9s}", *rows, time, *extra, *places]
     )
 
 

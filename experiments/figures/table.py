@@ -54,9 +54,13 @@ def _follows(panel: Panel) -> bool:
 
 
 def _table(runs: Runs, chosen: Sequence[Run], figure: Figure, split: str) -> pd.DataFrame:
+    from tqdm import tqdm
+
     metrics = {panel.metric.format(split=split): False for panel in figure.panels}
     metrics |= {panel.metric.format(split=split): True for panel in figure.panels if panel.over == "epoch"}
-    made = [frame for run in chosen for frame in _points(runs, run, metrics) if len(frame)]
+    # On a terminal, where it takes longer.
+    shown = tqdm(chosen, "reading runs", disable=None, leave=False, delay=2)
+    made = [frame for run in shown for frame in _points(runs, run, metrics) if len(frame)]
     whole = pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=list(COLUMNS))
     names = ["curve", "length", "seed", "metric", "step", "value"]
     return whole[list(COLUMNS)].drop_duplicates(names, ignore_index=True)
