@@ -10,6 +10,8 @@ run or of a stored model. Formats:
     onnx         takes uint8 images of any size: resizing, crop and range are inside; --views: takes views instead
     keras        of Keras's own layers: loads where only Keras is
     litert       for LiteRT (TensorFlow Lite), .tflite; written on TensorFlow
+    savedmodel   TensorFlow's folder, for TensorFlow Serving; written on TensorFlow
+    openvino     .xml with its .bin
     torch        a torch.export program (.pt2) with its state dict (.pt): needs PyTorch alone
     safetensors  the parameters by name
     npz          the same; of BiT in the authors' layout
@@ -49,7 +51,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--format",
         metavar="NAME",
-        help="onnx, keras, torch, litert, safetensors or npz (what the file's suffix means; onnx)",
+        help="onnx, keras, torch, litert, savedmodel, openvino, safetensors or npz (as the file ends; onnx)",
     )
     add("--output", type=Path, metavar="FILE", help="the file (exported/student with the format's suffix)")
     add("--views", action="store_true", help="onnx: take views [N, S, S, 3] in [-1, 1] instead of images")

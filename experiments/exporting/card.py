@@ -112,7 +112,7 @@ def _kept(folder: Path, name: str) -> list[str]:
     if not path.is_file():
         return []
     found = _SECTION.finditer(path.read_text(encoding="utf-8"))
-    return [each[0].strip() + "\n" for each in found if each[1] != name and (folder / each[1]).is_file()]
+    return [each[0].strip() + "\n" for each in found if each[1] != name and (folder / each[1]).exists()]
 
 
 def _loading(subject: Subject, files: Sequence[Path], how: Format, checked: str) -> str:
@@ -124,5 +124,5 @@ def _loading(subject: Subject, files: Sequence[Path], how: Format, checked: str)
     }
     lines = f"{how.load}\n{how.run}".replace("FILE", files[0].name)
     told = [inputs[how.takes]] if how.takes else ["The parameters by name; convolutions are [h, w, I, O]."]
-    told += [f"`{each.name}` is its state dict." for each in files[1:]]
+    told += [f"`{each.name}` {how.second}." for each in files[1:]]
     return "\n".join([f"## Load `{files[0].name}`\n", "```python", lines, "```\n", *told, checked, ""])

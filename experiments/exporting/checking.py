@@ -95,7 +95,7 @@ def run(how: Format, path: Path, given: dict[str, Array]) -> dict[str, Array]:
     """What the format's lines make of inputs by name; raises `NotTheSame` where they fail."""
     folder = path.parent
     np.savez(folder / "given.npz", allow_pickle=False, **given)
-    libraries = {*_PROJECT, "keras", "onnx", *backends.BACKENDS.values()} - {*how.libraries}
+    libraries = {*_PROJECT, "keras", "onnx", *backends.BACKENDS.values()} - {*how.needed}
     # Keras alone has an engine, of course.
     blocked = sorted(libraries - ({*backends.BACKENDS.values()} if "keras" in how.libraries else set()))
     code = _PROCESS.format(

@@ -69,8 +69,7 @@ class Wanted:
         if how.backend and backend and backends.canonical(backend) != how.backend:
             raise UserError(f"--format {name} is written on {how.backend}, not on {backend}: leave --backend out")
         output = (output or DEFAULT.with_suffix(how.suffix)).expanduser()
-        if output.is_dir():
-            raise UserError(f"--output {output} is a folder: expected a file, such as {output / 'student'}{how.suffix}")
+        _check_place(output, how)
         card.check(output.parent)
         return cls(name, output, views, data, how.backend or backend, quantize)
 
@@ -78,6 +77,14 @@ class Wanted:
     def how(self) -> Format:
         """The format."""
         return FORMATS[self.name].of_views() if self.views else FORMATS[self.name]
+
+
+def _check_place(output: Path, how: Format) -> None:
+    """Refuse to write over what is none of ours."""
+    if output.is_dir() and not how.is_folder:
+        raise UserError(f"--output {output} is a folder: expected a file, such as {output / 'student'}{how.suffix}")
+    if how.is_folder and output.exists() and not (output / "saved_model.pb").is_file():
+        raise UserError(f"--output {output} is there already and no {how.suffix[1:]}: another name, or remove it")
 
 
 def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]) -> list[str]:
@@ -121,10 +128,9 @@ def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]
 
 def _checked(what: subject.Subject, how: Format, path: Path) -> str:
     difference, count = checking.check(what, how, path)
-    alone = " and ".join(name for name in how.libraries if name != "onnx")
     return (
-        f"It was loaded again with {alone} alone: on {count} images ({what.images_from}) its logits are the student's "
-        f"within {difference:.1g}, and so is each first class."
+        f"It was loaded again with {' and '.join(how.needed)} alone: on {count} images ({what.images_from}) "
+        f"its logits are the student's within {difference:.1g}, and so is each first class."
     )
 
 
@@ -152,6 +158,12 @@ def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _moved(path: Path, folder: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    path.replace(folder / path.name)
+    """Put a file, or a folder's files, in their place for good; what is there already goes away."""
+    for each in [path, *path.rglob("*")]:
+        if each.is_file():
+            with each.open("rb") as file:
+                os.fsync(file.fileno())
+    place = folder / path.name
+    if place.is_dir():
+        place.replace(path.with_name(".before"))
+    path.replace(place)

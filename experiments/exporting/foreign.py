@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 from experiments.exporting.graph import OPSET, Graph
+from experiments.exporting.quiet import quiet
 from experiments.exporting.subject import Subject
 from framework.errors import UserError
 
 _PREFIX = "network/"
+# What Keras takes on each engine, and the extra of the project that brings it.
+_EXTRAS = {"tf2onnx": "onnx", "jax2onnx": "onnx-jax"}
 
 
 def foreign(graph: Graph, subject: Subject, views_nhwc: str, logits: str) -> None:
@@ -42,14 +42,14 @@ def _exported(subject: Subject) -> Any:
     # A module's own parameters are constants to the exporter, which takes none that could still be trained.
     model.trainable = False
     signature = [keras.InputSpec(shape=(None, size, size, 3), dtype="float32", name="views")]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _silent():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "model.onnx"
         try:
             model.export(str(path), format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
         except ImportError as error:
             missing = re.search(r"\b(tf2onnx|jax2onnx|onnxscript)\b", str(error))
-            what = f"pip install {missing[0]}" if missing else str(error)
+            extra = missing and _EXTRAS.get(missing[0])
+            what = f'pip install -c constraints.txt -e ".[{extra}]"' if extra else str(error)
             raise UserError(
                 f"{subject.card.name} goes to ONNX by Keras's exporter, which lacks a library: {what}"
             ) from error
@@ -57,10 +57,3 @@ def _exported(subject: Subject) -> Any:
             reason = re.sub(r"\s+", " ", str(error))[:300]
             raise UserError(f"{subject.card.name} can't be exported to ONNX by Keras: {reason}") from error
         return onnx.load(str(path))
-
-
-@contextlib.contextmanager
-def _silent() -> Any:
-    """Exporters print what they do, whatever they are told."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield

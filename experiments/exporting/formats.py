@@ -14,7 +14,7 @@ from framework.errors import UserError, near
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file.
+    """A kind of file, or of folder.
 
     Attributes:
         suffix: of the file.
@@ -26,6 +26,8 @@ class Format:
         libraries: that they need, and that are needed to write it.
         extra: of the project, which brings them; empty where they are there.
         backend: on which it is written; None takes the one asked for.
+        is_folder: it is a folder.
+        second: what is said of the file beside it, if there is one.
     """
 
     suffix: str
@@ -36,6 +38,13 @@ class Format:
     libraries: tuple[str, ...]
     extra: str = ""
     backend: str | None = None
+    is_folder: bool = False
+    second: str = ""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The libraries that its users need: all but the one that only writes."""
+        return tuple(name for name in self.libraries if name != "onnx")
 
     def of_views(self) -> Format:
         """The same, of a file that takes views instead of images."""
@@ -69,6 +78,7 @@ FORMATS: dict[str, Format] = {
         libraries=("torch",),
         extra="torch",
         backend="torch",
+        second="is its state dict",
     ),
     "litert": Format(
         suffix=".tflite",
@@ -79,6 +89,28 @@ FORMATS: dict[str, Format] = {
         libraries=("tensorflow",),
         extra="tensorflow",
         backend="tensorflow",
+    ),
+    "savedmodel": Format(
+        suffix=".savedmodel",
+        write=to_keras.write_savedmodel,
+        load='import tensorflow\nmodel = tensorflow.saved_model.load("FILE")',
+        run="logits = model.serve(views).numpy()",
+        takes="views",
+        libraries=("tensorflow",),
+        extra="tensorflow",
+        backend="tensorflow",
+        is_folder=True,
+    ),
+    "openvino": Format(
+        suffix=".xml",
+        write=to_onnx.write_openvino,
+        # Left to itself it computes in bfloat16 where the processor can.
+        load='import openvino\nmodel = openvino.compile_model("FILE", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})',
+        run='logits = model({"views": views})["logits"]',
+        takes="views",
+        libraries=("onnx", "openvino"),
+        extra="openvino",
+        second="has its weights and stays beside it",
     ),
     "safetensors": Format(
         suffix=".safetensors",

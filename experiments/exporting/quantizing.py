@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 
 from experiments.distillation.answering import Answering
 from experiments.distillation.exported import exported
+from experiments.exporting.quiet import quiet
 from experiments.exporting.subject import Subject, spread
 from framework.errors import UserError
 from framework.protocols import Array
@@ -63,7 +62,7 @@ def quantize(subject: Subject, path: Path) -> str:
     source = subject.splits.train
     images = source.images(spread(source.num_examples, NUM_CALIBRATING))
     student = exported(path)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, _quiet():
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, quiet():
         made = Path(folder) / path.name
         quantize_static(
             str(path),
@@ -89,17 +88,6 @@ class _Reader:
     def get_next(self) -> dict[str, Array] | None:
         """The next one; None after the last."""
         return next(self._inputs, None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """It advises what it could be given; nothing of that changes the result."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def measured(subject: Subject, rounded: Answering) -> Cost:

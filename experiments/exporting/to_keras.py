@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
+from experiments.exporting.quiet import quiet
 from experiments.exporting.subject import Subject
 
 
@@ -17,7 +16,15 @@ def write(subject: Subject, path: Path) -> list[Path]:
 
 def write_litert(subject: Subject, path: Path) -> list[Path]:
     """Write a LiteRT (TensorFlow Lite) file by Keras's exporter; views and logits as above."""
-    # It prints what it does, whatever it is told.
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        subject.stock.export(str(path), format="litert", verbose=False)
+    return _exported(subject, path, "litert")
+
+
+def write_savedmodel(subject: Subject, path: Path) -> list[Path]:
+    """Write TensorFlow's SavedModel, a folder, by Keras's exporter; views and logits as above."""
+    return _exported(subject, path, "tf_saved_model")
+
+
+def _exported(subject: Subject, path: Path, form: str) -> list[Path]:
+    with quiet():
+        subject.stock.export(str(path), format=form, verbose=False)
     return [path]

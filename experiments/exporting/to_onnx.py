@@ -1,9 +1,11 @@
-"""A student as one ONNX file that takes images as they are."""
+"""A student as one ONNX file that takes images as they are, and what OpenVINO makes of one that takes views."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,23 @@ LOGITS, PROBABILITIES = "logits", "probabilities"
 
 def write(subject: Subject, path: Path) -> list[Path]:
     """Write the file; its outputs are `logits` and `probabilities`, float32 [N, C]."""
+    path.write_bytes(_made(subject).SerializeToString())
+    return [path]
+
+
+def write_openvino(subject: Subject, path: Path) -> list[Path]:
+    """Write an OpenVINO model, `.xml` with its weights in `.bin`: from float32 views [N, S, S, 3] to both outputs.
+
+    Its resizing would be in single precision on a processor, which gives some pixels another level: hence the views.
+    """
+    import openvino
+
+    made = _made(replace(subject, takes_views=True)).SerializeToString()
+    openvino.serialize(openvino.Core().read_model(made, b""), str(path))
+    return [path, path.with_suffix(".bin")]
+
+
+def _made(subject: Subject) -> Any:
     graph, size = Graph(), subject.card.image_size
     if subject.takes_views:
         given, source = value(VIEWS, np.float32, ["N", size, size, 3]), VIEWS
@@ -32,8 +51,7 @@ def write(subject: Subject, path: Path) -> list[Path]:
         foreign(graph, subject, source, LOGITS)
     graph("Softmax", LOGITS, name=PROBABILITIES)
     outputs = [value(name, np.float32, ["N", subject.card.num_classes]) for name in (LOGITS, PROBABILITIES)]
-    path.write_bytes(model(graph, [given], outputs, "student", metadata(subject)).SerializeToString())
-    return [path]
+    return model(graph, [given], outputs, "student", metadata(subject))
 
 
 def metadata(subject: Subject) -> dict[str, str]:

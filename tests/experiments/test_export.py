@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from dataclasses import replace
@@ -86,15 +87,34 @@ def test_the_card_says_what_it_is_and_how_it_is_loaded(export: Any, teacher: str
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("name", ["keras", "safetensors", "npz", "litert"])
+@pytest.mark.parametrize("name", ["keras", "safetensors", "npz", "litert", "savedmodel", "openvino"])
 def test_other_formats(export: Any, teacher: str, backend: str, name: str) -> None:
     if FORMATS[name].backend not in (None, backend):
         pytest.skip(f"{name} is written on {FORMATS[name].backend}")
+    if name == "openvino" and not importlib.util.find_spec("openvino"):
+        pytest.skip("openvino is installed where tox.ini says so")
     output = f"exported/student{FORMATS[name].suffix}"
     code, out, err = export(teacher, "--backend", backend, "--format", name)
     assert code == 0, err
-    assert left() == ["exported", "exported/README.md", output]
+    beside = ["exported/student.bin"] if name == "openvino" else []
+    assert sorted(str(path) for path in Path("exported").iterdir()) == ["exported/README.md", *beside, output]
     assert re.search(r"on 64 images .* within \d", out[0])
+
+
+@pytest.mark.backend
+def test_a_folder_replaces_its_own_kind_alone(export: Any, backend: str) -> None:
+    if backend != FORMATS["savedmodel"].backend:
+        pytest.skip("savedmodel is written on tensorflow")
+    mine = Path("mine.savedmodel")
+    mine.mkdir()
+    (mine / "note").write_text("keep")
+    code, _, err = export("glyphs", "--output", str(mine))
+    assert (code, len(err), [each.name for each in mine.iterdir()]) == (2, 1, ["note"])
+    assert "mine.savedmodel is there already and no savedmodel" in err[0]
+    (mine / "saved_model.pb").write_text("of before")
+    assert export("glyphs", "--output", str(mine))[0] == 0
+    assert sorted(each.name for each in mine.iterdir()) == ["assets", "fingerprint.pb", "saved_model.pb", "variables"]
+    assert left() == sorted(["README.md", *(str(path) for path in [mine, *mine.rglob("*")])])
 
 
 @pytest.mark.backend

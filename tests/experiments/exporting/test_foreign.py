@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from framework.files.stored import ModelCard
 from framework.models import catalog
 from tests.experiments.distillation.small import values_of
 
-# The module of each engine's own library, and what Keras needs to bring it to ONNX.
+# The module of each engine's own library; and what Keras's exporter to ONNX needs more on an engine, with its extra.
 OWN = {"torch": "torch_net", "jax": "flax_net"}
-EXPORTER = {"jax": "jax2onnx", "tensorflow": "tf2onnx"}
+EXPORTER = {"jax": ("jax2onnx", "onnx-jax"), "tensorflow": ("tf2onnx", "onnx")}
 
 
 def student(name: str, folder: Path) -> str:
@@ -41,11 +42,10 @@ def test_each_format(
     name: str, form: str, suffix: str, backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, output = student(name, tmp_path / "stored"), tmp_path / "out" / f"student.{suffix}"
-    missing = EXPORTER.get(backend) if form == "onnx" else None
     code = main([folder, "--format", form, "--output", str(output), "--backend", backend])
     lines = capsys.readouterr().err.splitlines()
     refused: Any = {
-        "onnx": missing and not importlib.util.find_spec(missing) and f"pip install {missing}",
+        "onnx": None,
         "keras": name != "keras_net" and "is no Keras model, and can't become one: --format onnx,",
         "torch": backend != "torch" and "torch",
         "npz": None,
@@ -60,3 +60,21 @@ def test_each_format(
         images = [np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)]
         found = [load_student(path).predict(images) for path in (output, folder)]
         np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_what_keras_lacks_is_named_with_its_extra(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if backend not in EXPORTER:
+        pytest.skip("on this engine Keras needs no more")
+    library, extra = EXPORTER[backend]
+    from keras.src.utils import module_utils
+
+    monkeypatch.setitem(sys.modules, library, None)
+    # Keras may hold it already.
+    monkeypatch.setattr(getattr(module_utils, library), "module", None)
+    folder, output = student("keras_net", tmp_path / "stored"), tmp_path / "out" / "student.onnx"
+    code = main([folder, "--output", str(output), "--backend", backend])
+    lines = capsys.readouterr().err.splitlines()
+    assert (code, output.parent.exists()) == (2, False), lines
+    assert f'lacks a library: pip install -c constraints.txt -e ".[{extra}]"' in lines[-1]
