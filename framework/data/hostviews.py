@@ -63,11 +63,11 @@ def evaluation_view(image: Array, resize: int | None, crop: int | None, size: in
     Raises:
         ValueError: the crop is larger than the image.
     """
-    view = image.astype(np.float32) if resize is None else resize_small(image, resize, truncate)
+    view = image if resize is None else resize_small(image, resize, truncate)
     if crop is not None:
         view = _central_crop(view, crop)
     if view.shape[:2] == (size, size):
-        return np.ascontiguousarray(view)
+        return np.ascontiguousarray(view, np.float32)
     return _truncated(_bilinear(view, size)) if truncate else _bilinear(view, size)
 
 
@@ -125,7 +125,7 @@ def _summed(image: Array, size: int, axis: int) -> Array:
 def _bilinear(image: Array, size: int) -> Array:
     import cv2
 
-    return cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image.astype(np.float32, copy=False), (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 def _sampled(image: Array, box: Sequence[float], size: int) -> Array:
