@@ -103,7 +103,8 @@ def check_chosen(
     if options.get(ID) is not None:
         wanted = run_id(options[ID])
         with readers.opened(uri, journal_only, root) as runs:
-            if any(document["_id"] == wanted for document in runs.named(str(wanted))):
+            named = runs.named(str(wanted))
+            if any(wanted in (each["_id"], (each.get("journal") or {}).get("id")) for each in named):
                 raise UserError(f"--id {wanted}: there is a run {wanted} already")
 
 

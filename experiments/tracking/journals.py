@@ -46,6 +46,8 @@ class InJournals:
     def named(self, text: str) -> list[Document]:
         """See `Runs`."""
         uids = [uid for uid in self._folders if uid == text] or [uid for uid in self._folders if uid.startswith(text)]
+        # As `--id` calls them in a database.
+        uids = uids or [each["uid"] for each in self._documents if str(each["journal"].get("id")) == text]
         found = [_document(self._folders[uid], whole=True) for uid in uids[:FEW]] if text else []
         return [document for document in found if document is not None]
 
@@ -93,8 +95,9 @@ def _document(folder: Path, whole: bool = False) -> Document | None:
         return None
     last = moment(tail) if tail is not None else None
     # As in a replay: what has no end and no process is dead.
+    place = {"folder": str(folder)} | ({} if run.wanted_id is None else {"id": run.wanted_id})
     ended = {} if run.ended or alive else {"status": "DEAD", "stop_time": last}
-    document = {"_id": folder.name, **run.fields, "heartbeat": last, "journal": {"folder": str(folder)}, **ended}
+    document = {"_id": folder.name, **run.fields, "heartbeat": last, "journal": place, **ended}
     if whole:
         info = document["info"] | {"metrics": [{"name": name} for name in sorted(_series(folder))]}
         document |= {"captured_out": files.output_tail(folder), "info": info}

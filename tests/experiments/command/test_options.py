@@ -134,6 +134,7 @@ def journal(root: Path) -> Mapping[str, Any]:
 
 @pytest.mark.backend
 @pytest.mark.mongod
+@pytest.mark.timeout(150)
 def test_what_the_others_do(here: Any, database: Any, short: tuple[str, ...], tmp_path: Path) -> None:
     valued = {"id": 77, "comment": "word", "name": "named", "priority": 3, "loglevel": "error", "capture": "no"}
     given = [f"--{name}={value}" for name, value in (valued | {"beat-interval": 5}).items()]

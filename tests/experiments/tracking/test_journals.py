@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from experiments.command.options import check_chosen
 from experiments.tracking import queries
 from experiments.tracking.fields import conditions, matches
 from experiments.tracking.journal import new_run_folder, run_folders
@@ -17,6 +18,7 @@ from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import JournalRecorder
 from experiments.tracking.values import Mongo
 from framework.errors import UserError
+from framework.spec import DistillSpec
 
 RUNS: tuple[dict[str, Any], ...] = (
     {"backend": "jax", "seed": 0, "accuracy": 0.70},
@@ -64,6 +66,18 @@ def test_runs_are_listed_shown_and_compared(tmp_path: Path, uids: list[str]) -> 
         queries.find_run(runs, 17)
     with pytest.raises(UserError, match="could be"):
         queries.find_run(runs, uids[0][:8])
+
+
+def test_a_run_is_found_by_the_id_that_it_was_given(tmp_path: Path, uids: list[str]) -> None:
+    for uid, called in zip(uids, (77, "my.run"), strict=False):
+        with JournalRecorder(tmp_path / "runs" / uid) as recorder:
+            recorder.record("id", id=called)
+    runs = InJournals(tmp_path)
+    assert [queries.find_run(runs, name)["uid"] for name in ("77", "my.run")] == uids[:2]
+    for taken in ("77", "my.run"):
+        with pytest.raises(UserError, match=f"--id {taken}: there is a run {taken} already"):
+            check_chosen({"--id": taken}, DistillSpec(), tmp_path, None, True)
+    check_chosen({"--id": "78"}, DistillSpec(), tmp_path, None, True)
 
 
 def test_curves_go_through_all_segments(tmp_path: Path, uids: list[str]) -> None:
