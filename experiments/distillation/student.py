@@ -143,6 +143,9 @@ def on_engine(folder: Path, backend: str | None = None) -> Student:
 
     place = folder / "student" if stored.is_stored(folder / "student") else folder
     card = stored.load_card(place)
-    model = catalog.build(card.name, card.options, card.num_classes, card.image_size, None)
+    try:
+        model = catalog.build(card.name, card.options, card.num_classes, card.image_size, None)
+    except ModuleNotFoundError as error:  # of somebody else's function
+        raise UserError(f"{place}: {card.name} needs {error.name}, which is not installed here") from error
     assign(model, stored.load_weights(place, card))
     return Student(model, card)

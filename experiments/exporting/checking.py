@@ -12,6 +12,7 @@ import numpy as np
 import backends
 from experiments.exporting.formats import Format
 from experiments.exporting.subject import Subject
+from experiments.exporting.to_onnx import TELEMETRY
 from framework.protocols import Array
 
 # Logits may differ by so much; by a hundred thousandth of the largest one where that is more than ten.
@@ -95,7 +96,7 @@ def run(how: Format, path: Path, given: dict[str, Array]) -> dict[str, Array]:
     """What the format's lines make of inputs by name; raises `NotTheSame` where they fail."""
     folder = path.parent
     np.savez(folder / "given.npz", allow_pickle=False, **given)
-    libraries = {*_PROJECT, "keras", "onnx", *backends.BACKENDS.values()} - {*how.needed}
+    libraries = {*_PROJECT, "keras", "onnx", TELEMETRY, *backends.BACKENDS.values()} - {*how.needed}
     # Keras alone has an engine, of course.
     blocked = sorted(libraries - ({*backends.BACKENDS.values()} if "keras" in how.libraries else set()))
     code = _PROCESS.format(

@@ -35,17 +35,17 @@ def foreign(graph: Graph, subject: Subject, views_nhwc: str, logits: str) -> Non
 
 
 def _exported(subject: Subject) -> Any:
-    import keras
     import onnx
 
-    model, size = subject.student.model, subject.card.image_size
+    model = subject.student.model
     # A module's own parameters are constants to the exporter, which takes none that could still be trained.
     model.trainable = False
-    signature = [keras.InputSpec(shape=(None, size, size, 3), dtype="float32", name="views")]
     with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "model.onnx"
         try:
-            model.export(str(path), format="onnx", verbose=False, opset_version=OPSET, input_signature=signature)
+            model.export(
+                str(path), format="onnx", verbose=False, opset_version=OPSET, input_signature=subject.signature
+            )
         except ImportError as error:
             missing = re.search(r"\b(tf2onnx|jax2onnx|onnxscript)\b", str(error))
             extra = missing and _EXTRAS.get(missing[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -83,6 +83,14 @@ class Subject:
         from framework.models.plain import plain
 
         return plain(self.student.model, self.card.image_size)
+
+    @property
+    def signature(self) -> list[Any]:
+        """Its input as Keras's exporters take it, by the name that users will see, whatever the model calls it."""
+        import keras
+
+        size = self.card.image_size
+        return [keras.InputSpec(shape=(None, size, size, 3), dtype="float32", name="views")]
 
     @cached_property
     def stock(self) -> Model:

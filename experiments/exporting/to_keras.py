@@ -26,5 +26,5 @@ def write_savedmodel(subject: Subject, path: Path) -> list[Path]:
 
 def _exported(subject: Subject, path: Path, form: str) -> list[Path]:
     with quiet():
-        subject.stock.export(str(path), format=form, verbose=False)
+        subject.stock.export(str(path), format=form, verbose=False, input_signature=subject.signature)
     return [path]

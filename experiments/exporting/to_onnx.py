@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from experiments.exporting.views import views
 from framework.spec.validation import plain as plain_values
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
+TELEMETRY = "openvino_telemetry"
 
 
 def write(subject: Subject, path: Path) -> list[Path]:
@@ -31,6 +33,8 @@ def write_openvino(subject: Subject, path: Path) -> list[Path]:
 
     Its resizing would be in single precision on a processor, which gives some pixels another level: hence the views.
     """
+    # Wherever it is imported, the library would report so to its makers over the network.
+    sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]
     import openvino
 
     made = _made(replace(subject, takes_views=True)).SerializeToString()

@@ -37,7 +37,9 @@ def name(request: pytest.FixtureRequest, backend: str) -> str:
     return str(request.param) if request.param != "own" else OWN[backend]
 
 
-@pytest.mark.parametrize(("form", "suffix"), [("onnx", "onnx"), ("keras", "keras"), ("torch", "pt2"), ("npz", "npz")])
+@pytest.mark.parametrize(
+    ("form", "suffix"), [("onnx", "onnx"), ("keras", "keras"), ("torch", "pt2"), ("npz", "npz"), ("litert", "tflite")]
+)
 def test_each_format(
     name: str, form: str, suffix: str, backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +51,7 @@ def test_each_format(
         "keras": name != "keras_net" and "is no Keras model, and can't become one: --format onnx,",
         "torch": backend != "torch" and "torch",
         "npz": None,
+        "litert": backend != "tensorflow" and "tensorflow",
     }[form]
     if refused:
         assert (code, output.exists()) == (2, False), lines
