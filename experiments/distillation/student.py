@@ -64,7 +64,7 @@ def find_student(name: str, root: Path, uri: str | None = None) -> Path:
         name: the folder of a run or of a stored model, or a file in it; an `.onnx` file; `latest` or `best`; a run's
             uid (the beginning is enough) or its number in the database.
         root: the folder of runs.
-        uri: where the database is, as in `open_database`; it is asked only for `best` and for numbers.
+        uri: where the database is, as in `open_database`; it is asked only for `best`, for numbers and for names.
 
     Raises:
         UserError: there is no such run, or it has stored no student.
@@ -81,9 +81,14 @@ def find_student(name: str, root: Path, uri: str | None = None) -> Path:
             f"{name}: of a module that was handed over from Python only the weights are stored; "
             "a student that is named, student=package.module:function, can be built again"
         )
+    if own.is_file():
+        raise UserError(
+            f"{name} is no stored model: expected latest, best, a run, the folder of a run or of a stored model, "
+            f"or an {SUFFIX} file of experiments.export"
+        )
     if name == LATEST or "/" in name or Path(name).is_dir():
         raise UserError(f"{name}: there is no stored student in {root if name == LATEST else Path(name).absolute()}")
-    return _in_database(name, root, uri)
+    return _asked_for(name, root, uri)
 
 
 def _named(name: str, root: Path) -> Iterator[Path]:
@@ -98,19 +103,18 @@ def _runs(name: str, root: Path) -> Iterator[Path]:
             yield folder
 
 
-def _in_database(name: str, root: Path, uri: str | None) -> Path:
-    from experiments.tracking import queries
-    from experiments.tracking.mongod import open_database
+def _asked_for(name: str, root: Path, uri: str | None) -> Path:
+    """By number, by name or as the best: in the database, or in the journals where there is none."""
+    from experiments.tracking import both, queries
 
-    with open_database(uri, False, root, required=True) as destination:
-        assert destination.database is not None
+    with both.opened(uri, False, root) as runs:
         number: int | str = name
         if name == "best":
-            frame = queries.best(destination.database, "result.validation.student.accuracy", count=1)
+            frame = queries.best(runs, "result.validation.student.accuracy", count=1)
             if not len(frame):
                 raise UserError("best: no run has a validation accuracy yet")
             number = frame["uid"].iloc[0]
-        document = queries.find_run(destination.database, number)
+        document = queries.find_run(runs, number)
     folder = folder_of(document, root) / "student"
     if not stored.is_stored(folder):
         raise UserError(f"run {name} has stored no student that is on this machine ({folder})")

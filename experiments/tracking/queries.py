@@ -67,13 +67,15 @@ def best(source: Source, by: str = ACCURACY, where: Where = None, count: int = 1
 
 
 def find_run(source: Source, run: ID) -> dict[str, Any]:
-    """One run's document, by Sacred's number or name, by its uid, or by a beginning of the uid that is unique.
+    """One run's document: by Sacred's number or name, its uid, a beginning of the uid that is unique, or as `latest`.
 
     Raises:
         UserError: no run, or several, are called so.
     """
     text = str(run).strip()
     documents = runs_of(source).named(text)
+    if not documents and text == "latest":
+        documents = [each for last in runs_of(source).latest({}, 1) for each in runs_of(source).named(last["uid"])]
     if len(documents) == 1:
         return documents[0]
     if documents:

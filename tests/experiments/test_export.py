@@ -195,7 +195,10 @@ def test_what_is_interrupted_leaves_nothing(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--format", "onxx"], "--format onxx: did you mean 'onnx'? allowed: keras, litert, npz, onnx, safetensors"),
+        (
+            ["--format", "onxx"],
+            "--format onxx: did you mean 'onnx'? allowed: keras, litert, npz, onnx, openvino, safetensors",
+        ),
         (["--output", "a.txt"], "--output a.txt: --format says which kind of file"),
         (["--output", "a.keras", "--format", "onnx"], "a file of the format onnx ends in .onnx"),
         (["--format", "keras", "--views"], "--views: a file of the format keras takes no images anyway"),

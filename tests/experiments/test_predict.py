@@ -12,9 +12,14 @@ import pytest
 from PIL import Image
 
 from experiments import load_student
+from experiments.distillation.student import find_student
 from experiments.predict import listed, main
+from experiments.tracking.journal import new_run_folder
+from experiments.tracking.recorder import JournalRecorder
 from framework.errors import UserError
+from framework.files import stored
 from tests.experiments.conftest import Here
+from tests.experiments.distillation.small import CARD
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,3 +159,21 @@ def test_mistakes_are_one_line_and_two(
     err = capsys.readouterr().err
     assert (code, len(err.splitlines())) == (2, 1), err
     assert told in err
+
+
+def test_without_a_database_the_journals_know_the_runs(tmp_path: Path) -> None:
+    folders = []
+    for accuracy in (0.5, 0.9, 0.7):
+        with JournalRecorder(new_run_folder(tmp_path)) as recorder:
+            recorder.started({}, {})
+            recorder.record("id", id=f"of {accuracy}")
+            recorder.ended("COMPLETED", {"validation": {"student": {"accuracy": accuracy}}})
+        folders.append(tmp_path / "runs" / recorder.uid / "student")
+        stored.save(folders[-1], CARD, {"head/bias": np.zeros(2, np.float32)})
+    found = {name: find_student(name, tmp_path) for name in ("latest", "best", "of 0.7", folders[0].parent.name)}
+    assert list(found.values()) == [folders[2], folders[1], folders[2], folders[0]]
+    with pytest.raises(UserError, match=r"no run 'nosuch'; the latest are: "):
+        find_student("nosuch", tmp_path)
+    (tmp_path / "teacher.pt").touch()
+    with pytest.raises(UserError, match=r"teacher\.pt is no stored model: expected latest, best, a run, the folder"):
+        find_student(str(tmp_path / "teacher.pt"), tmp_path)

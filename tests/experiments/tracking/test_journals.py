@@ -74,6 +74,7 @@ def test_a_run_is_found_by_the_id_that_it_was_given(tmp_path: Path, uids: list[s
             recorder.record("id", id=called)
     runs = InJournals(tmp_path)
     assert [queries.find_run(runs, name)["uid"] for name in ("77", "my.run")] == uids[:2]
+    assert queries.find_run(runs, "latest")["uid"] == uids[-1]
     for taken in ("77", "my.run"):
         with pytest.raises(UserError, match=f"--id {taken}: there is a run {taken} already"):
             check_chosen({"--id": taken}, DistillSpec(), tmp_path, None, True)
