@@ -28,6 +28,15 @@ def one_line(error: object, limit: int = 300) -> str:
     return " ".join(str(error).split())[:limit]
 
 
+def some(count: int, one: str, many: str) -> str:
+    """A number of things, in the right form.
+
+    >>> some(1, "image is", "images are"), some(2, "image is", "images are")
+    ('1 image is', '2 images are')
+    """
+    return f"{count} {one if count == 1 else many}"
+
+
 def near(received: str, allowed: Iterable[str]) -> str:
     """Say which allowed name is nearest to the received one, or list them all.
 

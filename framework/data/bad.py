@@ -8,7 +8,7 @@ from typing import Literal
 
 from framework.data.decode import BadImage, Encoded, decode, size_of
 from framework.data.rows import Rows
-from framework.errors import UserError
+from framework.errors import UserError, some
 
 Policy = Literal["error", "skip"]
 MAX_SKIPPED = 1000  # at most one bad image in so many may be skipped; a single one always
@@ -47,7 +47,7 @@ def refuse_bad(rows: Rows, reasons: Mapping[int, str], policy: Policy, count: in
     first, count = min(reasons), len(reasons) if count is None else count
     message = f"{rows.place(first)}: {reasons[first]}"
     if policy == "error":
-        others = f" (and {count - 1} more bad images)" if count > 1 else ""
+        others = f" (and {some(count - 1, 'more bad image', 'more bad images')})" if count > 1 else ""
         raise UserError(f"{message}{others}; data.on_bad_image=skip takes a neighbour instead")
     allowed = min(max(1, len(rows) // MAX_SKIPPED), len(rows) - 1)
     if count > allowed:

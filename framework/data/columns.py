@@ -8,6 +8,7 @@ from typing import Any
 from framework.errors import UserError, near
 
 LABEL_NAMES = ("label", "labels", "fine_label")
+_FOLDERS = "; of image files, each class needs a folder, or each file a line (file_name,label) in metadata.csv"
 IMAGE_NAMES = ("image", "img", "images")
 
 
@@ -52,7 +53,7 @@ def find_labels(features: Mapping[str, Any], wanted: str | None, where: str) -> 
         several = f" (class labels: {', '.join(found)})" if found else ""
         raise UserError(
             f"{where}: no label column found{several}; say which with data.labels=, or data.labels=null "
-            f"to train without: there is {describe(features)}"
+            f"to train without: there is {describe(features)}{_FOLDERS if len(features) == 1 else ''}"
         )
     return candidates[0]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from framework.data import metadata
 from framework.data.classes import one_form
 from framework.data.opened import Opened
-from framework.data.trees import PICTURES, Parts, Tree, few, option, walk
-from framework.errors import UserError
+from framework.data.trees import PICTURES, Parts, Tree, few, option
+from framework.errors import UserError, some
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,12 +30,13 @@ SPLIT_FOLDERS = {
 _FILLERS = ("set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "split", "folder")
 
 
-def open_images(name: str, folder: Path) -> Opened:
+def open_images(name: str, folder: Path, tree: Tree) -> Opened:
     """Open an image folder.
 
     Args:
         name: the folder as the user gave it, for messages.
         folder: where it is.
+        tree: what lies below it.
 
     Returns:
         For each split the columns `image` and `label` (the class folder's name), and those of its `metadata.csv`,
@@ -47,7 +48,6 @@ def open_images(name: str, folder: Path) -> Opened:
     from datasets import DatasetDict
 
     folder = folder.absolute()
-    tree = walk(folder, name)
     if not tree.images:
         found = f" ({tree.left_out()})" if tree.left_out() else ""
         raise UserError(f"data {name!r}: no images in this folder{found}; give a folder with one folder a class")
@@ -59,7 +59,10 @@ def open_images(name: str, folder: Path) -> Opened:
         tree.reasons[f"folder without images ({splits[split]!r})"] += 1
         del trees[split]
     tables = {split: metadata.read(name, (roots[split], folder), tree) for split in trees}
-    read = {split: _dataset(roots[split], part.images, tables[split], name, tree) for split, part in trees.items()}
+    notes: list[str] = []
+    read = {
+        split: _dataset(roots[split], part.images, tables[split], name, tree, notes) for split, part in trees.items()
+    }
     bare = [split for split in trees if tables[split] is None]
     flat = frozenset(split for split in bare if all(len(parts) == 1 for parts in trees[split].images))
     problems: dict[str, str] = {}
@@ -68,7 +71,7 @@ def open_images(name: str, folder: Path) -> Opened:
         if problem is not None and split not in flat:
             problems[split] = f"data {name!r}{problem}"
     unlabelled = flat if len(flat) < len(read) else frozenset()
-    return Opened(DatasetDict(read), left_out=tree.left_out(), unlabelled=unlabelled, problems=problems)
+    return Opened(DatasetDict(read), tuple(notes), left_out=tree.left_out(), unlabelled=unlabelled, problems=problems)
 
 
 def _count_strays(tree: Tree, splits: Mapping[str, str]) -> None:
@@ -186,7 +189,9 @@ def _misnamed(by_class: Mapping[str, set[Parts]], root: Path, name: str) -> str 
 def _mixed_depths(images: Iterable[Parts], by_class: Mapping[str, set[Parts]]) -> str | None:
     beside = ["/".join(parts) for parts in images if len(parts) == 1]
     if beside:
-        return f": {len(beside)} images lie beside the class folders ({few(beside)}): which class is theirs?"
+        return (
+            f": {some(len(beside), 'image lies', 'images lie')} beside the class folders ({few(beside)}): which class?"
+        )
     depths: dict[int, str] = {}
     for sub, folders in by_class.items():
         for folder in sorted(folders):
@@ -215,12 +220,13 @@ def _nested(by_class: Mapping[str, set[Parts]], name: str) -> str | None:
 # Columns
 
 
-def _dataset(root: Path, images: list[Parts], table: Any, name: str, tree: Tree) -> Dataset:
+def _dataset(root: Path, images: list[Parts], table: Any, name: str, tree: Tree, notes: list[str]) -> Dataset:
     from datasets import Dataset, Features, Image, Value
 
     columns: dict[str, list[Any]] = {}
     if table is not None:
         images, columns = metadata.rows(name, root, images, table, tree)
+        notes += metadata.against_folders(name, images, columns.get("label", ()))
     features = dict(Dataset.from_dict(columns).features)
     columns["image"] = [{"bytes": None, "path": os.path.join(root, *parts)} for parts in images]
     features["image"] = Image()

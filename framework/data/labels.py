@@ -49,7 +49,7 @@ def class_names(train: Sequence[LabelColumn], others: Sequence[LabelColumn], bot
         if column.names != first.names:
             raise UserError(f"{column.where}: its classes are not those of {first.where}: {_difference(column, first)}")
     if first.names is not None:
-        return first.names
+        return _readable(first.names, first.where)
     for column in train:
         _require_numbers_or_words(column)
     if both:
@@ -92,10 +92,18 @@ def _from_values(values: set[Any], where: str) -> tuple[str, ...]:
     if not present:
         raise UserError(f"{where}: no row has a label; data.labels=null trains without")
     if all(isinstance(value, str) for value in present):
-        return tuple(sorted(present))
+        return _readable(tuple(sorted(present)), where)
     if any(isinstance(value, str) for value in present) or min(present) < 0:
         raise UserError(f"{where}: labels must be words, or numbers from 0; there is {sorted(map(str, present))[:5]}")
     return tuple(str(number) for number in sorted(map(int, present)))
+
+
+def _readable(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The names, none of which is blank, or takes more than a line of a file of names."""
+    bad = next((name for name in names if not name.strip() or len(name.splitlines()) > 1), None)
+    if bad is not None:
+        raise UserError(f"{where}: a class is called {bad!r}: give it a name of one line")
+    return names
 
 
 def _from_zero(classes: tuple[str, ...]) -> bool:

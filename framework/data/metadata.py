@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from framework.data.trees import Parts, Tree, few
-from framework.errors import UserError, one_line
+from framework.errors import UserError, one_line, some
 
 _COLUMN = "file_name"
+_INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 
 
 def read(name: str, folders: Iterable[Path], tree: Tree) -> Any:
@@ -22,8 +24,8 @@ def read(name: str, folders: Iterable[Path], tree: Tree) -> Any:
     from pyarrow.lib import ArrowException
 
     readers = {
-        "metadata.csv": pandas.read_csv,
-        "metadata.jsonl": lambda path: pandas.read_json(path, lines=True),
+        "metadata.csv": _read_csv,
+        "metadata.jsonl": lambda path: pandas.read_json(path, lines=True, dtype=False),
         "metadata.parquet": pandas.read_parquet,
     }
     for path in (folder / each for folder in folders for each in readers):
@@ -38,8 +40,37 @@ def read(name: str, folders: Iterable[Path], tree: Tree) -> Any:
             tree.reasons[f"{path.name} without a column {_COLUMN!r}"] = 1
         else:
             tree.others = [each for each in tree.others if each[0][-1] not in readers]
-            return table.assign(**{_COLUMN: [str(path.parent / str(each)) for each in table[_COLUMN]]})
+            # Windows writes `cat\\0.png`.
+            names = [str(each).replace("\\", "/") for each in table[_COLUMN]]
+            return table.assign(**{_COLUMN: [str(path.parent / each) for each in names]})
     return None
+
+
+def _read_csv(path: Path) -> Any:
+    """A table of words, of numbers where all are whole, and of None; by itself pandas drops a class called NA."""
+    import pandas
+
+    table = pandas.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    return pandas.DataFrame({str(name).strip(): _typed(table[name]) for name in table.columns})
+
+
+def _typed(words: Iterable[Any]) -> Any:
+    import pandas
+
+    stripped = [str(word).strip() for word in words]
+    is_whole = all(_INTEGER.fullmatch(word) for word in stripped if word)
+    values = [(int(word) if is_whole else word) if word else None for word in stripped]
+    return pandas.Series(values, dtype=object)
+
+
+def against_folders(name: str, images: Sequence[Parts], labels: Sequence[Any]) -> list[str]:
+    """A note where the images lie in folders that are called like labels, but not like their own."""
+    pairs = [(parts[0], str(label)) for parts, label in zip(images, labels, strict=False) if len(parts) > 1]
+    if not {folder for folder, _ in pairs} <= {label for _, label in pairs}:
+        return []
+    others = some(sum(folder != label for folder, label in pairs), "image lies", "images lie")
+    told = f"{name}: labels are those of the metadata; {others} in the folder of another class"
+    return [] if others.startswith("0 ") else [told]
 
 
 def rows(

@@ -16,14 +16,15 @@ from framework.data.muted import muted
 from framework.data.offline import OFFLINE, is_installed, load_offline
 from framework.data.opened import Opened
 from framework.data.places import stamp, without_colons
-from framework.data.trees import few
-from framework.errors import UserError, one_line
+from framework.data.trees import Parts, few, walk
+from framework.errors import UserError, one_line, some
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?$")
 _FILE_SUFFIXES = (".parquet", ".arrow", ".csv", ".json", ".jsonl", ".zip", ".tar", ".gz", ".npz", ".png", ".jpg")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 _KINDS = "a folder of images, a parquet file or folder, or a folder made by save_to_disk"
 
 
@@ -66,7 +67,8 @@ def _open_local(name: str, path: Path, cache: Path) -> Opened:
     if path.is_dir():
         return _open_folder(name, path, cache)
     if not all(match.suffix == ".parquet" for match in matches):
-        raise UserError(f"data {name!r} is not a parquet file; give {_KINDS}")
+        packed = "unpack it, and " if path.suffix in _ARCHIVES else ""
+        raise UserError(f"data {name!r} is not a parquet file; {packed}give {_KINDS}")
     files = [glob.escape(str(without_colons(match.parent) / match.name)) for match in matches]
     return Opened(_read(name, cache, matches, data_files={"train": files})[0])
 
@@ -74,11 +76,24 @@ def _open_local(name: str, path: Path, cache: Path) -> Opened:
 def _open_folder(name: str, folder: Path, cache: Path) -> Opened:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         return Opened(_stamped(_from_disk(name, without_colons(folder)), _state(_saved_files(folder))))
-    tables = sorted(path for path in folder.rglob("*.parquet") if path.name != "metadata.parquet")
-    if tables:
-        loaded, used = _read(name, cache, tables, data_dir=str(without_colons(folder)))
-        return Opened(loaded, _as_one(name, loaded, tables), _unread(tables, used))
-    return open_images(name, folder)
+    tree = walk(folder, name)
+    tables = sorted(folder.joinpath(*parts) for parts, kind in tree.others if _is_table(parts, kind))
+    if not tables:
+        return open_images(name, folder, tree)
+    if tree.images:
+        raise UserError(
+            f"data {name!r}: there are {some(len(tree.images), 'image', 'images')} and {len(tables)} .parquet "
+            f"({few(path.name for path in tables)}) in this folder, and either may be the data: give the file, or a "
+            "folder with one kind alone"
+        )
+    tree.others = [(parts, kind) for parts, kind in tree.others if not _is_table(parts, kind)]
+    loaded, used = _read(name, cache, tables, data_dir=str(without_colons(folder)))
+    left_out = filter(None, (_unread(tables, used), tree.left_out()))
+    return Opened(loaded, _as_one(name, loaded, tables), ", ".join(left_out))
+
+
+def _is_table(parts: Parts, kind: str) -> bool:
+    return kind == ".parquet" and parts[-1] != "metadata.parquet"
 
 
 def _state(files: Iterable[Path]) -> str:
@@ -126,11 +141,23 @@ def _unread(tables: Iterable[Path], used: Set[str]) -> str:
     return f"{len(left)} .parquet whose names say no split ({few(left)})" if left else ""
 
 
-def _read(name: str, cache: Path, files: Iterable[Path], **options: Any) -> tuple[DatasetDict, Set[str]]:
+def _check_table(name: str, file: Path) -> None:
+    """Refuse what is not a parquet file by its own name, which `datasets` would not say."""
+    import pyarrow.parquet
+
+    try:
+        pyarrow.parquet.read_metadata(file)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"data {name!r}: {file} can't be read as parquet: {one_line(error)}") from error
+
+
+def _read(name: str, cache: Path, files: Sequence[Path], **options: Any) -> tuple[DatasetDict, Set[str]]:
     """The splits, and the real paths of the files that are in them."""
     import datasets
     from pyarrow.lib import ArrowException
 
+    for file in files:
+        _check_table(name, file)
     state = _state(files)
     kept = without_colons(cache) / "huggingface" / state
     failures = (OSError, ValueError, ArrowException, datasets.exceptions.DatasetsError)

@@ -22,7 +22,8 @@ from framework.data.rows import Part, Rows
 from framework.data.source import ImageSource, Splits
 from framework.data.splits import Selection
 from framework.data.trees import few
-from framework.errors import UserError
+from framework.errors import UserError, some
+from framework.protocols import Source
 from framework.spec import DataSpec
 
 Chosen = Mapping[str, tuple[Selection, ...]]  # by role: train, validation, test
@@ -71,9 +72,12 @@ def _load(spec: DataSpec, cache: Path, decoded_limit: int, check: Check = _none)
         decoded = open_decoded(rows, cache, spec.on_bad_image, decoded_limit)
         sources[role] = ImageSource(rows, decoded, roles.labels.get(role), roles.classes)
         if decoded.num_replaced:
-            notes += (f"{rows.name}: {decoded.num_replaced} bad images have a neighbour in their place",)
+            notes += (
+                f"{rows.name}: a neighbour stands in for {some(decoded.num_replaced, 'bad image', 'bad images')}",
+            )
         if decoded.num_animated:
-            notes += (f"{rows.name}: {decoded.num_animated} images have several frames; the first of each is taken",)
+            films = some(decoded.num_animated, "image has", "images have")
+            notes += (f"{rows.name}: {films} several frames; the first of each is taken",)
     notes += _copies(spec.name, sources, roles.chosen) + _in_two_classes(spec.name, sources)
     return _splits(spec.name, sources, roles.classes, notes), opened.left_out
 
@@ -87,7 +91,8 @@ def _with_train_from(spec: DataSpec, cache: Path, decoded_limit: int, check: Che
     )
     images, also = _load(other, cache, decoded_limit)
     total = hashlib.sha256(f"{own.fingerprint} {images.fingerprint}".encode())
-    notes = own.notes + images.notes
+    joined = {"train": images.train, "validation": own.validation, "test": own.test}
+    notes = own.notes + images.notes + _copies(spec.name, joined, {})
     splits = replace(own, train=images.train, fingerprint=total.hexdigest()[:32], notes=notes)
     return splits, ", ".join(filter(None, (left_out, also)))
 
@@ -127,23 +132,28 @@ def _rows(spec: DataSpec, opened: Opened, text: str, parts: tuple[Selection, ...
 def _overlaps(name: str, chosen: Chosen) -> tuple[str, ...]:
     """Notes on rows that two roles share."""
     counts = {(a, b): _num_shared(chosen, a, b) for a, b in combinations(chosen, 2)}
-    return tuple(f"{name}: {count} rows of {b} are in {a} too" for (a, b), count in counts.items() if count)
+    return tuple(
+        f"{name}: {some(count, f'row of {b} is', f'rows of {b} are')} in {a} too"
+        for (a, b), count in counts.items()
+        if count
+    )
 
 
 def _num_shared(chosen: Chosen, a: str, b: str) -> int:
-    rows = [{(part.split, row) for part in chosen[role] for row in part.rows.tolist()} for role in (a, b)]
+    rows = [{(part.split, row) for part in chosen.get(role, ()) for row in part.rows.tolist()} for role in (a, b)]
     return len(rows[0] & rows[1])
 
 
-def _copies(name: str, sources: Mapping[str, ImageSource], chosen: Chosen) -> tuple[str, ...]:
+def _copies(name: str, sources: Mapping[str, Source | None], chosen: Chosen) -> tuple[str, ...]:
     """Notes on images of validation or test that are training images too, beyond rows that are known to be."""
     notes: tuple[str, ...] = ()
-    train = sources["train"].digests
+    train = getattr(sources["train"], "digests", None)
     for role in ROLES[1:]:
-        mine = sources[role].digests if role in sources else None
+        mine = getattr(sources.get(role), "digests", None)
         if train is not None and mine is not None:
             count = int(np.isin(mine, train).sum()) - _num_shared(chosen, "train", role)
-            notes += (f"{name}: {count} images of {role} are in train too, pixel for pixel",) if count > 0 else ()
+            told = some(count, f"image of {role} is", f"images of {role} are")
+            notes += (f"{name}: {told} in train too, pixel for pixel",) if count > 0 else ()
     return notes
 
 
@@ -159,6 +169,6 @@ def _in_two_classes(name: str, sources: Mapping[str, ImageSource]) -> tuple[str,
         at = np.flatnonzero((digests[1:] == digests[:-1]) & (labels[1:] != labels[:-1]) & (labels[:-1] >= 0))
         if len(at):
             pair = few(source.classes[labels[place]] for place in (at[0], at[0] + 1))
-            count = len(np.unique(digests[at]))
-            notes += (f"{name}: {count} images of {role} are in two classes, pixel for pixel: {pair} for one",)
+            told = some(len(np.unique(digests[at])), f"image of {role} is", f"images of {role} are")
+            notes += (f"{name}: {told} in two classes, pixel for pixel: {pair} for one",)
     return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,9 @@ def _unused(spec: DataSpec, opened: Opened, chosen: Mapping[str, Sequence[Select
     if not left or spec.name in (*OFFLINE, *CATALOG):
         return ()
     shown = ", ".join(f"{split} ({opened.sizes[split]} rows)" for split in left)
-    return (f"{spec.name}: the split {shown} is used for nothing; data.train={spec.train}+{left[0]} trains on it too",)
+    which = f"split {shown} is" if len(left) == 1 else f"splits {shown} are"
+    also = f"data.train={'+'.join((spec.train, *left))} trains on {'it' if len(left) == 1 else 'them'} too"
+    return (f"{spec.name}: the {which} used for nothing; {also}",)
 
 
 def _slices(split: str) -> str:
@@ -214,10 +217,17 @@ def _stored_labels(spec: DataSpec, opened: Opened, selection: Selection) -> Labe
     dataset = opened.splits[selection.split]
     column = _label_column(spec, opened, selection.split)
     assert column is not None
-    values = [one_form(value) if isinstance(value, str) else value for value in _values(dataset, column)]
+    values = [_plain(value) for value in _values(dataset, column)]
     names = getattr(dataset.features[column], "names", None)
     where = f"data {spec.name!r}, split {selection.split!r}, column {column!r}"
     return LabelColumn([values[row] for row in selection.rows], selection.rows, names and tuple(names), where, values)
+
+
+def _plain(value: Any) -> Any:
+    """A label without what its storage did to it: pandas makes whole numbers floats, and none NaN, where some lack."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else int(value) if value.is_integer() else value
+    return one_form(value) if isinstance(value, str) else value
 
 
 def _label_column(spec: DataSpec, opened: Opened, split: str) -> str | None:

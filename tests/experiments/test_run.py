@@ -282,7 +282,7 @@ def test_images_of_all_sizes_a_bad_one_and_another_number_of_classes(here: Any, 
         "-J", *words, *rest, "duration.total_steps=12", "evaluation.train_subset=10", module="experiments.teacher"
     )
     assert done.returncode == 0, done.stderr
-    assert "1 bad images have a neighbour in their place" in done.stderr
+    assert "a neighbour stands in for 1 bad image" in done.stderr
     assert "40 images to train, 4 to test, 2 classes: dark, light; 20 training images a class" in done.stderr
     assert "4 images of test are in train too, pixel for pixel" in done.stderr
     (folder,) = (here.root / "runs").iterdir()

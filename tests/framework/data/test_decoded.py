@@ -113,7 +113,7 @@ def test_skip_takes_the_next_good_image_with_its_label(
     np.testing.assert_array_equal(images, [paint(0), paint(7)])
     assert splits.train.labels(ids).tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 0]  # type: ignore[union-attr]
     assert splits.train.sizes(ids).tolist() == [[6, 6]] * 9
-    assert any("1 bad images have a neighbour in their place" in note for note in splits.notes)
+    assert any("a neighbour stands in for 1 bad image" in note for note in splits.notes)
 
 
 def test_skip_stops_above_one_in_a_thousand(

@@ -121,7 +121,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "images beside a class's folders": (several("cat", "cat/more", "dog"), r"several depths \('cat', 'cat/more'\)"),
     "images beside the classes": (
         ["0.png", *several("cat", "dog")],
-        r"1 images lie beside the class folders \('0.png'\)",
+        r"1 image lies beside the class folders \('0.png'\)",
     ),
     "seg_train and seg_test": (
         several("seg_train/seg_train/a", "seg_test/seg_test/a"),
@@ -180,53 +180,6 @@ def test_a_split_that_can_t_be_trusted_may_be_left_out(write: Write, read: Read)
     with pytest.raises(UserError, match=r"one class only, 'cat'.*data\.validation=none leaves the split out"):
         read(folder)
     assert read(folder, validation=None).train.num_examples == 6
-
-
-# Metadata
-
-
-@pytest.mark.parametrize("labels_too", [True, False])
-def test_metadata_name_images_and_labels(labels_too: bool, write: Write, read: Read) -> None:
-    folder = write(*several("train", count=4))
-    lines = [f"{number}.png,{('x', 'y')[number % 2]}" for number in (2, 1, 0)]
-    (folder / "train" / "metadata.csv").write_text("\n".join(["file_name,label" if labels_too else "a,b", *lines]))
-    if not labels_too:  # a table of something else
-        with pytest.raises(UserError, match="no label column"):
-            read(folder)
-        return
-    splits = read(folder, **OWN)
-    assert (splits.classes, labels(splits)) == (("x", "y"), [0, 1, 0])
-    assert "left out: 1 images without a line in the metadata" in splits.notes[0]
-
-
-def test_metadata_of_missing_images(write: Write, read: Read) -> None:
-    folder = write("0.png")
-    (folder / "metadata.jsonl").write_text('{"file_name": "0.png", "label": 0}\n{"file_name": "1.png", "label": 1}\n')
-    with pytest.raises(UserError, match=r"not there: '.*/1\.png'"):
-        read(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("metadata.csv", b""),
-        ("metadata.csv", b"file_name,label\n\xff\xfe\x00,1\n"),
-        ("metadata.csv", b'file_name,label\n"0.png,1\n'),
-        ("metadata.jsonl", b"{not json"),
-        ("metadata.parquet", b"PAR1 no table"),
-    ],
-)
-def test_metadata_that_cannot_be_read(name: str, content: bytes, write: Write, read: Read) -> None:
-    folder = write(*several("a", "b"))
-    (folder / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"/{name} can't be read: ."):
-        read(folder)
-
-
-def test_a_table_that_names_no_files_is_told(write: Write, read: Read) -> None:
-    folder = write(*several("train/a", "train/b", "test/a", "test/b"))
-    (folder / "metadata.csv").write_text("file_name;label\na/0.png;x\n")
-    assert "left out: 1 metadata.csv without a column 'file_name'" in read(folder, validation=None).notes[0]
 
 
 # Changed files
@@ -329,7 +282,7 @@ def test_a_copy_of_a_test_image_is_told(write_images: Write, read: Read, paint: 
     folder = write_images({name: paint(min(number, 10)) for number, name in enumerate(names)})
     assert not any("pixel" in note for note in read(folder).notes)
     (folder / "train/b/copy.png").write_bytes((folder / "test/a/0.png").read_bytes())
-    assert any("1 images of test are in train too, pixel for pixel" in note for note in read(folder).notes)
+    assert any("1 image of test is in train too, pixel for pixel" in note for note in read(folder).notes)
 
 
 def test_an_image_in_two_classes_is_told(write: Write, read: Read) -> None:
@@ -374,6 +327,20 @@ def test_a_split_that_nothing_takes_is_told(write: Write, read: Read) -> None:
     told = f"{folder}: the split extra (6 rows) is used for nothing; data.train=train+extra trains on it too"
     assert told in read(folder, **OWN).notes
     assert not any("used for nothing" in note for note in read(folder, **OWN, train="train+extra").notes)
+
+
+def test_several_splits_that_nothing_takes_are_told(write: Write, read: Read) -> None:
+    folder = write(*several("train/a", "train/b", "query/a", "gallery/b"))
+    told = "the splits gallery (3 rows), query (3 rows) are used for nothing; data.train=train+gallery+query trains on"
+    assert any(told in note for note in read(folder, **OWN).notes)
+
+
+def test_a_copy_in_the_images_of_another_set_is_told(write: Write, read: Read) -> None:
+    folder, other = write(*several("train/a", "train/b", "test/a", "test/b")), write("0.png", folder="other")
+    assert not any("pixel" in note for note in read(folder, train_from=str(other)).notes)
+    (other / "1.png").write_bytes((folder / "test/b/1.png").read_bytes())
+    notes = read(folder, train_from=str(other)).notes
+    assert f"{folder}: 1 image of test is in train too, pixel for pixel" in notes
 
 
 def test_a_file_of_several_frames_is_told(write: Write, read: Read, paint: Paint) -> None:

@@ -120,8 +120,34 @@ def test_a_file_that_is_no_parquet(tmp_path: Path, read: Read) -> None:
     (tmp_path / "broken.parquet").write_text("x")
     with pytest.raises(UserError, match="is not a parquet file"):
         read(tmp_path / "notes.txt")
-    with pytest.raises(UserError, match="can't be read as parquet"):
-        read(tmp_path / "broken.parquet")
+    for name in ("broken.parquet", ""):
+        with pytest.raises(UserError, match=r"broken\.parquet can't be read as parquet"):
+            read(tmp_path / name)
+    (tmp_path / "photos.zip").write_text("x")
+    with pytest.raises(UserError, match="is not a parquet file; unpack it, and give a folder"):
+        read(tmp_path / "photos.zip")
+
+
+def test_parquet_beside_images_is_refused(
+    write_images: Callable[..., Path], write_parquet: Callable[..., Path], paint: Callable[..., np.ndarray], read: Read
+) -> None:
+    folder = write_images({f"{name}/0.png": paint(number) for number, name in enumerate("ab")})
+    for name in (".cache/x.parquet", "metadata.parquet"):  # neither is data
+        write_parquet({"file_name": ["a/0.png", "b/0.png"], "label": [0, 1]}, f"pictures/{name}")
+    assert read(folder, validation=None, test=None).train.num_examples == 2
+    write_parquet({"embedding": [0.5]}, "pictures/features.parquet")
+    told = r"there are 2 images and 1 \.parquet \('features\.parquet'\) in this folder, and either may be the data"
+    with pytest.raises(UserError, match=told):
+        read(folder)
+
+
+def test_what_lies_beside_parquet_files_is_told(
+    write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
+) -> None:
+    folder = write_parquet({"image": encoded_rows(2), "label": [0, 1]}, "data/train.parquet").parent
+    (folder / "test.parquet").symlink_to("nowhere")
+    (folder / "classes.txt").write_text("x")
+    assert "left out: 1 .txt, 1 link that leads nowhere" in read(folder).notes[0]
 
 
 def test_only_hub_sets_have_configurations(two_classes: Path, read: Read) -> None:
