@@ -25,7 +25,8 @@ class OutOfMemory(RuntimeError):
 
 def one_line(error: object, limit: int = 300) -> str:
     """What an exception, or anything else, says, in one line of at most `limit` characters."""
-    return " ".join(str(error).split())[:limit]
+    # Keras writes in bold.
+    return " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())[:limit]
 
 
 def some(count: int, one: str, many: str) -> str:

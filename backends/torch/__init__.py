@@ -8,12 +8,11 @@ import torch
 from backends.base import Backend
 from backends.torch.devices import configure, peak_memory
 from backends.torch.kernels import KERNELS
-from backends.torch.modules import wrap
+from backends.torch.modules import call, wrap
 from backends.torch.optimizer import adamw_update
 from backends.torch.programs import write
 from backends.torch.states import read_weights
 from backends.torch.trainer import TorchTrainer
-from framework.models.calls import plainly
 
 BACKEND = Backend(
     name="torch",
@@ -25,5 +24,5 @@ BACKEND = Backend(
     wrap=wrap,
     read_weights=read_weights,
     write_program=write,
-    call=torch.no_grad()(plainly),
+    call=call,
 )

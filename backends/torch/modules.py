@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,16 +11,43 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
+from framework.models.calls import plainly
 from framework.models.foreign import DRAWS, check_logits, named_variable, probes, taking_views
 
 Tensor: TypeAlias = torch.Tensor
+_PARTS = (nn.Module, nn.Parameter)
+
+
+def call(model: keras.Model, batches: Sequence[Tensor], training: bool) -> list[Any]:
+    """See `framework.models.calls.install_call`: what is trained keeps what its gradient follows from."""
+    with torch.set_grad_enabled(training):
+        return plainly(model, batches, training)
 
 
 def wrap(made: Any, image_size: int, seed: int) -> keras.Model | None:
     """See `framework.models.catalog.install_wrapper`."""
     if not isinstance(made, nn.Module) or isinstance(made, keras.layers.Layer):
         return None
+    _refuse_hidden(made)
     return TorchModel(made, image_size, seed)
+
+
+def _refuse_hidden(module: nn.Module) -> None:
+    """Refuse layers that PyTorch doesn't see, or that have no values: they would be neither trained nor stored."""
+    for name, parameter in module.named_parameters():
+        if parameter.is_meta:
+            raise UserError(f"the torch module's {name!r} has no values, it is on the device 'meta': load its weights")
+    known = {id(part) for part in (*module.modules(), *module.parameters())}
+    for path, owner in module.named_modules():
+        for key, value in vars(owner).items():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+            if key[:1] != "_" and any(isinstance(each, _PARTS) and id(each) not in known for each in held):
+                where = f"{path}.{key}" if path else key
+                raise UserError(
+                    f"the torch module keeps layers or parameters in {where!r}, a {type(value).__name__}, where "
+                    "PyTorch doesn't see them: they would not be trained or stored; use torch.nn.ModuleList, "
+                    "ModuleDict, ParameterList or ParameterDict"
+                )
 
 
 class TorchModel(keras.Model):
@@ -46,14 +73,32 @@ class TorchModel(keras.Model):
             self._places = list(_owned(module))
             self._tensors = [_variable(place.name, place.tensor) for place in self._places]
             self._draws = keras.Variable([seed % 2**62, 0], name=DRAWS, dtype="int64", trainable=False)
+        self._takes_copies = False
         self._num_classes = self._checked_outputs(image_size)
         self.built = True
 
     def _checked_outputs(self, image_size: int) -> int:
         views = torch.from_numpy(probes(image_size)).to(getattr(torch, self.compute_dtype))
         with torch.no_grad(), taking_views(f"the torch module {self.name!r}", 3, image_size, image_size):
+            logits = self._tried(views)
+        if torch.is_tensor(logits):
+            logits = logits.to_dense().float().numpy()
+        return check_logits(self.name, logits)
+
+    def _tried(self, views: Tensor) -> Any:
+        """What the module gives; one that needs channels first in memory, or writes into its input, gets copies."""
+        before = views.clone()
+        try:
             logits = self._forward(views, False)
-        return check_logits(self.name, logits.float().numpy() if torch.is_tensor(logits) else logits)
+        except RuntimeError as error:
+            if "view size is not compatible" not in str(error):
+                raise
+            self._takes_copies = True
+            return self._forward(views, False)
+        if not torch.equal(views, before):
+            self._takes_copies = True
+            return self._forward(before, False)
+        return logits
 
     def call(self, views: Tensor, training: bool = False) -> Tensor:
         if not training:
@@ -72,12 +117,17 @@ class TorchModel(keras.Model):
         if module.training != training:
             module.train(training)
         mixed = self.compute_dtype != self.variable_dtype
+        views = views_bhwc.permute(0, 3, 1, 2)
+        if self._takes_copies:
+            views = views.clone(memory_format=torch.contiguous_format)
         with torch.autocast(views_bhwc.device.type, torch.bfloat16, enabled=mixed):
-            return module(views_bhwc.permute(0, 3, 1, 2))
+            return module(views)
 
     def _take_over(self) -> None:
         """Bring what the module assigned anew (`self.mean = ...`) into the buffer that is stored."""
         for place in self._places:
+            if place.key not in place.held:  # `self.u = normalize(self.u, out=self.u)`: it is a parameter to PyTorch
+                place.held[place.key] = place.owner._parameters.pop(place.key)
             new = place.held[place.key]
             if new is not place.tensor and new is not None and not place.tensor.requires_grad:
                 place.tensor.data.copy_(new.detach())
@@ -112,6 +162,7 @@ class Place:
     """A tensor that is a module's state, and where its owner holds it; no tuple, in which Keras would copy `held`."""
 
     name: str
+    owner: nn.Module
     held: dict[str, Any]
     key: str
     tensor: Tensor
@@ -122,13 +173,13 @@ def _owned(module: nn.Module) -> Iterator[Place]:
     stored, owners = module.state_dict(keep_vars=True), dict(module.named_modules())
     for name, parameter in module.named_parameters():
         path, _, key = name.rpartition(".")
-        yield Place(name, owners[path]._parameters, key, parameter)
+        yield Place(name, owners[path], owners[path]._parameters, key, parameter)
     for path, owner in owners.items():
         for key, buffer in list(owner.named_buffers(recurse=False)):
             full = f"{path}.{key}" if path else key
             if full in stored:
                 owner.register_buffer(key, nn.Parameter(buffer, requires_grad=False))
-                yield Place(full, owner._buffers, key, getattr(owner, key))
+                yield Place(full, owner, owner._buffers, key, getattr(owner, key))
 
 
 def _variable(name: str, tensor: Tensor) -> keras.Variable:

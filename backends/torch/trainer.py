@@ -38,7 +38,8 @@ class TorchTrainer(EngineTrainer):
         self._direct = {id(model) for model in (task.student, *task.teachers) if is_direct(model) and not jit}
         super().__init__(task, device, jit)
         for teacher in task.teachers:
-            teacher.requires_grad_(False)
+            if teacher not in task.handed_over:
+                teacher.requires_grad_(False)
         fused.now.compiles = jit is not False
         # What other processes add to a step isn't recorded.
         on_card = self.device.type == "cuda" and jit is not False and task.world.size == 1
@@ -81,7 +82,9 @@ class TorchTrainer(EngineTrainer):
     def gradients(self, carry: Tree, seen: Tensors) -> Gradients:
         with torch.enable_grad():
             loss, logits = self._forward(seen)
-            return loss.detach(), logits, carry["buffers"], torch.autograd.grad(loss, carry["params"])
+            # A parameter that a module doesn't use has a gradient of zero, as on the other backends.
+            grads = torch.autograd.grad(loss, carry["params"], materialize_grads=True)
+            return loss.detach(), logits, carry["buffers"], grads
 
     def put(self, tree: Tree) -> Tree:
         if self.device.type != "cuda":

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from experiments.command.streams import lasting
 from experiments.tracking.scrub import scrub_text
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 
 DONE, FAULT, MISTAKE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
 _MAX_CHARS = 1500
@@ -64,8 +64,7 @@ def ended(name: str, error: BaseException, debug: bool = False, kept: str = "", 
 
 def say(name: str, message: str) -> None:
     """Say something on stderr in a command's name, in one line."""
-    lines = (line.strip() for line in scrub_text(message).strip().splitlines())
-    print(f"{name}: {' '.join(lines)[:_MAX_CHARS]}", file=sys.stderr, flush=True)
+    print(f"{name}: {one_line(scrub_text(message), _MAX_CHARS)}", file=sys.stderr, flush=True)
 
 
 def _reason(error: BaseException) -> str:

@@ -83,7 +83,8 @@ def admit_teacher(teacher: Teacher) -> None:
     from framework.models.admission import Candidate
 
     who = f"the teacher {teacher.spec.name!r}"
-    Candidate(teacher.model, who, teacher.size, teacher.spec.normalize).admit_teacher()
+    candidate = Candidate(teacher.model, who, teacher.size, teacher.spec.normalize)
+    candidate.admit_teacher(may_be_constant=teacher.spec.min_accuracy is not None)
 
 
 def admit_student(student: Model, spec: DistillSpec) -> None:

@@ -33,6 +33,9 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
     if teacher.spec.name in PACKAGED:
         return _of_size(spec, teacher, PACKAGED[teacher.spec.name].image_size)
     source = splits.test or splits.validation or splits.train
+    if teacher.folder is None and _are_within_one(teacher):
+        who = f"all outputs of the teacher {teacher.spec.name!r}"
+        return [f"hint: {who} lie in [0, 1], as after a sigmoid; expected are logits"]
     if teacher.folder is not None or teacher.spec.normalize is not None or splits.classes is None:
         return []
     views, labels = _labelled(spec, teacher, source)
@@ -49,6 +52,14 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
     if best is not None and right[best] >= right[None] + _BETTER:
         return [f"{who}, and {right[best]:.0%} with teacher.normalize={best}"]
     return []
+
+
+def _are_within_one(teacher: Teacher) -> bool:
+    """Whether its outputs for noise are no logits but numbers in [0, 1]."""
+    from framework.models.foreign import probes
+
+    logits = _outputs(teacher, probes(teacher.size), teacher.spec.normalize)
+    return bool((logits >= 0).all() and (logits <= 1).all() and logits.any())
 
 
 def _of_size(spec: DistillSpec, teacher: Teacher, own: int) -> list[str]:
@@ -77,13 +88,18 @@ def _labelled(spec: DistillSpec, teacher: Teacher, source: Source) -> tuple[Arra
 
 
 def _winners(teacher: Teacher, views: Array, name: str | None) -> Array:
+    return _outputs(teacher, views, name).argmax(-1)
+
+
+def _outputs(teacher: Teacher, views: Array, name: str | None) -> Array:
+    """What it gives for views in [-1, 1] that are brought into a range."""
     from keras import ops
 
     from framework.models.calls import called
     from framework.views import normalize
 
     [logits] = called(teacher.model, [normalize(ops.convert_to_tensor(views), name)])
-    return np.asarray(ops.convert_to_numpy(ops.cast(logits, "float32"))).argmax(-1)
+    return np.asarray(ops.convert_to_numpy(ops.cast(logits, "float32")))
 
 
 def _reordered(winners: Array, labels: Array) -> float:

@@ -101,6 +101,8 @@ def prepare(
         UserError: anything that the user can mend.
     """
     root = root or default_root()
+    if student is not None and student is teacher:
+        raise UserError("student and teacher are one object, and the student is trained in place: hand over a copy")
     common = common or gather(spec, options, root, teacher, splits, tell)
     spec = replace(spec, teachers=tuple(each.spec for each in common.teachers))
     num_classes = num_logits(common, spec)

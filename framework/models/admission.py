@@ -44,16 +44,24 @@ class Candidate:
     size: int
     normalize: str | None = None
 
-    def admit_teacher(self) -> None:
+    def admit_teacher(self, may_be_constant: bool = False) -> None:
         """Refuse a model that can't teach.
+
+        Args:
+            may_be_constant: take one that gives all images the same answer.
 
         Raises:
             UserError: it doesn't take the views; gives anything but one tensor of finite logits [B, C], or
-                probabilities; or its answer for an image depends on chance, or on the other images.
+                probabilities; or its answer for an image depends on chance, on the other images, or on nothing.
         """
         # The same first images among others: one more batch shows both faults.
         first, mixed = self._logits(*self._views(others=True))
         self._check(first)
+        if not may_be_constant and not np.ptp(first, axis=0).any():
+            raise UserError(
+                f"{self.who} gives the same answer for every image: wrong input range (teacher.normalize), or weights "
+                "that were not loaded? teacher.min_accuracy=0 takes it as it is"
+            )
         half = NUM_PROBES // 2
         if self._close(mixed[:half], first[:half]):
             return
@@ -72,6 +80,8 @@ class Candidate:
         """
         [first] = self._logits(*self._views())
         self._check(first)
+        if not self.model.trainable_variables:
+            raise UserError(f"{self.who} has no parameter that can be trained: all are frozen, or there are none")
         before = _state(self.model)
         try:
             [trained] = self._logits(*self._views(), training=True)
@@ -150,6 +160,12 @@ class Candidate:
             ) from error
         for outputs in given:
             _check_one(outputs, f"{self.who}{when}")
+            # PyTorch's tensors say whether anything can be learned from them.
+            if training and not getattr(outputs, "requires_grad", True):
+                raise UserError(
+                    f"{self.who}: no gradient leads from its logits to its parameters, so it can't be trained: leave "
+                    "out no_grad, detach, .data, rounding and casts to integers"
+                )
         return [np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(each, "float32"))) for each in given]
 
 
@@ -160,6 +176,8 @@ def _check_one(outputs: Any, who: str) -> None:
         found = f"{len(outputs)} outputs" if len(outputs) != 1 else "a list of one tensor"
     elif not hasattr(outputs, "shape"):
         found = f"a {type(outputs).__name__}"
+    elif getattr(outputs, "is_sparse", False):
+        found = "a sparse tensor"
     elif len(outputs.shape) != 2 or outputs.shape[0] != NUM_PROBES:
         found = f"{list(outputs.shape)} for {NUM_PROBES} images"
     else:

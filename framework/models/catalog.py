@@ -19,7 +19,7 @@ from framework.errors import UserError, near, one_line
 from framework.files.archives import check_size
 from framework.models.foreign import check_logits, probes, taking_views
 from framework.models.initial import initialise
-from framework.spec.named import check_options, imported
+from framework.spec.named import check_options, imported, running
 
 MODELS = {
     "bit": "framework.models.bit:bit",
@@ -159,7 +159,10 @@ def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], nu
     for needed in _OURS:
         if needed not in known and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
             raise UserError(f"model {name!r}: its function must take {needed}= (it takes {', '.join(known)})")
-    return function(num_classes=num_classes, image_size=image_size, **options)
+    if name in MODELS:
+        return function(num_classes=num_classes, image_size=image_size, **options)
+    with running(f"model {name!r}"):
+        return function(num_classes=num_classes, image_size=image_size, **options)
 
 
 def _application(
@@ -198,7 +201,7 @@ def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:
         wrapped = wrapper(made, image_size, seed)
         if wrapped is not None:
             return wrapped
-    kind = f"{type(made).__module__}.{type(made).__qualname__}"
+    kind = f"{type(made).__module__}.{type(made).__qualname__}".removeprefix("builtins.")
     libraries = [base.__module__.partition(".")[0] for base in type(made).__mro__]
     hint = next((f": {LIBRARIES[library]}" for library in libraries if library in LIBRARIES), "")
     raise UserError(f"model {name!r}: expected a keras.Model, received a {kind}{hint}")
@@ -211,7 +214,8 @@ def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.
         logits = model(views)
     shape = tuple(getattr(logits, "shape", ()))
     if len(shape) != 2 or shape[1] != num_classes:
-        raise UserError(f"model {name!r} gives {shape or type(logits).__name__}, expected logits [B, {num_classes}]")
+        found = f"[{', '.join(map(str, ('B', *shape[1:])))}]" if shape else type(logits).__name__
+        raise UserError(f"model {name!r} gives {found}, expected logits [B, {num_classes}]")
     activation = _final_activation(model)
     if activation in ("softmax", "sigmoid"):
         raise UserError(f"model {name!r} ends in {activation}, expected logits: {_LOGITS_HINT}")

@@ -34,9 +34,13 @@ def taking_views(who: str, *shape: int, own: int | None = None) -> Iterator[None
         yield
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
         size = "SIZE" if own is None else own
+        cure = (
+            f"for a model of another image size, set views.teacher_size={size} (teacher) or views.size={size} (student)"
+        )
+        # Another number of arguments is no question of size.
+        hint = "" if isinstance(error, TypeError) and "argument" in str(error) else f"{cure}; "
         raise UserError(
-            f"{who} doesn't take views [B, {', '.join(map(str, shape))}]: for a model of another image size, set "
-            f"views.teacher_size={size} (teacher) or views.size={size} (student); {one_line(error)}"
+            f"{who} doesn't take views [B, {', '.join(map(str, shape))}]: {hint}{one_line(error)}"
         ) from error
 
 
@@ -55,7 +59,8 @@ def check_logits(name: str, outputs: Any) -> int:
     """
     shape = tuple(getattr(outputs, "shape", ()))
     if len(shape) != 2 or shape[0] != NUM_PROBES:
-        raise UserError(f"model {name!r} gives {shape or type(outputs).__name__}, expected one tensor of logits [B, C]")
+        found = f"{list(shape)} for {NUM_PROBES} images" if shape else f"a {type(outputs).__name__}"
+        raise UserError(f"model {name!r} gives {found}, expected one tensor of logits [B, C]")
     if are_probabilities(np.asarray(outputs)):
         raise UserError(f"model {name!r} gives probabilities, expected logits: return what goes into its softmax")
     return shape[1]

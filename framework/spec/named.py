@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from framework.errors import UserError, near
+from framework.errors import UserError, near, one_line
 
 
 def find(name: str, table: Mapping[str, Callable[..., Any]], what: str) -> Callable[..., Any]:
@@ -35,7 +36,8 @@ def imported(path: str, what: str) -> Callable[..., Any]:
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise UserError(f"{what} = {path!r}: expected package.module:function")
     try:
-        module = importlib.import_module(module_name)
+        with running(f"{what} = {path!r}", ModuleNotFoundError):
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and not f"{module_name}.".startswith(f"{error.name}."):
             raise UserError(f"{what} = {path!r}: {module_name} needs {error.name!r}, which is not installed") from error
@@ -46,6 +48,37 @@ def imported(path: str, what: str) -> Callable[..., Any]:
         public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise UserError(f"{what} = {path!r}: {module_name} has no function {attribute!r}; {near(attribute, public)}")
     return function
+
+
+@contextmanager
+def running(who: str, *passed: type[Exception]) -> Iterator[None]:
+    """Tell what somebody's own code raises within it as a mistake of theirs.
+
+    Args:
+        who: what messages call the code.
+        passed: what is raised as it is, besides our own errors.
+
+    Raises:
+        UserError: the code raised something.
+    """
+    as_they_are: tuple[type[Exception], ...] = (UserError, MemoryError, *passed)
+    try:
+        yield
+    except as_they_are:
+        raise
+    except (Exception, SystemExit) as error:
+        told = f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
+        raise UserError(f"{who} fails: {told}{_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    """Where an error was raised, in words; a syntax error says it itself."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or isinstance(error, SyntaxError):
+        return ""
+    return f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
 
 
 def check_options(function: Callable[..., Any], options: Collection[str], ours: Collection[str], what: str) -> None:

@@ -43,6 +43,24 @@ def one(views):
 
 def logs(views, uniforms):
     return keras.ops.log(views)
+
+def raising(num_classes, image_size):
+    return {}["weights"]
+
+def leaving(num_classes, image_size):
+    raise SystemExit(0)
+
+def layered(num_classes, image_size, **options):
+    head = keras.layers.Dense(num_classes, **options)
+    return keras.Sequential([keras.Input((image_size, image_size, 3)), keras.layers.Flatten(), head])
+
+def frozen(num_classes, image_size):
+    model = layered(num_classes, image_size)
+    model.trainable = False
+    return model
+
+def same(num_classes, image_size):
+    return layered(num_classes, image_size, kernel_initializer="zeros")
 """
 # In a folder with photos/train/{cat,dog,owl}/*.png, letters/{a,...,j}/*.png, mine.py and an empty folder named empty:
 # the command line, and what the message must name.
@@ -133,6 +151,13 @@ LOADED: list[tuple[str, str, tuple[str, ...]]] = [
     (RUN, "with student=nowhere:build", ("'nowhere'", "{here}")),
     (RUN, "with student=mine:biuld", ("'biuld'", "did you mean 'build'")),
     (RUN, "with student=mine:no_model", ("mine:no_model", "expected a keras.Model")),
+    (RUN, "with student=slip:build", ("'slip:build'", "SyntaxError", "line 3")),
+    (RUN, "with loss=slip:loss", ("'slip:loss'", "SyntaxError")),
+    (RUN, "with student=late:build", ("'late:build'", "ImportError", "nothing_like_it", "late.py, line 1")),
+    (RUN, "with digits student=mine:raising", ("'mine:raising' fails: KeyError: 'weights'", "mine.py, line")),
+    (RUN, "with digits student=mine:leaving", ("'mine:leaving' fails: SystemExit",)),
+    (RUN, "with data=./photos student=mine:frozen teacher=mine:layered", ("no parameter that can be trained",)),
+    (RUN, "with data=./photos teacher=mine:same", ("'mine:same'", "the same answer for every image")),
     (RUN, "with loss=mine.loss", ("'mine.loss'", "package.module:function")),
     (RUN, "with digits device=gpu:7", ("'gpu:7' is not here", "cpu:0")),
     (RUN, "with digits device=quantum", ("'quantum'", "cpu:0")),
@@ -173,6 +198,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     folder = tmp_path_factory.mktemp("here")
     (folder / "mine.py").write_text(MINE)
+    (folder / "slip.py").write_text("import os\n\ndef build(num_classes, image_size)\n    return None\n")
+    (folder / "late.py").write_text("from mine import nothing_like_it\n")
     (folder / "empty").mkdir()
     for number, name in enumerate("abcdefghij"):
         (folder / "letters" / name).mkdir(parents=True)

@@ -152,7 +152,7 @@ def test_the_flag_of_training_may_say_the_opposite() -> None:
     ("function", "message"),
     [
         ("softmax", "gives probabilities, expected logits"),
-        ("maps", r"gives \(4, 8, 8, 4\), expected one tensor of logits"),
+        ("maps", r"gives \[4, 8, 8, 4\] for 4 images, expected one tensor of logits"),
         ("large", r"doesn't take views \[B, 8, 8, 3\]"),
         ("nnx_module", r"received a flax\.nnx.*: a Flax module needs backend=jax, and to be a flax\.linen\.Module"),
     ],

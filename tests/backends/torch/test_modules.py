@@ -101,6 +101,64 @@ class Tied(nn.Module):
         return self.head(x.flatten(1))
 
 
+class Flat(nn.Module):
+    def __init__(self, num_classes, image_size):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 2, 3, padding=1), nn.Linear(2 * image_size**2, num_classes)
+
+    def forward(self, x):
+        return self.head(self.body(x).view(x.shape[0], -1))
+
+
+class Writing(Running):
+    def forward(self, x):
+        x.sub_(5.0)
+        return self.head(x.flatten(1))
+
+
+class Detached(Running):
+    def forward(self, x):
+        return self.head(x.flatten(1)).detach()
+
+
+class Listed(Running):
+    def __init__(self, num_classes, image_size):
+        super().__init__(num_classes, image_size)
+        self.heads = [self.head, nn.Linear(1, 1)]
+
+
+class Kept(Running):
+    # A list of what is registered elsewhere.
+    def __init__(self, num_classes, image_size):
+        super().__init__(num_classes, image_size)
+        self.heads = [self.head]
+
+
+class Unused(Running):
+    def __init__(self, num_classes, image_size):
+        super().__init__(num_classes, image_size)
+        self.aux = nn.Linear(3, 3)
+
+
+class Two(Running):
+    def forward(self, x, y):
+        return self.head(x.flatten(1))
+
+
+def spectral(num_classes, image_size):
+    head = nn.utils.parametrizations.spectral_norm(nn.Linear(3 * image_size**2, num_classes))
+    return nn.Sequential(nn.Flatten(), head)
+
+
+def meta(num_classes, image_size):
+    with torch.device("meta"):
+        return Running(num_classes, image_size)
+
+
+def leaves(num_classes, image_size):
+    raise SystemExit(3)
+
+
 class Sized(Net):
     def forward(self, x):
         # As vision transformers do.
@@ -224,6 +282,7 @@ def test_buffers_that_are_assigned_anew_are_learned_and_stored(tiny: Any, tmp_pa
         ("Stray", "keeps something from training that is no parameter and no buffer"),
         ("Fleeting", "keeps something from training that is no parameter and no buffer"),
         ("Anew", "makes 'head.bias' anew in training"),
+        ("Detached", "no gradient leads from its logits to its parameters"),
     ],
 )
 def test_state_that_would_be_lost_is_refused(function: str, message: str) -> None:
@@ -231,8 +290,25 @@ def test_state_that_would_be_lost_is_refused(function: str, message: str) -> Non
         Candidate(build(function), "the student", SIZE).admit_student()
 
 
-def test_tied_parameters_are_admitted() -> None:
-    Candidate(build("Tied"), "the student", SIZE).admit_student()
+@pytest.mark.parametrize("function", ["Tied", "Kept", "Unused", "Flat", "Writing", "spectral"])
+def test_what_is_right_is_admitted_and_learns(function: str, tiny: Any) -> None:
+    model = build(function)
+    Candidate(model, "the student", SIZE).admit_student()
+    Candidate(model, "the teacher", SIZE).admit_teacher()
+    spec = tiny.spec(student={"name": f"torch_nets:{function}"})
+    trainer = tiny.trainer(spec)
+    before = trainer.state()
+    tiny.run(trainer, spec, 3)
+    after = trainer.state()
+    assert any(name.startswith("student/") and not np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_views_stay_as_they_are() -> None:
+    """Teachers and students see the same ones."""
+    shown = torch.from_numpy(views())
+    before = shown.clone()
+    build("Writing")(shown)
+    assert torch.equal(shown, before)
 
 
 def test_what_moves_keeps_its_tensors() -> None:
@@ -249,7 +325,11 @@ def test_what_moves_keeps_its_tensors() -> None:
     ("function", "message"),
     [
         ("softmax", "gives probabilities, expected logits"),
-        ("maps", r"gives \(4, 4, 6, 6\), expected one tensor of logits"),
+        ("maps", r"gives \[4, 4, 6, 6\] for 4 images, expected one tensor of logits"),
+        ("Listed", "keeps layers or parameters in 'heads', a list, where PyTorch doesn't see them"),
+        ("meta", r"'head.weight' has no values, it is on the device 'meta'"),
+        ("Two", r"doesn't take views \[B, 3, 8, 8\]: Two.forward\(\) missing 1 required positional argument: 'y'"),
+        ("leaves", r"model 'torch_nets:leaves' fails: SystemExit: 3 \(torch_nets.py, line \d+\)"),
         ("lazy", "has no shape yet: call the module once"),
         ("sized", r"doesn't take views \[B, 3, 8, 8\]: .*views.teacher_size=SIZE.*wrong image height"),
         ("nhwc", r"doesn't take views \[B, 3, 8, 8\]: .*expected input\[4, 3, 8, 8\] to have 8 channels"),

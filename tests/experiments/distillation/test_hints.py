@@ -61,6 +61,18 @@ def test_another_order_of_classes_is_noticed() -> None:
     assert line.endswith("and 100% with its outputs in another order: teacher.classes=FILE says which")
 
 
+def test_outputs_of_a_sigmoid_are_noticed() -> None:
+    import keras
+
+    right = teacher(2, -1)
+    model = keras.Model(right.model.inputs, keras.ops.sigmoid(right.model.outputs[0]))
+    for labelled in (True, False):
+        [line] = hints.of_teacher(SPEC, teacher(2, -1, model=model), splits(labelled))
+        assert line == (
+            "hint: all outputs of the teacher 'own:build' lie in [0, 1], as after a sigmoid; expected are logits"
+        )
+
+
 def test_nothing_is_said_of_what_is_right_or_was_said() -> None:
     assert hints.of_teacher(SPEC, teacher(2, -1), splits()) == []
     assert hints.of_teacher(SPEC, teacher(1, 0), splits(labelled=False)) == []

@@ -115,7 +115,7 @@ def test_a_right_model_is_admitted_and_its_state_stays(name: str) -> None:
     model = RIGHT[name]()
     before = values(model)
     candidate = Candidate(model, "the model", SIZE)
-    candidate.admit_teacher()
+    candidate.admit_teacher(may_be_constant=name == "zero")
     candidate.admit_student()
     for one, other in zip(values(model), before, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -143,6 +143,20 @@ def test_a_teacher_in_training_mode_is_refused() -> None:
     with pytest.raises(UserError, match="depends on the other images of the batch: it is in training mode"):
         Candidate(model, "the teacher", SIZE).admit_teacher()
     Candidate(model, "the student", SIZE).admit_student()
+
+
+def test_a_teacher_that_says_the_same_of_every_image_is_refused() -> None:
+    candidate = Candidate(RIGHT["zero"](), "the teacher", SIZE)
+    with pytest.raises(UserError, match=r"the same answer for every image: wrong input range \(teacher\.normalize\)"):
+        candidate.admit_teacher()
+
+
+def test_a_student_without_trainable_parameters_is_refused() -> None:
+    model = functional()
+    model.trainable = False
+    Candidate(model, "the teacher", SIZE).admit_teacher()
+    with pytest.raises(UserError, match="the student has no parameter that can be trained: all are frozen"):
+        Candidate(model, "the student", SIZE).admit_student()
 
 
 def test_weights_that_are_nan_are_named() -> None:
