@@ -18,7 +18,7 @@ from typing import Any
 
 import backends
 from experiments.command import config_files
-from experiments.command.suggestions import advice, check_key, key_for
+from experiments.command.suggestions import advice, check_key, is_known, key_for
 from experiments.distillation.options import RunOptions
 from experiments.distillation.packaged import PACKAGED
 from experiments.recipes import DEFAULT, RECIPES
@@ -119,16 +119,24 @@ def _named(names: Sequence[str], recipe: str) -> Config:
 def _check_recipe(name: str) -> None:
     if name in RECIPES:
         return
+    if name == "with":
+        raise UserError("'with' is written once, before all recipes and keys")
     close = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.5)
-    if not close and (key := key_for(name)):
+    if (is_known(name) or not close) and (key := key_for(name)):
         raise UserError(f"{name!r} has no value: write {key}=VALUE")
-    raise UserError(f"no recipe {name!r}: {near(name, RECIPES)}; values are written key=value")
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise UserError(f"no recipe {name!r}: {hint}--help lists them; values are written key=value")
 
 
 def _refuse_cut(words: Sequence[str]) -> None:
-    """Refuse a list that the shell has cut at its spaces, `widths=[8,` and `16]`: it must be quoted."""
+    """Refuse what the shell has cut at a space, `widths=[8,` and `16]`, and commas between keys."""
     for place, word in enumerate(words):
         rest = words[place + 1 :]
+        if word == "=" and place > 0 and rest:
+            raise UserError(f"no spaces around '=': write {words[place - 1]}={rest[0]}")
+        key = word.partition("=")[0]
+        if "=" in word and "," in key:
+            raise UserError(f"{key!r} is not a key: no comma between keys, {word.replace(',', ' ', key.count(','))}")
         until = next((end for end in range(len(rest) + 1) if not _is_open(" ".join([word, *rest[:end]]))), 0)
         if "=" in word and until:
             raise UserError(f"{word!r} is cut at a space: quote it, {' '.join([word, *rest[:until]])!r}")

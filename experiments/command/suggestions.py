@@ -153,6 +153,8 @@ def meant(name: str, known: Iterable[str], value: str | None, takes_keys: bool =
         value: what followed it; nothing is as good as None.
         takes_keys: whether the command takes keys after `with`.
     """
+    if name == "--with":
+        return "write 'with', without dashes"
     close = _close(name, [each for each in known if each.startswith("--")])
     if close and not (takes_keys and is_known(name)):
         return f"did you mean {close}?"

@@ -115,6 +115,7 @@ def refuse_options(argv: Sequence[str], experiment: Experiment) -> None:
             raise UserError(f"option {word} needs a value; --help explains it")
 
 
+_LONG_DASHES = "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 _OPTION = re.compile(r"^ +-(\w)(?: VALUE)? --([\w-]+)(=VALUE)?", re.MULTILINE)
 
 
@@ -141,4 +142,8 @@ def explain(argv: Sequence[str], experiment: Experiment) -> str:
         return f"{' '.join(argv)!r} can't be read; --help shows the options"
     if "=" in wrong[0] or wrong[0] in RECIPES or (words[0] in commands and wrong[0] != "with"):
         return f"unexpected {wrong[0]!r}: write 'with' before KEY=VALUE and recipes"
+    if wrong[0][0] in _LONG_DASHES:
+        name, _, value = wrong[0].lstrip(_LONG_DASHES).partition("=")
+        given = value or next(iter(words[words.index(wrong[0]) + 1 :]), None)
+        return f"{wrong[0]!r} begins with a long dash, options with '-': {meant('--' + name, takes_value, given)}"
     return f"there is no command {wrong[0]!r}: {near(wrong[0], ['with', *commands])}"

@@ -142,15 +142,15 @@ def folder_of(document: Mapping[str, Any], root: Path) -> Path:
 
 
 def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> Path:
-    from experiments.tracking import queries
-    from experiments.tracking.mongod import open_database
+    from experiments.tracking import queries, readers
+    from experiments.tracking.journals import InJournals
 
-    with open_database(uri, journal_only, root) as destination:
-        if destination.database is None:
+    with readers.opened(uri, journal_only, root) as runs:
+        if isinstance(runs, InJournals) and is_number(name):
             raise UserError(
                 f"resume = {name!r}: no run in {root / RUNS} has this uid, and without a database runs have no numbers"
             )
-        document = queries.find_run(destination.database, name)
+        document = queries.find_run(runs, name)
     folder = folder_of(document, root)
     if not folder.is_dir():
         raise UserError(f"resume = {name!r}: its folder {folder} is not on this machine")
