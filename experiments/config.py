@@ -160,7 +160,14 @@ def spec_and_options(config: Mapping[str, Any]) -> tuple[DistillSpec, RunOptions
     for key in config:
         if key not in known and key not in _OPTION_NAMES:
             raise UserError(f"unknown key {key!r}: {advice(key)}")
-    spec = DistillSpec.from_dict({key: config[key] for key in config if key in known})
+    try:
+        spec = DistillSpec.from_dict({key: config[key] for key in config if key in known})
+    except UserError as error:
+        teachers = config.get("teachers")
+        if not isinstance(teachers, list) or len(teachers) != 1:
+            raise
+        # As it is typed.
+        raise UserError(str(error).replace("teachers[0].", "teacher.")) from error
     return spec, build(RunOptions, {key: config[key] for key in config if key in _OPTION_NAMES})
 
 
@@ -245,6 +252,8 @@ def _is_short(part: str, value: Any) -> bool:
 
 def _pair(word: str) -> tuple[str, Any]:
     key, _, text = word.partition("=")
+    if key and not text.strip():  # as `data=$PHOTOS` is where there is no such variable
+        raise UserError(f"{word!r} has no value: {key}=VALUE gives one, and {key}=none none")
     return key.strip(), value_of(text)
 
 

@@ -6,6 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+# Of more characters than these, a list is cut to its first names.
+_MOST, _FEW = 500, 20
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: the message alone is shown, and the exit code is 2."""
@@ -51,7 +54,8 @@ def near(received: str, allowed: Iterable[str]) -> str:
     names = sorted(str(name) for name in allowed)
     matches = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5) or _abbreviated(str(received), names)
     hint = f"did you mean {matches[0]!r}? " if matches else ""
-    return f"{hint}allowed: {', '.join(names)}"
+    listed = names if len(", ".join(names)) <= _MOST else [*names[:_FEW], f"and {len(names) - _FEW} more"]
+    return f"{hint}allowed: {', '.join(listed)}"
 
 
 def _abbreviated(short: str, names: list[str]) -> list[str]:

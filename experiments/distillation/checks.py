@@ -48,7 +48,7 @@ def check_functions(spec: DistillSpec) -> None:
     if ":" in name or name.endswith(".keras"):
         check_own_model(name, "student.name")
     elif name not in MODELS:
-        raise UserError(f"student.name = {name!r}: {near(name, MODELS)}")
+        raise UserError(f"student.name = {name!r}: {near(name, MODELS)}; or package.module:function, or a .keras file")
 
 
 def check_length(spec: DistillSpec, num_examples: int | None = None) -> None:

@@ -23,8 +23,14 @@ _ANYWAY = "resume_anyway=True resumes all the same, and writes it down"
 
 
 def take_resume(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The name after `resume=`, and the other words of a command line."""
+    """The name after `resume=`, and the other words of a command line.
+
+    Raises:
+        UserError: nothing follows it.
+    """
     names = [word.partition("=")[2] for word in words if word.startswith("resume=")]
+    if "" in names:
+        raise UserError("'resume=' has no value: resume=latest or resume=ID gives one, and resume=none none")
     rest = [word for word in words if not word.startswith("resume=")]
     name = names[-1] if names else ""
     return (None if name.lower() in ("", "none", "null") else name), rest

@@ -35,7 +35,10 @@ def order(name: str) -> tuple[Names, ...]:
     """
     path = _FOLDER / f"{name}.txt" if name in ORDERS else Path(name).expanduser()
     if not path.is_file():
-        raise UserError(f"classes {name!r}: {near(name, (*ORDERS, 'data'))}; or a text file, one class a line")
+        looked = f"no such file (looked for {path.absolute()})"
+        raise UserError(
+            f"classes {name!r}: {looked}; {near(name, (*ORDERS, 'data'))}; or a text file, one class a line"
+        )
     lines = path.read_text(encoding="utf-8").splitlines()
     return tuple(tuple(line.split("\t")) for line in lines if line.strip())
 

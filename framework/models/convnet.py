@@ -94,7 +94,7 @@ class ConvNet(Net):
 def convnet(
     num_classes: int,
     image_size: int,
-    widths: Sequence[int] = (16, 32, 64),
+    widths: Sequence[int] | int = (16, 32, 64),
     convs_per_stage: int = 1,
     stem_stride: int = 1,
     standardised: bool = False,
@@ -105,7 +105,7 @@ def convnet(
     Args:
         num_classes: logits it gives, at least 1.
         image_size: side of the square views, in pixels.
-        widths: channels of each stage; a stage after the first halves the map.
+        widths: channels of each stage, or of the only one; a stage after the first halves the map.
         convs_per_stage: 3x3 convolutions in each stage.
         stem_stride: stride of the very first convolution.
         standardised: standardise the kernels (`StdConv2D`); plain convolutions otherwise.
@@ -117,10 +117,11 @@ def convnet(
     Raises:
         UserError: a size is not a positive whole number.
     """
-    sizes = {"widths": list(widths), "convs_per_stage": [convs_per_stage], "stem_stride": [stem_stride]}
+    stages = widths if isinstance(widths, Sequence) else (widths,)
+    sizes = {"widths": list(stages), "convs_per_stage": [convs_per_stage], "stem_stride": [stem_stride]}
     for name, values in sizes.items():
         if not values or any(not isinstance(value, int) or isinstance(value, bool) or value < 1 for value in values):
             raise UserError(f"convnet: {name}={values} must be positive whole numbers, e.g. widths=[16, 32, 64]")
-    model = ConvNet(num_classes, widths, convs_per_stage, stem_stride, standardised, head_zero_init, name="convnet")
+    model = ConvNet(num_classes, stages, convs_per_stage, stem_stride, standardised, head_zero_init, name="convnet")
     model.build((None, image_size, image_size, 3))
     return model

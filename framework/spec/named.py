@@ -33,8 +33,10 @@ def find(name: str, table: Mapping[str, Callable[..., Any]], what: str) -> Calla
 def imported(path: str, what: str) -> Callable[..., Any]:
     """The function at an import path `package.module:function`; arguments and errors as in `find`."""
     module_name, _, attribute = path.partition(":")
-    if not all(part.isidentifier() for part in module_name.split(".")):
-        raise UserError(f"{what} = {path!r}: expected package.module:function")
+    if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
+        plain = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        hint = f"did you mean {plain}:{attribute}? " if all(map(str.isidentifier, plain.split("."))) else ""
+        raise UserError(f"{what} = {path!r}: {hint}expected package.module:function")
     try:
         with running(f"{what} = {path!r}", ModuleNotFoundError):
             module = importlib.import_module(module_name)

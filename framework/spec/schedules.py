@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from framework.errors import UserError, near
+from framework.errors import UserError, near, some
 from framework.spec import ExtensionSpec, ScheduleSpec
 
 Schedule = Callable[[int], float]
@@ -83,7 +83,9 @@ def _whole(spec: ScheduleSpec, steps: int) -> Schedule:
     if spec.name not in SCHEDULES:
         raise UserError(f"schedule.name = {spec.name!r}: {near(spec.name, SCHEDULES)}")
     if spec.warmup_steps >= steps and spec.warmup_steps > 0:
-        raise UserError(f"schedule.warmup_steps = {spec.warmup_steps}: the run has only {steps} steps for it")
+        raise UserError(
+            f"schedule.warmup_steps = {spec.warmup_steps}: the run has only {some(steps, 'step', 'steps')} for it"
+        )
     return SCHEDULES[spec.name](steps, spec.warmup_steps)
 
 

@@ -140,7 +140,6 @@ def test_another_student_drops_the_options_of_the_former() -> None:
         ("./x/y z", "./x/y z"),
         ("1if", "1if"),
         ("{[]:1}", "{[]:1}"),
-        ("", ""),
         ("(" * 5000, "(" * 5000),
     ],
 )
@@ -155,7 +154,7 @@ def test_values(text: str, value: Any, recwarn: pytest.WarningsRecorder) -> None
         (["optimizer.lrr=1"], "unknown key 'optimizer.lrr': did you mean 'lr'"),
         (["optimiser.lr=1"], "unknown key 'optimiser.lr': did you mean 'optimizer.lr'"),
         (["student.options.widths.x=1", "student.options.widths=3", "seed=x"], "seed = 'x': expected an integer"),
-        (["teacher.nme=x"], r"unknown key 'teachers\[0\].nme'"),
+        (["teacher.nme=x"], r"unknown key 'teacher.nme'"),
         (["digit"], "no recipe 'digit': did you mean 'digits'"),
         (["seed"], "'seed' has no value: write seed=VALUE"),
         (["qwertz"], "values are written key=value"),
