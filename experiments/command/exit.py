@@ -7,6 +7,8 @@ or a closed terminal.
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import pdb
 import sys
 import traceback
@@ -19,6 +21,8 @@ from framework.errors import UserError, one_line
 
 DONE, FAULT, MISTAKE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
 _MAX_CHARS = 1500
+# No room: on the disk, in a quota, for a file of that size.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def guarded(name: str, call: Callable[[], int], debug: bool = False, post_mortem: bool = False) -> int:
@@ -32,9 +36,17 @@ def guarded(name: str, call: Callable[[], int], debug: bool = False, post_mortem
     """
     with lasting():
         try:
+            _check_here()
             return call()
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every end becomes an exit code and a line
             return ended(name, error, debug, post_mortem=post_mortem)
+
+
+def _check_here() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the folder that you are in has been removed: change into another") from None
 
 
 def ended(name: str, error: BaseException, debug: bool = False, kept: str = "", post_mortem: bool = False) -> int:
@@ -69,9 +81,12 @@ def say(name: str, message: str) -> None:
 
 def _reason(error: BaseException) -> str:
     # The database's driver takes a while to import, and a command that ends well may not need it.
+    from experiments.tracking.journal import default_root
     from experiments.tracking.mongod import DatabaseError
     from experiments.tracking.scrub import reason
 
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        return f"{error} (runs and caches are in {default_root()})"
     return reason(error) if isinstance(error, DatabaseError) else str(error)
 
 

@@ -36,7 +36,8 @@ _CHECK = b', "crc32": "'
 
 def default_root() -> Path:
     """The folder of runs and the embedded server: EXPERIMENTS_DIR, or `.experiments` in the current folder."""
-    return Path(os.environ.get("EXPERIMENTS_DIR") or ".experiments").absolute()
+    # A `~` is the shell's, but in quotes, in a unit file or in a Dockerfile no shell sees it.
+    return Path(os.path.expanduser(os.environ.get("EXPERIMENTS_DIR") or ".experiments")).absolute()
 
 
 def found_root() -> Path:
@@ -52,8 +53,16 @@ def check_root(root: Path) -> None:
     """Refuse a folder in which no run can be made, before anything is trained; nothing is made.
 
     Raises:
-        UserError: the nearest folder that is there is no folder, or may not be written.
+        UserError: the nearest folder that is there is no folder, or may not be written; or its name can't be.
     """
+    try:
+        str(root).encode()
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        raise UserError(
+            f"no run can be stored in {os.fsencode(root)!r}: its name is not {encoding}, which this locale has; "
+            "PYTHONUTF8=1 takes UTF-8, EXPERIMENTS_DIR names another folder"
+        ) from error
     nearest = next(folder for folder in (root, *root.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         what = "may not be written" if nearest.is_dir() else "is not a folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,11 @@ def raising(error: BaseException) -> Any:
             exits.FAULT,
             "OSError: [Errno 28] No space left: 'f'; -d shows the traceback",
         ),
+        (
+            OSError(28, "No space left"),
+            exits.FAULT,
+            "OSError: [Errno 28] No space left (runs and caches are in /some/where); -d shows the traceback",
+        ),
         (ZeroDivisionError("by token=abc"), exits.FAULT, "ZeroDivisionError: by token=***; -d shows the traceback"),
         (
             ServerSelectionTimeoutError("db:1: refused (configured timeouts: a, b), Timeout: 5s\nmore"),
@@ -51,8 +57,9 @@ def raising(error: BaseException) -> Any:
     ],
 )
 def test_an_end_is_a_code_and_a_line(
-    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("EXPERIMENTS_DIR", "/some/where")
     assert guarded(NAME, raising(error)) == code
     assert capsys.readouterr() == ("", f"{NAME}: {told}\n")
 
@@ -60,6 +67,16 @@ def test_an_end_is_a_code_and_a_line(
 def test_a_command_that_ends_well_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(NAME, lambda: 7) == 7
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert guarded(NAME, lambda: 7) == exits.MISTAKE
+    assert capsys.readouterr().err == f"{NAME}: the folder that you are in has been removed: change into another\n"
 
 
 def test_other_ways_out_are_not_ours() -> None:

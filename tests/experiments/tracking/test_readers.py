@@ -83,6 +83,9 @@ def test_runs_are_found_from_folders_below(tmp_path: Path, monkeypatch: pytest.M
     assert found_root() == below / ".experiments"
     monkeypatch.setenv("EXPERIMENTS_DIR", str(tmp_path / "c"))
     assert found_root() == tmp_path / "c"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EXPERIMENTS_DIR", "~/d")
+    assert default_root() == tmp_path / "d"
 
 
 def test_a_folder_that_cannot_hold_runs_is_refused_and_not_made(tmp_path: Path) -> None:
@@ -91,6 +94,8 @@ def test_a_folder_that_cannot_hold_runs_is_refused_and_not_made(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file is not a folder; EXPERIMENTS_DIR names another"):
         check_root(tmp_path / "file" / "b")
+    with pytest.raises(UserError, match=r"its name is not utf-8, which this locale has; PYTHONUTF8=1"):
+        check_root(tmp_path / "\udcc3")
 
 
 @pytest.fixture
