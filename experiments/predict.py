@@ -29,6 +29,7 @@ from experiments.command.exit import DONE, FAULT, Parser, guarded, say
 from experiments.db import add_address
 from experiments.tracking.journal import default_root
 from framework.errors import UserError
+from framework.files.paths import path_of
 
 if TYPE_CHECKING:
     from experiments.distillation.answering import Answering
@@ -78,7 +79,7 @@ def listed(words: Sequence[str]) -> list[Path]:
 def _meant(name: str) -> list[Path]:
     from PIL import Image
 
-    path = Path(name).expanduser()
+    path = path_of(name)
     if path.is_dir():
         known = Image.registered_extensions()
         files = sorted(each for each in path.rglob("*") if each.suffix.lower() in known and each.is_file())

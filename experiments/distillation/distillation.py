@@ -26,6 +26,7 @@ from framework.errors import OutOfMemory, UserError
 from framework.files import stored
 from framework.files.arrays import write_arrays
 from framework.files.checkpoints import Checkpoints
+from framework.files.paths import path_of
 from framework.loop import progress as shown
 from framework.loop.evaluator import Evaluator
 from framework.loop.fit import Cadence, Loop, Turns, finish
@@ -300,7 +301,7 @@ class Distillation:
         # A relative path would mean another file elsewhere.
         stored.save(
             folder,
-            self._card(outcome, str(Path(name).expanduser().resolve()) if name.endswith(".keras") else name),
+            self._card(outcome, str(path_of(name).resolve()) if name.endswith(".keras") else name),
             weights,
         )
         return [folder / stored.CARD, folder / stored.WEIGHTS]

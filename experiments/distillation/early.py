@@ -16,6 +16,7 @@ from experiments.tracking.journal import default_root
 from framework.data.origins import is_hub
 from framework.errors import UserError
 from framework.files import download
+from framework.files.paths import path_of
 from framework.spec import DistillSpec
 
 
@@ -29,7 +30,7 @@ def check(spec: DistillSpec, options: RunOptions) -> None:
         if name is not None and _is_lacking_data(name):
             raise UserError(f"{key} = {name!r}: {no_such(name)}; give a folder of images, a parquet file or a hub id")
     for key, weights in _weights(spec):
-        if not download.is_url(weights) and not Path(weights).expanduser().exists():
+        if not download.is_url(weights) and not path_of(weights).exists():
             raise UserError(f"{key} = {weights!r}: {no_such(weights)}")
     for teacher in spec.teachers:
         if teacher.name in packaged.PACKAGED:
@@ -41,7 +42,7 @@ def check(spec: DistillSpec, options: RunOptions) -> None:
 
 def no_such(name: str) -> str:
     """That there is no such file or folder, where it was looked for, and what is there with nearly that name."""
-    path = Path(name).expanduser().absolute()
+    path = path_of(name).absolute()
     folder = path.parent
     there = [each.name for each in folder.iterdir()] if folder.is_dir() else []
     close = difflib.get_close_matches(path.name, there, n=1, cutoff=0.6)
@@ -59,7 +60,7 @@ def add_working_folder() -> None:
 def _is_lacking_data(name: str) -> bool:
     from framework.data.offline import OFFLINE, is_installed
 
-    path = Path(name).expanduser()
+    path = path_of(name)
     return not (name in OFFLINE or is_installed(name) or path.exists() or is_hub(name) or glob.glob(str(path)))
 
 

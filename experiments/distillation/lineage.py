@@ -11,6 +11,7 @@ from experiments.distillation.options import RunOptions
 from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, last_records, run_folders
 from framework.errors import UserError
 from framework.files.checkpoints import Checkpoints
+from framework.files.paths import path_of
 from framework.protocols import Array
 from framework.spec import DistillSpec
 from framework.spec.validation import plain
@@ -120,7 +121,7 @@ def _latest(root: Path) -> Path:
 
 def _folder(name: str, root: Path) -> Path | None:
     """A run's folder by its path or uid; None for what may be a number."""
-    own = Path(name).expanduser()
+    own = path_of(name)
     if (own / CHECKPOINTS).is_dir() or (own / JOURNAL).is_file():
         return own.absolute()
     if is_number(name):

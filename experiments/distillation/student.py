@@ -17,6 +17,7 @@ from experiments.distillation.teachers import SHIPPED
 from experiments.tracking.journal import run_folders
 from framework.errors import UserError
 from framework.files import stored
+from framework.files.paths import path_of
 from framework.files.stored import ModelCard
 from framework.protocols import Array
 
@@ -69,7 +70,7 @@ def find_student(name: str, root: Path, uri: str | None = None) -> Path:
     Raises:
         UserError: there is no such run, or it has stored no student.
     """
-    own = Path(name).expanduser()
+    own = path_of(name)
     if own.suffix == SUFFIX and own.is_file():
         return own
     for folder in (own, own.parent if own.name in (stored.CARD, stored.WEIGHTS) else own, *_named(name, root)):
@@ -132,7 +133,7 @@ def load_student(folder: Path | str, backend: str | None = None) -> Student | Ex
     Raises:
         UserError: there is no stored model, or the backend is not installed.
     """
-    place = Path(folder).expanduser()
+    place = path_of(folder)
     if place.suffix == SUFFIX:
         return exported(place, backend)
     return on_engine(place, backend)

@@ -16,6 +16,7 @@ from framework.data.classes import order as class_order
 from framework.data.classes import permutation
 from framework.errors import UserError, near
 from framework.files import stored
+from framework.files.paths import path_of
 from framework.spec import GIVEN, DistillSpec, ModelSpec, TeacherSpec
 from framework.spec.named import imported
 
@@ -86,7 +87,7 @@ def find(name: str, root: Path) -> Path | None:
 
 
 def _stored_folder(name: str) -> Path | None:
-    own = Path(name).expanduser()
+    own = path_of(name)
     return next((folder for folder in (SHIPPED / name, own, own / "student") if stored.is_stored(folder)), None)
 
 
@@ -101,10 +102,10 @@ def check_name(name: str) -> None:
     if ":" in name or name.endswith(".keras"):
         check_own_model(name, "teacher.name")
         return
-    if Path(name).expanduser().is_dir():
+    if path_of(name).is_dir():
         raise UserError(f"teacher.name = {name!r}: there is no {stored.CARD} in that folder")
     if "/" in name or name.startswith("~"):
-        looked = Path(name).expanduser().absolute()
+        looked = path_of(name).absolute()
         raise UserError(f"teacher.name = {name!r}: there is no such folder (looked for {looked})")
     from framework.models.catalog import MODELS
 
@@ -124,8 +125,8 @@ def check_own_model(name: str, key: str) -> None:
     """
     if not name.endswith(".keras"):
         imported(name, key)
-    elif not Path(name).expanduser().is_file():
-        looked = Path(name).expanduser().absolute()
+    elif not path_of(name).is_file():
+        looked = path_of(name).absolute()
         raise UserError(f"{key} = {name!r}: there is no such file (looked for {looked})")
 
 

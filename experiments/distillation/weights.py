@@ -14,6 +14,7 @@ from experiments.tracking.journal import default_root
 from framework.errors import UserError
 from framework.files import download, stored
 from framework.files.arrays import digest as file_digest
+from framework.files.paths import path_of
 from framework.spec import DistillSpec, ModelSpec, TeacherSpec
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def located(weights: str, root: Path | None = None) -> Path:
         UserError: it can't be fetched, or is another file than the one expected.
     """
     if not download.is_url(weights):
-        return Path(weights).expanduser()
+        return path_of(weights)
     return download.fetch(weights, folder(root)).path
 
 

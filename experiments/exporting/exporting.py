@@ -20,6 +20,7 @@ from experiments.exporting import card, checking, quantizing, subject
 from experiments.exporting.formats import FORMATS, Format, check_libraries, chosen
 from framework.errors import UserError
 from framework.files import stored
+from framework.files.paths import path_of
 
 DEFAULT = Path("exported") / "student"
 
@@ -68,7 +69,7 @@ class Wanted:
         check_libraries(name)
         if how.backend and backend and backends.canonical(backend) != how.backend:
             raise UserError(f"--format {name} is written on {how.backend}, not on {backend}: leave --backend out")
-        output = (output or DEFAULT.with_suffix(how.suffix)).expanduser()
+        output = path_of(output or DEFAULT.with_suffix(how.suffix))
         _check_place(output, how)
         card.check(output.parent)
         return cls(name, output, views, data, how.backend or backend, quantize)

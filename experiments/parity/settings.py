@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments import config
 from experiments.distillation.teachers import stored_names
 from framework.errors import UserError, near
+from framework.files.paths import path_of
 from framework.spec import DistillSpec
 
 # Of every comparison, a recipe's as well. Without a warm-up, or the first step would move nothing; without truncation,
@@ -53,7 +53,7 @@ def spec_of(updates: Sequence[str]) -> DistillSpec:
             raise UserError(f"{key!r} is not part of a spec ({near(key, fields)}); --help lists parity's own options")
     spec = config.spec_and_options(config.apply(base, changes))[0]
     for teacher in spec.teachers:
-        if teacher.name in stored_names() or Path(teacher.name).expanduser().is_dir():
+        if teacher.name in stored_names() or path_of(teacher.name).is_dir():
             raise UserError(
                 f"teacher.name = {teacher.name!r}: parity draws all weights at random and takes no stored teacher; "
                 "leave teacher= out, or name a model, teacher=convnet"

@@ -19,6 +19,7 @@ from framework.data.origins import is_hub
 from framework.data.resolve import DECODED_LIMIT
 from framework.errors import UserError
 from framework.files import download, stored
+from framework.files.paths import path_of
 from framework.spec import DistillSpec
 
 # Arithmetic that no CPU does in a day.
@@ -93,7 +94,7 @@ def _weights(weights: str, root: Path) -> Iterator[str]:
     if download.is_url(weights):
         if not download.is_here(weights, folder):
             yield f"weights {download.public(weights)}: not in {folder}, they are downloaded"
-    elif not Path(weights).expanduser().exists():
+    elif not path_of(weights).exists():
         yield f"weights {weights}: there is no such file"
 
 

@@ -15,6 +15,7 @@ from framework.errors import UserError
 from framework.files import stored
 from framework.files.arrays import write_text
 from framework.files.checkpoints import Checkpoints
+from framework.files.paths import path_of
 
 SWEEPS, FILE = "sweeps", "sweep.json"
 # A student whose loss was NaN or infinite would come to the same end again.
@@ -102,7 +103,7 @@ def read(name: str, root: Path) -> Ledger:
         UserError: there is no such sweep, there are several, or it is still running.
     """
     folders = sorted(path.parent for path in (root / SWEEPS).glob(f"*/{FILE}"))
-    own = Path(name).expanduser()
+    own = path_of(name)
     found = [own] if (own / FILE).is_file() else [each for each in folders if each.name.startswith(name)]
     if name == lineage.LATEST:
         found = folders[-1:]

@@ -24,6 +24,7 @@ from typing import Any
 from experiments.tracking import locks, pieces
 from experiments.tracking.pieces import JOURNAL
 from framework.errors import UserError
+from framework.files.paths import path_of
 
 RUNS = "runs"
 FORMAT = 2
@@ -37,7 +38,7 @@ _CHECK = b', "crc32": "'
 def default_root() -> Path:
     """The folder of runs and the embedded server: EXPERIMENTS_DIR, or `.experiments` in the current folder."""
     # A `~` is the shell's, but in quotes, in a unit file or in a Dockerfile no shell sees it.
-    return Path(os.path.expanduser(os.environ.get("EXPERIMENTS_DIR") or ".experiments")).absolute()
+    return path_of(os.environ.get("EXPERIMENTS_DIR") or ".experiments").absolute()
 
 
 def found_root() -> Path:

@@ -22,6 +22,7 @@ from experiments.tracking.publisher import create_indexes
 from experiments.tracking.scrub import HIDDEN, reason, remember_secret, scrub_text
 from experiments.tracking.values import Mongo
 from framework.errors import UserError
+from framework.files.paths import path_of
 
 T = TypeVar("T")
 
@@ -164,7 +165,7 @@ def _from_file(name: str) -> str:
     Raises:
         UserError: others may read it too, or it can't be read.
     """
-    path = Path(name).expanduser()
+    path = path_of(name)
     try:
         found = path.stat()
         if found.st_mode & 0o077 or found.st_uid not in (os.getuid(), 0):

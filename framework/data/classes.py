@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from framework.errors import UserError, near
+from framework.files.paths import path_of
 
 Names = tuple[str, ...]
 
@@ -33,7 +34,7 @@ def order(name: str) -> tuple[Names, ...]:
     Raises:
         UserError: neither.
     """
-    path = _FOLDER / f"{name}.txt" if name in ORDERS else Path(name).expanduser()
+    path = _FOLDER / f"{name}.txt" if name in ORDERS else path_of(name)
     if not path.is_file():
         looked = f"no such file (looked for {path.absolute()})"
         raise UserError(

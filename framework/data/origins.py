@@ -18,6 +18,7 @@ from framework.data.opened import Opened
 from framework.data.places import stamp, without_colons
 from framework.data.trees import Parts, few, walk
 from framework.errors import UserError, one_line, some
+from framework.files.paths import path_of
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -44,12 +45,12 @@ def open_data(name: str, config: str | None, cache: Path) -> Opened:
         raise UserError(f"data.config={config!r}: only hub data sets have configurations, {name!r} has none")
     if name in OFFLINE or is_installed(name):
         return Opened(*load_offline(name, without_colons(cache)))
-    return Opened(*load_hub(name, config)) if hub else _open_local(name, Path(name).expanduser(), cache)
+    return Opened(*load_hub(name, config)) if hub else _open_local(name, path_of(name), cache)
 
 
 def is_hub(name: str) -> bool:
     """Whether a name is a hub id: none of the project's own, and nothing that is here."""
-    here = name in OFFLINE or is_installed(name) or Path(name).expanduser().exists()
+    here = name in OFFLINE or is_installed(name) or path_of(name).exists()
     return not here and not _looks_like_path(name)
 
 

@@ -17,6 +17,7 @@ import keras
 
 from framework.errors import UserError, near, one_line
 from framework.files.archives import check_size
+from framework.files.paths import path_of
 from framework.models.foreign import check_logits, probes, taking_views
 from framework.models.initial import initialise
 from framework.spec.named import check_options, imported, running
@@ -186,7 +187,7 @@ def _application(
 def _from_file(name: str, options: Mapping[str, Any]) -> Any:
     if options:
         raise UserError(f"model {name!r}: a .keras file takes no options, got {', '.join(options)}")
-    path = Path(name).expanduser()
+    path = path_of(name)
     if not path.is_file():
         raise UserError(f"model {name!r}: there is no such file (from {Path.cwd()})")
     try:

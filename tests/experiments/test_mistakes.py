@@ -149,6 +149,8 @@ WORDS: list[tuple[str, str, tuple[str, ...]]] = [
     (PARITY, "digits", ("'digits'", "write 'with' before")),
     # Files.
     (RUN, "with data=./photo", ("'./photo'", "{here}/photo", "did you mean photos?")),
+    (RUN, "with data=~nobody_here/photos", ("'~nobody_here/photos'", "{here}/~nobody_here/photos")),
+    (RUN, "with teacher=bit teacher.weights=~nobody_here/w.npz", ("teacher.weights", "{here}/~nobody_here/w.npz")),
     (RUN, "with data=/no/where", ("/no/where", "no folder /no")),
     (RUN, "with student.weights=w.npz", ("student.weights", "{here}/w.npz")),
     (RUN, "with teacher=bit teacher.weights=w.npz", ("teacher.weights", "{here}/w.npz")),
