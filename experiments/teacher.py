@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def finish(ready: Distillation, outcome: Outcome, folder: Path) -> Sequence[str]
     del ready, outcome
     stored = folder / "student"
     card = json.loads((stored / CARD).read_text())
-    return [f"stored in {stored}, SHA-256 {card['sha256'][:16]}...: use it as teacher={stored}"]
+    return [f"stored in {stored}, SHA-256 {card['sha256'][:16]}...: use it as {shlex.quote(f'teacher={stored}')}"]
 
 
 PROGRAM = Program(

@@ -135,7 +135,7 @@ class Loop:
         """As `run`, but with a pause after each step, in which others can have their turn."""
         started, first = time.perf_counter(), self.trainer.steps_done
         self._saver = Saver(self.checkpoints, self.metadata, self.best, self.warn) if self.checkpoints else None
-        self._begun, self._unread = False, list[Mapping[str, Any]]()
+        self._begun, self._unread, self._is_still = False, list[Mapping[str, Any]](), False
         self._agreed: Status | None = None
         self._told: Mapping[str, Any] | None = None
         self._due: tuple[int, Mapping[str, Any]] | None = None
@@ -240,6 +240,12 @@ class Loop:
                 raise bad
             return bad
         self._unread.clear()
+        if values.get("grad_norm") == 0 < values["loss"] and not self._is_still:
+            self._is_still = True
+            self.warn(
+                f"warning: the gradient is exactly 0 at step {step}, so the student learns nothing there: "
+                "a stop_gradient, rounding, or activations that are all cut off?"
+            )
         self.progress.show(values)
         self.recorder.metrics(step, {f"train.{name}": value for name, value in values.items()})
         if self._skipping is not None:

@@ -32,7 +32,9 @@ def taking_views(who: str, *shape: int, own: int | None = None) -> Iterator[None
     """
     try:
         yield
-    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # it is somebody else's code
         size = "SIZE" if own is None else own
         cure = (
             f"for a model of another image size, set views.teacher_size={size} (teacher) or views.size={size} (student)"

@@ -72,6 +72,19 @@ def large(num_classes, image_size):
     return nn.Conv(num_classes, (3, 3, 3, 3))
 
 
+def empty(num_classes, image_size):
+    return Plain(num_classes), {}
+
+
+class Failing(Plain):
+    def __call__(self, x):
+        return {}["logits"]
+
+
+def failing(num_classes, image_size):
+    return Failing(num_classes)
+
+
 def nnx_module(num_classes, image_size):
     return nnx.Linear(3, num_classes, rngs=nnx.Rngs(0))
 """
@@ -153,6 +166,8 @@ def test_the_flag_of_training_may_say_the_opposite() -> None:
     [
         ("softmax", "gives probabilities, expected logits"),
         ("maps", r"gives \[4, 8, 8, 4\] for 4 images, expected one tensor of logits"),
+        ("empty", r"doesn't take views \[B, 8, 8, 3\]: .*the collection is empty"),
+        ("failing", r"doesn't take views \[B, 8, 8, 3\]: .*'logits'"),
         ("large", r"doesn't take views \[B, 8, 8, 3\]"),
         ("nnx_module", r"received a flax\.nnx.*: a Flax module needs backend=jax, and to be a flax\.linen\.Module"),
     ],

@@ -506,6 +506,18 @@ def test_a_step_that_is_left_out_is_as_if_it_had_not_been(made: Callable[..., Lo
     assert equal(loop.checkpoints.load()[0], plain.trainer.state())
 
 
+@pytest.mark.parametrize(("norm", "times"), [(0.0, 1), (1e-30, 0)])
+def test_a_gradient_of_nothing_is_told_once(
+    made: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch, norm: float, times: int
+) -> None:
+    told: list[str] = []
+    loop = made(warn=told.append, cadence=Cadence(STEPS, 1, 0))
+    step = loop.trainer.step
+    monkeypatch.setattr(loop.trainer, "step", lambda batch: {**step(batch), "grad_norm": norm})
+    assert loop.run().status == "COMPLETED"
+    assert [line.partition(":")[2][:42] for line in told] == [" the gradient is exactly 0 at step 1, so t"] * times
+
+
 def test_a_run_of_nothing_but_bad_steps_ends(made: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framework.loop.skipping.MOST", 3)
     loop = made(on_nan="skip", warn=lambda line: None, cadence=Cadence(STEPS, 1, 0, 1e9))
