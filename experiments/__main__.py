@@ -5,6 +5,7 @@ from experiments.command.streams import lasting
 COMMANDS = {
     "run": "distil a teacher into a student",
     "sweep": "distil many students on one teacher's pass, and pick the best",
+    "worker": "run what was queued, here or on other machines",
     "study": "run a study of the paper and draw its figure",
     "figures": "draw the paper's figures from your own runs",
     "views": "draw what teacher and student see at some steps, and compare it on all backends",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,11 @@ from sacred.commandline_options import cli_option
 from sacred.commands import help_for_command
 
 from experiments import config as configs
-from experiments.command import sacred_run, usage
+from experiments.command import queueing, sacred_run, usage
 from experiments.command.config_files import take_filename
 from experiments.command.exit import DONE, guarded
+from experiments.command.options import QUEUE, check_chosen, without_observers
 from experiments.command.options import check as check_options
-from experiments.command.options import check_chosen, without_observers
 from experiments.command.training import Finish, Training
 from experiments.distillation import early, lineage, resuming, sources
 from experiments.distributed import following, joining
@@ -48,6 +48,7 @@ class Stored:
         config: as it was stored.
         root: the folder of runs.
         line: the command, which the new run stores as its own.
+        uri: where the database is, as in `open_database`.
     """
 
     run: str
@@ -55,6 +56,7 @@ class Stored:
     config: configs.Config
     root: Path
     line: Sequence[str]
+    uri: str | None = None
 
 
 @dataclass
@@ -93,6 +95,33 @@ class Program:
             UserError: anything that the user can mend.
         """
         return self._run(list(argv), stored)
+
+    def attempt(
+        self, stored: Stored, options: Mapping[str, Any], meta: Mapping[str, Any], folder: Path, before: Path | None
+    ) -> int:
+        """Do a run that was queued, or go on with it; returns the exit code.
+
+        Args:
+            stored: the run.
+            options: Sacred's, by their long names, as they were when it was queued.
+            meta: as it was then.
+            folder: of this attempt.
+            before: that of an earlier one with a checkpoint; None begins with the first step.
+
+        Raises:
+            UserError: it can't be run here.
+        """
+        experiment, root = self._experiment(), stored.root
+        origin = resuming.load(before) if before else None
+        config, _, _ = configs.read([], self.recipe, origin.config() if origin else stored.config)
+        self.check(config)
+        spec, chosen = configs.spec_and_options(config)
+        if origin is not None:
+            resuming.check_words(origin, spec, chosen)
+        experiment.add_config(config)
+        early.check(spec, chosen)
+        training = Training(self.module, shlex.join(stored.line), experiment, config, root, origin, folder)
+        return training.go(lambda: open_database(stored.uri, False, root), options, meta, self.finish)
 
     def _main(self, argv: list[str]) -> int:
         if argv[:1] == ["help"] or {"-h", "--help"} & set(argv):
@@ -136,6 +165,8 @@ class Program:
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
         filename, words = take_filename(command, words)
         resumed, words = resuming.take_resume(words)
+        if resumed and options[QUEUE]:
+            raise UserError(f"-q queues a run from its first step: leave resume={resumed} out")
         origin = resuming.load(lineage.find(resumed, root, uri, journal_alone)) if resumed else None
         base = origin.config() if origin else stored.config if stored else None
         config, recipes, changes = configs.read(words, self.recipe, base)
@@ -158,8 +189,10 @@ class Program:
         check_database(uri, journal_alone)
         check_chosen(options, spec, root, uri, journal_alone)
         line = scrub_text(shlex.join(stored.line if stored else ["python", "-m", self.module, *argv]))
-        training = Training(self.module, line, experiment, config, root, origin)
         meta = {"named_configs": recipes, "config_updates": changes, **({"rerun_of": stored.run} if stored else {})}
+        if options[QUEUE]:
+            return queueing.run(experiment, config, options, meta, queueing.Place(self.module, line, uri, root))
+        training = Training(self.module, line, experiment, config, root, origin)
         return training.go(lambda: open_database(uri, journal_alone, root), options, meta, self.finish)
 
     def _command(

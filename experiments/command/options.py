@@ -41,7 +41,7 @@ def check(options: Mapping[str, Any]) -> None:
         UserError: it names the option.
     """
     if options.get(QUEUE):
-        raise UserError("-q queues a run that nothing will run; leave it out")
+        _check_queue(options)
     for name in ("--beat-interval", "--priority"):
         _check_number(name, options.get(name))
     capture, level = options.get("--capture"), options.get("--loglevel")
@@ -106,6 +106,14 @@ def check_chosen(
             named = runs.named(str(wanted))
             if any(wanted in (each["_id"], (each.get("journal") or {}).get("id")) for each in named):
                 raise UserError(f"--id {wanted}: there is a run {wanted} already")
+
+
+def _check_queue(options: Mapping[str, Any]) -> None:
+    """A queue is in a database that workers reach; where else a run is to be logged, they can't know."""
+    names = [*(name for name in OBSERVERS if name != "--mongo_db"), "--unobserved", "--journal-only"]
+    for name in names:
+        if options.get(name):
+            raise UserError(f"-q stores a run in MongoDB, where workers find it: leave {name} out")
 
 
 def _check_clean(folders: Sequence[Path]) -> None:

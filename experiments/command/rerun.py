@@ -29,7 +29,7 @@ def stored(runs: Runs, name: str, root: Path, words: Sequence[str]) -> Stored:
     """
     document = queries.find_run(runs, name)
     _check(document, words)
-    _tell_differences(runs, document)
+    tell_differences(runs, document)
     line = ["python", "-m", "experiments.runs", "rerun", name, *words]
     made_by = str((document.get("experiment") or {}).get("name"))
     uid = str(document.get("uid") or document["_id"])
@@ -55,7 +55,8 @@ def _check(document: Document, words: Sequence[str]) -> None:
         raise UserError(f"unexpected {(wrong or words)[0]!r}: write rerun ID with KEY=VALUE ...")
 
 
-def _tell_differences(runs: Runs, document: Document) -> None:
+def tell_differences(runs: Runs, document: Document) -> None:
+    """Say how the sources and packages that are here differ from a run's."""
     name, experiment = document["_id"], document.get("experiment") or {}
     try:
         captured = code.of(runs, document)

@@ -132,7 +132,7 @@ def run(
     Returns:
         What the run ended by, if not well: `Ended`, `Failed`, or what was raised outside of the training.
     """
-    observer = SacredObserver(tracker, *_known(tracker, files, not flags.get("--unobserved")), told)
+    observer = SacredObserver(tracker, *known(tracker.folder, files, not flags.get("--unobserved")), told)
     experiment.observers.append(observer)
     if flags.get("--loglevel"):
         _listen(experiment.logger)
@@ -192,19 +192,23 @@ def _listen(logger: logging.Logger) -> None:
     logger.handlers = [handler]
 
 
-def _known(
-    tracker: Tracker | Unobserved, files: Mapping[str, Path], keep: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is known of the machine, and of the sources in Sacred's form; these are kept beside the runs."""
+def known(folder: Path, files: Mapping[str, Path], keep: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is known of the machine, and of the sources in Sacred's form; these are kept beside the runs.
+
+    Args:
+        folder: of a run.
+        files: the sources, by name.
+        keep: whether they are kept.
+    """
     host, repository = _machine()
     texts = {DIFF: scrub_text(repository["diff"])[:MAX_SOURCE]} if repository.get("diff") else {}
     git = {name: repository[name] for name in ("url", "commit", "dirty")} if repository else None
-    known: dict[str, Any] = {"base_dir": str(PROJECT), "repositories": [git] if git else []}
+    found: dict[str, Any] = {"base_dir": str(PROJECT), "repositories": [git] if git else []}
     try:
-        known["sources"] = Store.of(tracker.folder).keep(files, texts) if keep else []
+        found["sources"] = Store.of(folder).keep(files, texts) if keep else []
     except OSError as error:
         host = {**host, "notes": {**host.get("notes", {}), "sources": f"not kept: {error.strerror or error}"}}
-    return host, known
+    return host, found
 
 
 @cache

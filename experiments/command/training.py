@@ -54,6 +54,7 @@ class Training:
         config: the spec and the options.
         root: the folder of runs.
         origin: the run to resume, if any.
+        folder: the run's own, where it is there already; None makes one.
     """
 
     destination: Destination
@@ -68,9 +69,10 @@ class Training:
         config: configs.Config,
         root: Path,
         origin: Origin | None,
+        folder: Path | None = None,
     ) -> None:
         self.module, self.command, self.experiment = module, command, experiment
-        self.root, self.origin = root, origin
+        self.root, self.origin, self._own = root, origin, folder
         self.spec, self.options = configs.spec_and_options(config)
         self.outcome: Outcome | None = None
         self.stop = Stop()
@@ -144,7 +146,7 @@ class Training:
 
     def _begin(self, flags: Mapping[str, Any]) -> None:
         """Make the run's folder, and what keeps track of it."""
-        self.folder = new_run_folder(self.root)
+        self.folder = self._own or new_run_folder(self.root)
         if flags.get("--unobserved"):
             self.tracker = Unobserved(self.folder)
             return

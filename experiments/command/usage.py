@@ -48,6 +48,8 @@ options:
   -p, --print-config        print the config first
   -u, --unobserved          log nowhere, not even to a journal
   -i ID, --id               the run's id in the database
+  -q, --queue               store the run for python -m experiments.worker, here or elsewhere (docs/queues.md)
+  -P NUMBER, --priority     of a queued run: those with the highest are run first (0)
   -e, --enforce_clean       refuse sources that differ from their commit
   -d, --debug               show the traceback of a fault
   -D, --pdb                 start the debugger where a fault arose

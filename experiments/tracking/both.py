@@ -24,13 +24,15 @@ class Both:
 
     def __init__(self, first: Runs, second: Runs) -> None:
         self._first, self._second = first, second
-        self._known = {document.get("uid") for document in first.latest({})}
+        documents = first.latest({}, also=("queue.attempts",))
+        tries = [each for document in documents for each in (document.get("queue") or {}).get("attempts", ())]
+        self._known = {document.get("uid") for document in documents} | {each["uid"] for each in tries}
 
     def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
         """See `Runs`."""
         others = [document for document in self._second.latest(where, also=also) if document["uid"] not in self._known]
         found = [*self._first.latest(where, None if others else count, also), *others]
-        return sorted(found, key=lambda document: document.get("start_time") or datetime.min, reverse=True)[:count]
+        return sorted(found, key=lambda document: document.get("start_time") or datetime.max, reverse=True)[:count]
 
     def named(self, text: str) -> list[Document]:
         """See `Runs`."""

@@ -1,4 +1,4 @@
-"""Runs that still say RUNNING in the database, and whose process is gone: they are marked as DEAD."""
+"""Runs that still say RUNNING in the database, and whose process is gone: they are marked as DEAD, or queued again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from experiments.tracking.claims import give_back_gone
 from experiments.tracking.journal import is_alive
 from experiments.tracking.pieces import JOURNAL
 from experiments.tracking.publisher import BEAT_S, replay
@@ -24,6 +25,7 @@ def mark_dead(database: Mongo, silent_s: float = SILENT_S) -> list[int]:
     A process is gone where nobody holds the lock on its journal. On its own machine that is certain at once; what is
     seen from another one, through a shared folder, counts when the heartbeat is too old as well. A run whose folder is
     not here is marked only on its own machine: elsewhere nobody can tell it from one that is cut off from the database.
+    A run that a worker had taken from the queue is given back to it instead.
 
     Args:
         database: of the runs.
@@ -35,8 +37,9 @@ def mark_dead(database: Mongo, silent_s: float = SILENT_S) -> list[int]:
     Raises:
         pymongo.errors.PyMongoError: the database can't be reached, or refuses.
     """
-    marked = []
-    for document in list(database.runs.find({"status": "RUNNING", "uid": {"$exists": True}}, _FIELDS)):
+    marked = give_back_gone(database)
+    own = {"status": "RUNNING", "uid": {"$exists": True}, "queue": {"$exists": False}}
+    for document in list(database.runs.find(own, _FIELDS)):
         folder = Path((document.get("journal") or {}).get("folder") or "nowhere")
         here = (folder / JOURNAL).is_file()
         if here and (_is_own(document) or _is_silent(document, silent_s)) and not is_alive(folder):

@@ -117,8 +117,12 @@ class Uploads:
         self._database, self._folder, self._kept = database, folder, Store.of(folder)
         self._known: dict[tuple[str, str], Any] = {}
 
-    def artifacts(self, number: int | str, records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    def artifacts(self, run: str, records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
         """Upload the artifacts that the database lacks; an older version under the same name goes.
+
+        Args:
+            run: what comes before their names in GridFS: the run's number.
+            records: the journal's, by name.
 
         Returns:
             Sacred's form: name and GridFS id of each that is stored.
@@ -126,7 +130,7 @@ class Uploads:
         return [
             {"name": name, "file_id": file_id}
             for name, record in records.items()
-            if (file_id := self._artifact(f"artifact://runs/{number}/{name}", record)) is not None
+            if (file_id := self._artifact(f"artifact://runs/{run}/{name}", record)) is not None
         ]
 
     def sources(self, base_dir: str, sources: Iterable[tuple[str, str]]) -> list[list[Any]]:

@@ -15,7 +15,6 @@ from experiments.tracking.recorder import Tracker
 from experiments.tracking.scrub import scrub_text
 from experiments.tracking.unobserved import Unobserved
 from experiments.tracking.values import plain
-from framework.errors import UserError
 from framework.files.arrays import digest
 
 INFO_LIMIT = 2**20
@@ -53,10 +52,6 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
         self._info = "{}"
         self._captured = ""
         self._taken = 0
-
-    def queued_event(self, **_: Any) -> None:
-        """Nothing would ever run a queued run."""
-        raise UserError("-q queues a run that nothing will run; leave it out")
 
     def started_event(
         self,

@@ -41,10 +41,12 @@ class Publisher:
 
     Attributes:
         number: Sacred's number of the run, or the name that its user gave it; None until the database has it.
+        superseded: whether the run was queued and is another attempt's by now, so that nothing more is written.
     """
 
     def __init__(self, folder: Path, database: Mongo) -> None:
         self._folder, self._database = folder, database
+        self.superseded = False
         self._restart()
 
     def _restart(self) -> None:
@@ -54,6 +56,7 @@ class Publisher:
         self._series: dict[str, Series] = {}
         self._uploads = files.Uploads(self._database, self._folder)
         self._sources_done = False
+        self._label = ""
         self._unwritten = False
         self._beat = -BEAT_S
 
@@ -69,6 +72,8 @@ class Publisher:
         Raises:
             pymongo.errors.PyMongoError: the database can't be reached; calling again continues.
         """
+        if self.superseded:
+            return True
         at_end = False
         if not self._unwritten:
             before = self._reader.offset
@@ -98,13 +103,17 @@ class Publisher:
 
     def _write(self, alive: bool) -> bool:
         self._ensure_run()
+        if self.superseded:
+            return True
         self._upload()
         self._document.set(captured_out=files.output_tail(self._folder))
         self._write_series()
         beat = datetime.now(UTC).replace(tzinfo=None) if alive else moment(self._document.last_time)
         changed = {name: self._document.fields[name] for name in self._document.changed}
         changed |= {"heartbeat": beat, "journal": {"bytes": self._reader.offset, "folder": str(self._folder)}}
-        if not self._database.runs.update_one({"_id": self.number}, {"$set": changed}).matched_count:
+        # A queued run is that of the attempt that has claimed it; others have no claim.
+        mine = {"_id": self.number, "uid": self._folder.name, "queue.claim": {"$in": [None, self._folder.name]}}
+        if not self._database.runs.update_one(mine, {"$set": changed}).matched_count:
             self._restart()  # the document, or the whole database, is gone: everything is written again
             return False
         self._document.changed.clear()
@@ -115,7 +124,7 @@ class Publisher:
     def _upload(self) -> None:
         assert self.number is not None
         if self._document.artifacts:
-            self._document.set(artifacts=self._uploads.artifacts(self.number, self._document.artifacts))
+            self._document.set(artifacts=self._uploads.artifacts(self._label, self._document.artifacts))
         experiment = self._document.fields["experiment"]
         if not self._sources_done and experiment.get("sources"):
             stored = self._uploads.sources(experiment.get("base_dir", ""), experiment["sources"])
@@ -131,24 +140,38 @@ class Publisher:
             series.written()
 
     def _ensure_run(self) -> None:
-        """Find the run by its uid, or insert it as its user wants it called, else under the next free number.
+        """Find the run by its uid, or insert it as its user wants it called, else under the next free number."""
+        if self.number is not None:
+            return
+        uid = self._folder.name
+        found = self._database.runs.find_one({"$or": [{"uid": uid}, {"queue.attempts.uid": uid}]}, {"queue.claim": 1})
+        if found is None:
+            self.number = insert_run(self._database, self._document.fields, self._document.wanted_id)
+        else:
+            self.superseded = found.get("queue", {}).get("claim", uid) != uid
+            self.number = found["_id"]
+        # The files of one attempt at a queued run take no other's place.
+        self._label = f"{self.number}/{uid}" if found and "queue" in found else str(self.number)
 
-        Simultaneous runs take turns.
-        """
-        runs, wanted = self._database.runs, self._document.wanted_id
-        while self.number is None:
-            found = runs.find_one({"uid": self._folder.name}, {"_id": 1})
-            if found is not None:
-                self.number = found["_id"]
-                return
-            last = runs.find_one({"_id": {"$type": "number"}}, {"_id": 1}, sort=[("_id", pymongo.DESCENDING)])
-            number = wanted if wanted is not None else int(last["_id"]) + 1 if last else 1
-            wanted = None
-            try:
-                runs.insert_one({"_id": number, **self._document.fields})
-            except DuplicateKeyError:
+
+def insert_run(database: Mongo, fields: Mapping[str, Any], wanted: int | str | None = None) -> int | str:
+    """Insert a run's document as its user wants it called, else under the next free number.
+
+    Simultaneous runs take turns; of one with a uid that is there already, the number is returned.
+    """
+    runs = database.runs
+    while True:
+        last = runs.find_one({"_id": {"$type": "number"}}, {"_id": 1}, sort=[("_id", pymongo.DESCENDING)])
+        number = wanted if wanted is not None else int(last["_id"]) + 1 if last else 1
+        wanted = None
+        try:
+            runs.insert_one({"_id": number, **fields})
+        except DuplicateKeyError:
+            found = runs.find_one({"uid": fields["uid"]}, {"_id": 1}) if "uid" in fields else None
+            if found is None:
                 continue
-            self.number = number
+            number = found["_id"]
+        return number
 
 
 def _replace(collection: Collection[dict[str, Any]], documents: list[dict[str, Any]]) -> None:
@@ -180,7 +203,7 @@ def replay(folder: Path, database: Mongo, force: bool = False) -> str:
     publisher = Publisher(folder, database)
     while not publisher.push(status="DEAD"):
         pass
-    return "written"
+    return "present" if publisher.superseded else "written"
 
 
 def _complete(document: Mapping[str, Any], folder: Path) -> bool:

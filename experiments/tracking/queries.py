@@ -101,7 +101,7 @@ def show(source: Source, run: ID) -> pd.DataFrame:
         {key: value for key, value in document.items() if key not in ("captured_out", "info", "spec", "journal")}
     )
     flat["metrics"] = [entry["name"] for entry in (document.get("info") or {}).get("metrics", [])]
-    left_out = ("experiment.sources", "experiment.dependencies")
+    left_out = ("experiment.sources", "experiment.dependencies", "queue.points")
     told = [
         (name, value)
         for name, value in flat.items()
@@ -213,11 +213,18 @@ def segments(source: Source, document: Mapping[str, Any]) -> list[dict[str, Any]
         document: any of them; where several went on from one, the line is the one that this is on, and then the latest.
     """
     runs, line = runs_of(source), [dict(document)]
-    while found := _beside(runs, "uid", line[0].get("resumed_from"), line):
+    while found := _former(line[0]) or _beside(runs, "uid", line[0].get("resumed_from"), line):
         line.insert(0, found)
     while found := _beside(runs, "resumed_from", line[-1].get("uid"), line):
         line.append(found)
     return line
+
+
+def _former(document: Mapping[str, Any]) -> Document | None:
+    """The attempt at a queued run that this one went on from: both are of one document."""
+    before, queue = document.get("resumed_from"), document.get("queue") or {}
+    attempts = [each for each in queue.get("attempts", ()) if each["uid"] == before]
+    return {"_id": document["_id"], "queue": queue, **attempts[0]} if attempts else None
 
 
 def _beside(runs: Runs, field: str, value: str | None, line: Sequence[Mapping[str, Any]]) -> Document | None:

@@ -61,7 +61,8 @@ def _database(uri: str | None, journal_only: bool, root: Path) -> Destination | 
 def _tell_missing(destination: Destination, root: Path) -> None:
     """Runs of `--journal-only`, and what an outage left out."""
     assert destination.database is not None
-    known = set(destination.database.runs.distinct("uid"))
+    runs = destination.database.runs
+    known = {*runs.distinct("uid"), *runs.distinct("queue.attempts.uid")}
     missing = sum(folder.name not in known for folder in run_folders(root))
     if missing:
         what, them = ("run is in its journal", "it") if missing == 1 else ("runs are in their journals", "them")

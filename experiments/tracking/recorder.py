@@ -194,7 +194,7 @@ class Tracker(JournalRecorder):
             if not done:
                 within(deadline - time.monotonic(), self._destination.revive, False)
                 done = self._finish(deadline)
-            self.note = None if done else self._lacking()
+            self.note = self._superseded() if done else self._lacking()
             self._thread.join(timeout=1.0)
             self._thread = None
         super().close()
@@ -210,7 +210,7 @@ class Tracker(JournalRecorder):
         super().close()
         if self.number is not None and self._destination.database is not None:
             with contextlib.suppress(PyMongoError), pymongo.timeout(self._pace.start):
-                self._destination.database.runs.delete_one({"uid": self.uid})
+                self._destination.database.runs.delete_one({"uid": self.uid, "queue": {"$exists": False}})
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _finish(self, deadline: float) -> bool:
@@ -228,6 +228,11 @@ class Tracker(JournalRecorder):
             return self._push(deadline - time.monotonic())
         finally:
             self._mutex.release()
+
+    def _superseded(self) -> str | None:
+        if self._publisher is None or not self._publisher.superseded:
+            return None
+        return f"run {self.number} was given back to the queue meanwhile: what is in {self.folder} is not its result"
 
     def _lacking(self) -> str:
         return scrub_text(

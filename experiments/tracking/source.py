@@ -112,8 +112,15 @@ class InDatabase:
 
     def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
         """See `Runs`."""
-        found = self._database.runs.find(dict(where), dict.fromkeys((*LISTED, *also), 1))
-        return list(found.sort([("start_time", -1), ("_id", -1)]).limit(count or 0))
+        fields, runs = dict.fromkeys((*LISTED, *also), 1), self._database.runs
+        # What waits in a queue has never begun, and is the latest all the same.
+        waiting = {"$and": [{"start_time": None}, dict(where)]}
+        found = list(runs.find(waiting, fields).sort("_id", -1).limit(count or 0))
+        if count is not None and len(found) == count:
+            return found
+        begun = {"$and": [{"start_time": {"$ne": None}}, dict(where)]}
+        left = 0 if count is None else count - len(found)
+        return found + list(runs.find(begun, fields).sort([("start_time", -1), ("_id", -1)]).limit(left))
 
     def named(self, text: str) -> list[Document]:
         """See `Runs`."""
@@ -144,13 +151,20 @@ class InDatabase:
         """See `Runs`."""
         found: dict[Any, dict[str, Points]] = {each["_id"]: {} for each in documents}
         wanted = {"run_id": {"$in": list(found)}} | ({} if metrics is None else {"name": {"$in": list(metrics)}})
-        # Sacred's own copy of each metric is thinned already.
-        for each in self._database.metrics.find(wanted, {"run_id": 1, "name": 1, "steps": 1, "values": 1}):
+        fields = {"run_id": 1, "name": 1, "steps": 1, "values": 1, "timestamps": {"$slice": 1}}
+        # Of a queued run each attempt has its own: a later one goes on from where it began.
+        whole: dict[tuple[Any, str], dict[int, float]] = {}
+        for each in sorted(self._database.metrics.find(wanted, fields), key=lambda each: each["timestamps"]):
+            before = whole.get((each["run_id"], each["name"]), {})
+            kept = {step: value for step, value in before.items() if step < min(each["steps"], default=math.inf)}
+            whole[each["run_id"], each["name"]] = kept | dict(zip(each["steps"], each["values"], strict=True))
+        for (run, name), curve in whole.items():
+            # Sacred's own copy of each metric is thinned already.
             few: Thinned[tuple[int, float]] = Thinned(count)
-            for point in zip(each["steps"], each["values"], strict=True):
+            for point in curve.items():
                 few.add(point)
-            steps, values = zip(*few.items(), strict=True) if each["steps"] else ((), ())
-            found[each["run_id"]][each["name"]] = points(list(steps), list(values), [math.nan] * len(steps))
+            steps, values = zip(*few.items(), strict=True) if curve else ((), ())
+            found[run][name] = points(list(steps), list(values), [math.nan] * len(steps))
         return found
 
     def sources(self, document: Document) -> dict[str, Captured]:

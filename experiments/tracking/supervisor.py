@@ -36,8 +36,8 @@ def lock(path: Path) -> int | None:
     return descriptor
 
 
-def _die_with_parent() -> None:
-    """In the child on Linux: a supervisor that is killed takes its server with it."""
+def die_with_parent() -> None:
+    """In a child on Linux: the end of the thread that started it, however it comes, is a SIGTERM for it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
@@ -100,7 +100,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         state = {"pid": self._child.pid, "supervisor": os.getpid(), "socket": str(self._socket), "started": time.time()}
         self._write("server.json", json.dumps(state))

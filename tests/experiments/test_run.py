@@ -80,7 +80,8 @@ def test_an_unreachable_server_is_one_line(here: Any, said: Any, short: tuple[st
 
 @pytest.mark.backend
 def test_what_is_refused_leaves_nothing(here: Any, said: Any, short: tuple[str, ...]) -> None:
-    for words, told in {("-q",): "-q queues", ("teacher.min_accuracy=1.0",): "below teacher.min_accuracy"}.items():
+    refused = "-q stores a run in MongoDB, where workers find it: leave --journal-only out"
+    for words, told in {("-q", "-J"): refused, ("teacher.min_accuracy=1.0",): "below teacher.min_accuracy"}.items():
         assert told in said(here.run(*short, *words), 2)
     assert {path.name for path in here.root.iterdir()} == {"cache"}
 

@@ -25,7 +25,7 @@ DOCS = (Path(__file__).parents[3] / "docs" / "sacred.md").read_text(encoding="ut
 MISSING = [name for name in ("tinydb", "sqlalchemy", "boto3") if util.find_spec(name) is None]
 # What is refused, by option: the words, and what the line says.
 REFUSED: dict[str, tuple[str, str]] = {
-    "--queue": ("-q", "-q queues a run that nothing will run"),
+    "--queue": ("-q -u", "-q stores a run in MongoDB, where workers find it: leave --unobserved out"),
     "--beat-interval": ("--beat-interval=-1", "expected a number of seconds, 0 or more"),
     "--priority": ("-P high", "--priority high: expected a number"),
     "--capture": ("-C fds", "--capture fds: did you mean 'fd'? allowed: fd, no, sys"),

@@ -1,0 +1,1 @@
+"""Queued runs are claimed and run: `python -m experiments.worker`."""
