@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from experiments.command.config_files import take_filename
 from experiments.command.exit import DONE, guarded
 from experiments.command.options import QUEUE, check_chosen, without_observers
 from experiments.command.options import check as check_options
+from experiments.command.slurm import settings, submit
 from experiments.command.training import Finish, Training
 from experiments.distillation import early, lineage, resuming, sources
 from experiments.distributed import following, joining
@@ -36,6 +37,11 @@ from framework.spec.validation import plain
 @cli_option("-J", "--journal-only", is_flag=True)
 def journal_only(args: bool, run: Any) -> None:
     """Write the run to its folder's journal alone, not to a database."""
+
+
+@cli_option("-x", "--slurm")
+def to_slurm(args: str, run: Any) -> None:
+    """Submit the command to Slurm: time=MINUTES,partition=NAME,gpus=N,..."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class Program:
         return usage.text(self.module, self.summary, self.recipe, self.examples, argv)
 
     def _experiment(self) -> Experiment:
-        experiment = sacred_run.make(self.module, [journal_only, timed_steps])
+        experiment = sacred_run.make(self.module, [journal_only, timed_steps, to_slurm])
         add_command(experiment)
         usage.name_recipes(experiment)
         return experiment
@@ -162,6 +168,8 @@ class Program:
         options = without_observers(options) if command else options
         check_options(options)
         root = stored.root if stored else default_root()
+        asked = options.pop("--slurm", None)
+        slurm = None if asked is None else self._slurm(asked, command or (options[QUEUE] and "-q"), stored)
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
         filename, words = take_filename(command, words)
         resumed, words = resuming.take_resume(words)
@@ -182,18 +190,29 @@ class Program:
         spec, chosen = configs.spec_and_options(config)
         if command:
             return self._command(experiment, command, options, spec, filename)
-        early.check(spec, chosen)
+        # Another machine has other devices.
+        elsewhere = options[QUEUE] or slurm is not None
+        early.check(spec, replace(chosen, device=None) if elsewhere else chosen)
         check_root(root)
         if options["--unobserved"]:
             uri, journal_alone = None, True
         check_database(uri, journal_alone)
         check_chosen(options, spec, root, uri, journal_alone)
+        if slurm is not None:
+            print(submit(slurm, self.module, *usage.split(argv, experiment, ("-x", "--slurm")), root))
+            return DONE
         line = scrub_text(shlex.join(stored.line if stored else ["python", "-m", self.module, *argv]))
         meta = {"named_configs": recipes, "config_updates": changes, **({"rerun_of": stored.run} if stored else {})}
         if options[QUEUE]:
             return queueing.run(experiment, config, options, meta, queueing.Place(self.module, line, uri, root))
         training = Training(self.module, line, experiment, config, root, origin)
         return training.go(lambda: open_database(uri, journal_alone, root), options, meta, self.finish)
+
+    def _slurm(self, asked: str, other: str | None, stored: Stored | None) -> dict[str, Any]:
+        other = "runs rerun" if stored else other
+        if other:
+            raise UserError(f"--slurm and {other} don't go together: leave one out")
+        return settings(asked)
 
     def _command(
         self, experiment: Experiment, name: str, options: dict[str, Any], spec: DistillSpec, filename: str | None

@@ -50,6 +50,7 @@ options:
   -i ID, --id               the run's id in the database
   -q, --queue               store the run for python -m experiments.worker, here or elsewhere (docs/queues.md)
   -P NUMBER, --priority     of a queued run: those with the highest are run first (0)
+  -x, --slurm KEY=VALUE,... submit the command to Slurm: time=MINUTES,partition=NAME,gpus=N,nodes=N (docs/queues.md)
   -e, --enforce_clean       refuse sources that differ from their commit
   -d, --debug               show the traceback of a fault
   -D, --pdb                 start the debugger where a fault arose
@@ -125,6 +126,30 @@ def _options(experiment: Experiment) -> dict[str, bool]:
     """The options that Sacred's parser knows, and whether each takes a value."""
     found = _OPTION.findall(experiment.get_usage()[2])
     return {name: bool(value) for short, long, value in found for name in (f"-{short}", f"--{long}")}
+
+
+def split(argv: Sequence[str], experiment: Experiment, but: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options of a command line, with their values, and the other words.
+
+    Args:
+        argv: of which Sacred's parser can make something.
+        experiment: knows the options.
+        but: options that are left out, by all their names.
+    """
+    takes_value = _options(experiment)
+    flags: list[str] = []
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not _is_option(word):
+            words.append(word)
+            continue
+        name = word.partition("=")[0]
+        known = name if name in takes_value else word[:2]
+        whole = [word, *([rest.pop(0)] if takes_value[known] and word == known else [])]
+        flags += [] if known in but else whole
+    return flags, words
 
 
 def _is_option(word: str) -> bool:

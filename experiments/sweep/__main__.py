@@ -18,24 +18,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser, add_debug, guarded, say
+from experiments.command.exit import DONE, Parser, add_debug, guarded
 from experiments.command.sacred_run import Ended
+from experiments.command.slurm import settings, submit
 from experiments.distillation import early
-from experiments.distillation.distillation import tell
 from experiments.distributed import joining
 from experiments.recipes import DEFAULT
-from experiments.sweep import grid, groups, ledger, table
+from experiments.sweep import ending, grid, groups, ledger, queued, table
+from experiments.sweep.ending import NAME
 from experiments.sweep.session import Session
 from experiments.tracking.journal import default_root
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError, near
 from framework.loop.stop import Stop
 
-NAME = "experiments.sweep"
 _WORDS = ("over", "with")
 
 
@@ -55,6 +55,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--select", metavar="BY", help="accuracy, kl, agreement or loss on validation data pick the best (accuracy)")
     add("--group-size", type=int, metavar="N", help="students trained at a time (as many as fit in memory, at most 32)")
     add("--dry-run", action="store_true", help="list the students and their groups; nothing is trained")
+    add("-q", "--queue", action="store_true", help="store each group for python -m experiments.worker (docs/queues.md)")
+    add("-x", "--slurm", metavar="KEY=VALUE,...", help="submit it to Slurm: time=MINUTES,partition=NAME,gpus=N,nodes=N")
     add("--json", metavar="FILE", help="write the results to FILE as well ('-': stdout)")
     add("--csv", metavar="FILE", help="write the table to FILE as well ('-': stdout)")
     add("-m", "--mongo_db", metavar="ADDRESS", help="where to log, as in experiments.run")
@@ -104,11 +106,18 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     joining.refuse(NAME)
     groups.check_size(options.group_size)
     groups.select(options.select, True)
+    asked = None if options.slurm is None else settings(options.slurm)
+    if options.queue:
+        queued.check(options, sort_words(options.words)[2] is not None)
     session = Session(_ledger(options, command, default_root()), options, stop)
     if options.dry_run:
         for line in session.listed():
             print(line)
         return DONE
+    if options.queue:
+        return queued.queue(session, options)
+    if asked is not None:
+        return _submit(session, options, asked)
     session.train()
     select = groups.select(session.ledger.select, session.has_labels)
     entries = table.ranked(session.ledger, select)
@@ -116,18 +125,17 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
         table.show(entries, select)
         print(session.closing(entries[0]))
     table.write(entries, select, options.json, options.csv)
-    return _code(session, stop)
+    return ending.code(session, stop)
 
 
-def _code(session: Session, stop: Stop) -> int:
-    uid, statuses = session.ledger.uid, [entry.status for entry in session.ledger.entries]
-    if stop.status is not None:
-        tell(f"{stop.status}: to resume: python -m experiments.sweep{session.flag} with resume={uid}")
-        return PREEMPTED if stop.status == "PREEMPTED" else INTERRUPTED
-    faults = [entry for entry in session.ledger.entries if entry.status not in ("COMPLETED", ledger.DIVERGED)]
-    if faults or session.problems or "COMPLETED" not in statuses:
-        say(NAME, session.fault(faults))
-        return FAULT
+def _submit(session: Session, options: argparse.Namespace, asked: Mapping[str, Any]) -> int:
+    """Let Slurm train it, as it would be trained here."""
+    queued.check_early(session)
+    values = {"--select": options.select, "--group-size": options.group_size, "--json": options.json}
+    values |= {"--csv": options.csv, "-m": options.mongo_db, "-c": options.comment}
+    flags = [str(word) for name, value in values.items() if value is not None for word in (name, value)]
+    flags += [name for name, value in {"-J": options.journal_only, "-d": options.debug}.items() if value]
+    print(submit(asked, NAME, flags, options.words, session.ledger.root))
     return DONE
 
 

@@ -52,13 +52,21 @@ class Ledger:
         command: the command line.
         select: what the best is chosen by; None leaves it to the data.
         uid: its stable name; None makes one.
+        name: what its runs are found by, their field `sweep`; None takes the uid.
     """
 
     def __init__(
-        self, root: Path, entries: Sequence[Entry], command: str, select: str | None, uid: str | None = None
+        self,
+        root: Path,
+        entries: Sequence[Entry],
+        command: str,
+        select: str | None,
+        uid: str | None = None,
+        name: str | None = None,
     ) -> None:
         self.root, self.entries, self.command, self.select = root, list(entries), command, select
         self.uid = uid or new_uid()
+        self.name = name or self.uid
 
     @property
     def folder(self) -> Path:
@@ -73,7 +81,7 @@ class Ledger:
     def write(self) -> None:
         """Bring it to the disk: the old file or the new one is there at any moment."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = {"sweep": self.uid, "command": self.command, "select": self.select}
+        kept = {"sweep": self.uid, "name": self.name, "command": self.command, "select": self.select}
         document = kept | {"points": [asdict(entry) for entry in self.entries]}
         write_text(self.folder / FILE, json.dumps(document, indent=1))
 
@@ -113,7 +121,7 @@ def read(name: str, root: Path) -> Ledger:
         raise UserError(f"resume = {name!r}: {what} {known}")
     document = json.loads((found[0] / FILE).read_text(encoding="utf-8"))
     entries = [_entry(each) for each in document["points"]]
-    ledger = Ledger(root, entries, document["command"], document["select"], document["sweep"])
+    ledger = Ledger(root, entries, document["command"], document["select"], document["sweep"], document.get("name"))
     for entry in entries:
         if entry.runs and (ledger.run_folder(entry) / JOURNAL).is_file() and is_alive(ledger.run_folder(entry)):
             raise UserError(f"resume = {name!r}: sweep {ledger.uid} is still running")

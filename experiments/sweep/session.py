@@ -178,7 +178,7 @@ class Session:
             student.open(destination)
         self.ledger.write()
         flags = {"--comment": self.options.comment} if self.options.comment else {}
-        fields: dict[str, Any] = {"sweep": self.ledger.uid}
+        fields: dict[str, Any] = {"sweep": self.ledger.name}
         train(students, fields, flags, self.stop, self.ledger.write, self.show)
         self.ledger.write()
         for student in students:

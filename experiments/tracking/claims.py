@@ -30,6 +30,8 @@ LOST_S = 12 * BEAT_S
 NOBODY = ""
 # Held by a worker and by the process of its run: a claim lives as long as one of them.
 LOCK = "claim.lock"
+# In the folder of an attempt without a journal, a sweep's: as what it ended, which its worker writes down.
+RESULT = "result.json"
 # How the document of a run says that it has not come to an end of its own.
 OPEN = ("RUNNING", "PREEMPTED", "INTERRUPTED", "DEAD")
 # What an attempt wrote down about where it began, which is not true of the next one.

@@ -31,6 +31,10 @@ def begin(claim: Claim, uri: str | None, root: Path) -> int:
     """
     early.add_working_folder()
     queue = claim.document["queue"]
+    if "points" in queue:
+        from experiments.sweep import queued
+
+        return queued.attempt(claim, uri, root)
     program = importlib.import_module(queue["module"]).PROGRAM
     config = for_another_run(claim.document["config"])
     stored = Stored(claim.uid, queue["module"], config, root, shlex.split(queue["line"]), uri)

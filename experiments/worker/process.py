@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tracking import locks
-from experiments.tracking.claims import LOCK, Claim
+from experiments.tracking.claims import LOCK, RESULT, Claim
 from experiments.tracking.journal import new_run_folder
 from experiments.tracking.snapshot import PROJECT
 from experiments.tracking.supervisor import die_with_parent
 
 # What a run prints while a worker runs it.
 OUTPUT = "process.txt"
-# How something ended that has no journal of its own.
-RESULT = "result.json"
 
 
 class Attempt:
@@ -89,7 +87,7 @@ class Attempt:
         return lines[-1] if lines else "it said nothing"
 
     def result(self) -> Mapping[str, Any] | None:
-        """What `write_result` left; None where there is none."""
+        """As what a sweep of students ended, which has no journal of its own; None where it has not."""
         try:
             return dict(json.loads((self.folder / RESULT).read_text(encoding="utf-8")))
         except (OSError, ValueError):

@@ -64,6 +64,7 @@ class Campaign:
         self.frozen: list[tuple[float, list[int]]] = []
         self.met: Counter[str] = Counter()
         self.had: Counter[int] = Counter()
+        self.after = 0.0
 
     def run(self) -> dict[str, Any]:
         """The report as plain values; raises AssertionError where a run was lost or ended twice."""
@@ -88,9 +89,11 @@ class Campaign:
             assert not database.runs.count_documents({"status": "FAILED"}), self._said()
             self._staff()
             self._thaw()
-            if sum(self.met.values()) < self.kills:
+            # One run after the other is met, not the first ones alone.
+            done = database.runs.count_documents({"status": "COMPLETED"})
+            if sum(self.met.values()) < min(self.kills, (done + len(self.workers)) * self.kills / self.runs):
                 self._strike(database)
-            time.sleep(self.random.uniform(0.2, 1.0))
+            time.sleep(self.random.uniform(0.1, 0.5))
         ended = time.monotonic()
         self._thaw(all_of_them=True)
         for worker in filter(None, self.workers):
@@ -133,10 +136,12 @@ class Campaign:
 
     def _strike(self, database: Mongo) -> None:
         """Meet one of the runs that are under way, one with a checkpoint where that is to be."""
+        if time.monotonic() < self.after:
+            return
         way = WAYS[sum(self.met.values()) % len(WAYS)]
         busy = list(database.runs.find({"status": "RUNNING"}, {"queue": 1}))
         frozen = {pid for _, group in self.frozen for pid in group}
-        late = self.random.random() < 0.6
+        late = sum(self.met.values()) % 3 > 0
         for document in self.random.sample(busy, len(busy)):
             attempt = document["queue"]["attempts"][-1]
             worker = next((each for each in self.workers if each and each.pid == attempt["pid"]), None)
@@ -151,6 +156,7 @@ class Campaign:
                 continue
             self.met[f"{way}, {'training' if late else 'before a checkpoint'}"] += 1
             self.had[document["_id"]] += way == "kill run"
+            self.after = time.monotonic() + self.random.uniform(0, 3)
             if way == "freeze both":
                 send([worker.pid, *below], signal.SIGSTOP)
                 self.frozen.append((time.monotonic() + self.random.uniform(2, 4) * LOST_S, [worker.pid, *below]))

@@ -1,0 +1,150 @@
+"""A sweep in the queue: each group of students on one teacher's pass is one entry, which a worker trains as a whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from experiments import config as configs
+from experiments.command import queueing, sacred_run
+from experiments.command.exit import DONE
+from experiments.command.sacred_run import Ended
+from experiments.distillation import early
+from experiments.distillation.distillation import tell
+from experiments.sweep import ending, groups, ledger, table
+from experiments.sweep.grid import Point
+from experiments.sweep.ledger import SWEEPS, Entry, Ledger
+from experiments.sweep.session import Session
+from experiments.tracking.claims import RESULT, Claim
+from experiments.tracking.journal import check_root
+from experiments.tracking.mongod import check_database, open_database
+from experiments.tracking.values import plain
+from framework.errors import UserError
+from framework.files.arrays import write_text
+from framework.loop.stop import Stop
+
+
+def check(options: argparse.Namespace, is_resumed: bool) -> None:
+    """Refuse what a queued sweep can't do.
+
+    Raises:
+        UserError: it names the option.
+    """
+    given = {
+        "--slurm": options.slurm,
+        "--journal-only": options.journal_only,
+        "--json": options.json,
+        "--csv": options.csv,
+    }
+    for name in [name for name, value in given.items() if value]:
+        why = {"--journal-only": "a queue is in MongoDB", "--slurm": "its workers may be Slurm's"}
+        raise UserError(f"--queue: {why.get(name, 'there are no results yet')}, leave {name} out")
+    if is_resumed:
+        raise UserError("--queue: a sweep is queued from its first step, leave resume= out")
+
+
+def queue(session: Session, options: argparse.Namespace) -> int:
+    """Store the groups of a sweep as entries of the queue; returns the exit code.
+
+    Raises:
+        UserError: as for runs that are trained at once; nothing is stored then.
+    """
+    made, root = session.ledger, session.ledger.root
+    check_early(session)
+    queueing.refuse_secrets([entry.point.config for entry in made.entries])
+    check_database(options.mongo_db, False)
+    with open_database(options.mongo_db, False, root, required=True) as destination:
+        numbers = [_put(group, made, options, destination) for group in session.groups]
+        runs = f"run{'s' if numbers[1:] else ''} {', '.join(map(str, numbers))}"
+        many = f"{len(made.entries)} students in {len(numbers)} group{'s' if numbers[1:] else ''}"
+        print(f"queued as {runs} in {destination.describe()}: sweep {made.uid}, {many}")
+        print(f"{queueing.worker_command(destination)} trains them, a group at a time")
+    return DONE
+
+
+def check_early(session: Session) -> None:
+    """Refuse what no machine could train; another one has other devices.
+
+    Raises:
+        UserError: it says what is wrong.
+    """
+    for entry in session.left:
+        spec, chosen = configs.spec_and_options(entry.point.config)
+        early.check(spec, replace(chosen, device=None))
+    check_root(session.ledger.root)
+
+
+def _put(group: Sequence[Entry], made: Ledger, options: argparse.Namespace, destination: Any) -> int | str:
+    own = [{"values": dict(e.point.values), "config": e.point.config, "recipes": list(e.point.recipes)} for e in group]
+    more = {
+        "points": json.dumps(own),
+        "students": len(group),
+        "select": made.select,
+        "group_size": options.group_size,
+        "sweep": made.uid,
+    }
+    experiment = sacred_run.make(ending.NAME)
+    configs_of = [entry.point.config for entry in group]
+    experiment.add_config({key: v for key, v in configs_of[0].items() if all(each[key] == v for each in configs_of)})
+    flags = {"--queue": True, "--comment": options.comment}
+    meta = {"named_configs": list(group[0].point.recipes), "config_updates": {}}
+    place = queueing.Place(ending.NAME, made.command, options.mongo_db, made.root, more)
+    return queueing.put(experiment, configs_of[0], flags, meta, place, destination)
+
+
+def attempt(claim: Claim, uri: str | None, root: Path) -> int:
+    """Train a group that a worker has claimed, or go on with it; returns the exit code.
+
+    Raises:
+        UserError: it can't be trained here.
+    """
+    queue = claim.document["queue"]
+    entries = _earlier(claim, root) or [Entry(_point(each)) for each in json.loads(queue["points"])]
+    made = Ledger(root, entries, queue["line"], queue["select"], claim.uid, queue["sweep"])
+    comment = claim.document["meta"].get("comment")
+    options = argparse.Namespace(mongo_db=uri, journal_only=False, comment=comment, group_size=queue["group_size"])
+    with Stop().listening() as stop:
+        try:
+            session = Session(made, options, stop)
+            session.train()
+        except KeyboardInterrupt as error:
+            raise Ended(stop.status or "INTERRUPTED") from error
+        if stop.status is None:
+            _write(claim.folder / RESULT, session)
+        return ending.code(session, stop)
+
+
+def _point(value: dict[str, Any]) -> Point:
+    return Point(value["values"], value["config"], tuple(value["recipes"]))
+
+
+def _earlier(claim: Claim, root: Path) -> list[Entry] | None:
+    """The students as the last attempt that began here left them; None where none did."""
+    for folder in claim.earlier:
+        kept = folder.parents[1] / SWEEPS / folder.name
+        if folder.parents[1] == root and (kept / ledger.FILE).is_file():
+            try:
+                return ledger.read(str(kept), root).entries
+            except UserError as error:
+                tell(f"beginning again: {error}")
+                return None
+    return None
+
+
+def _write(path: Path, session: Session) -> None:
+    """What becomes of the entry in the queue."""
+    select = groups.select(session.ledger.select, session.has_labels)
+    ranked = table.ranked(session.ledger, select)
+    students = [
+        {"student": each.point.label, "run": each.number or each.runs[-1:], "status": each.status, "told": each.told}
+        for each in ranked
+    ]
+    fault = ending.fault(session)
+    best = table.best(ranked, select)
+    result = {"students": students, "best": students[0] if best else None, "selected_by": select}
+    kept = {"status": "FAILED" if fault else "COMPLETED", "result": plain(result)}
+    write_text(path, json.dumps(kept | ({"fail_trace": [fault]} if fault else {})))
