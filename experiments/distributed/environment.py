@@ -58,6 +58,11 @@ def place(env: Mapping[str, str]) -> Place | None:
     return None
 
 
+def alone(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that is on its own, whatever the launcher of this one has written."""
+    return {name: value for name, value in env.items() if name not in _SIGNS}
+
+
 def _torchrun(env: Mapping[str, str]) -> Place | None:
     if "RANK" not in env or "WORLD_SIZE" not in env:
         return None
@@ -163,6 +168,15 @@ def _number(name: str, env: Mapping[str, str], default: int | None = None) -> in
     return int(text)
 
 
+# Without these, no launcher is seen.
+_SIGNS = (
+    "RANK",
+    "TF_CONFIG",
+    "JAX_COORDINATOR_ADDRESS",
+    "TPU_WORKER_HOSTNAMES",
+    "OMPI_COMM_WORLD_RANK",
+    "SLURM_STEP_ID",
+)
 _LAUNCHERS: tuple[Callable[[Mapping[str, str]], Place | None], ...] = (
     _torchrun,
     _tf_config,

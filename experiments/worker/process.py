@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.distributed.environment import alone
 from experiments.tracking import locks
 from experiments.tracking.claims import LOCK, RESULT, Claim
 from experiments.tracking.journal import new_run_folder
@@ -40,7 +41,8 @@ class Attempt:
     def start(self, claim: Claim, uri: str | None, root: Path) -> None:
         """Start it, in the folder where it was queued if that is here: paths and modules may be meant from there.
 
-        It holds the lock, too. It belongs to no terminal: whether a Ctrl-C ends it, its worker says.
+        It holds the lock, too. It belongs to no terminal: whether a Ctrl-C ends it, its worker says. And several
+        workers that one launcher has started are no world: each run is trained alone.
         """
         wanted = Path(claim.document["queue"].get("cwd") or "nowhere")
         path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
@@ -50,7 +52,7 @@ class Attempt:
                 # -P: the folder may hold another copy of the project.
                 [sys.executable, "-P", "-m", "experiments.worker.attempt", claim.uid, *(["-m", uri] if uri else [])],
                 cwd=wanted if wanted.is_dir() else Path.cwd(),
-                env=os.environ | {"EXPERIMENTS_DIR": str(root), "PYTHONPATH": path},
+                env=alone(os.environ) | {"EXPERIMENTS_DIR": str(root), "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
