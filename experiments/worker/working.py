@@ -119,6 +119,8 @@ class Worker:
         return True
 
     def _recover(self) -> None:
+        for number in claims.give_back_gone(self.database):
+            tell(f"run {number}: its worker on this machine is gone, back in the queue")
         mark_dead(self.database)
         for claim in self.watch.lost(self.database):
             if claim.recover() == "QUEUED":
