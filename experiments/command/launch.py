@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -190,9 +190,7 @@ class Program:
         spec, chosen = configs.spec_and_options(config)
         if command:
             return self._command(experiment, command, options, spec, filename)
-        # Another machine has other devices.
-        elsewhere = options[QUEUE] or slurm is not None
-        early.check(spec, replace(chosen, device=None) if elsewhere else chosen)
+        early.check(spec, early.elsewhere(chosen) if options[QUEUE] or slurm is not None else chosen)
         check_root(root)
         if options["--unobserved"]:
             uri, journal_alone = None, True

@@ -6,6 +6,7 @@ import difflib
 import glob
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import backends
@@ -38,6 +39,11 @@ def check(spec: DistillSpec, options: RunOptions) -> None:
     check_early(spec, options)
     # With all that a process reads only once, as the run itself will have it.
     backends.load(backends.choose(options.backend)).configure(options.settings(spec))
+
+
+def elsewhere(options: RunOptions) -> RunOptions:
+    """The options as far as this machine can check them for another one, which has other devices."""
+    return replace(options, device=None, devices=None)
 
 
 def no_such(name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +66,14 @@ def queue(session: Session, options: argparse.Namespace) -> int:
 
 
 def check_early(session: Session) -> None:
-    """Refuse what no machine could train; another one has other devices.
+    """Refuse what no machine could train.
 
     Raises:
         UserError: it says what is wrong.
     """
     for entry in session.left:
         spec, chosen = configs.spec_and_options(entry.point.config)
-        early.check(spec, replace(chosen, device=None))
+        early.check(spec, early.elsewhere(chosen))
     check_root(session.ledger.root)
 
 
