@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -111,6 +112,19 @@ def test_curves_of_seeds_are_one(root: Path, capsys: pytest.CaptureFixture[str])
     }
     assert main(["curves", "--dir", str(root)]) == 2
     assert "curves takes the IDs of runs, or --where" in capsys.readouterr().err
+
+
+def test_the_readme_s_frames_are_what_is_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root.parent)
+    blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    [block] = [block for block in blocks if "InJournals" in block]
+    found: dict[str, Any] = {}
+    exec(block, found)
+    printed = capsys.readouterr().out
+    assert re.search(r"funmatch +0\.75 .* 2\b", printed)
+    assert found["curves"].shape == (2, 4), "a row a step, a column a run"
 
 
 def test_a_run_by_its_uid(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
