@@ -65,7 +65,11 @@ def test_it_goes_before_the_hub_and_is_counted_without_decoding(package: Path, t
     assert count(SPEC, tmp_path / "cache").train == 54_000
 
 
-@pytest.mark.parametrize("content", [b"none", gzip.compress(b"none"), idx(np.zeros((9, 28, 28), np.uint8))])
+@pytest.mark.parametrize(
+    "content",
+    [b"none", gzip.compress(b"none"), idx(np.zeros((9, 28, 28), np.uint8))],
+    ids=["no gzip", "no idx", "cut short"],  # the bytes themselves hold the time of day
+)
 def test_a_damaged_file_is_named(package: Path, tmp_path: Path, content: bytes) -> None:
     (package / "train-images-idx3-ubyte.gz").write_bytes(content)
     with pytest.raises(UserError, match=r"train-images-idx3-ubyte\.gz(: expected an IDX file| can't be read)"):
