@@ -76,6 +76,11 @@ class Batch:
     targets: tuple[Array, ...] | None = None
     bounded: bool = False
 
+    @property
+    def size(self) -> int:
+        """Its examples, a boundary among them."""
+        return next(len(each) for each in (self.images, *(self.views or ())) if each is not None)
+
 
 @dataclass(frozen=True)
 class EvalBatch:

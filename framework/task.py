@@ -97,9 +97,11 @@ class Task:
         """The inputs of this process's parts of a batch, device by device; raises as `inputs` does."""
         if self.parts == 1:
             return [self.inputs(batch)]
-        sizes = self.world.sizes(self.spec.batch_size, self.grad_accum_steps)
-        equal = self.spec.batch_size % self.parts == 0
-        shares = [{} if equal else {"share": self._number(size * self.parts / self.spec.batch_size)} for size in sizes]
+        # Of several processes each has a slice of it.
+        whole = batch.size if self.world.size == 1 else self.spec.batch_size
+        sizes = self.world.sizes(whole, self.grad_accum_steps)
+        equal = whole % self.parts == 0
+        shares = [{} if equal else {"share": self._number(size * self.parts / whole)} for size in sizes]
         parts = micro_batches(batch, sizes, boundary=self.mixes)
         return [self.inputs(part) | share for part, share in zip(parts, shares, strict=True)]
 

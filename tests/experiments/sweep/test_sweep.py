@@ -30,7 +30,7 @@ calls = []
 def once(num_classes, image_size):
     calls.append(1)
     if len(calls) > 1:
-        raise RuntimeError("out of luck")
+        raise MemoryError("out of luck")
     return build(num_classes, image_size)
 """
 OVER = ("over", "optimizer.lr=0.01,1e35", "student.options.widths=[4],[6]")
@@ -260,7 +260,7 @@ def test_a_fault_in_one_student_ends_it_alone(
     assert main(["-J", "over", "student=convnet,sweeping_teacher:once", "with", *words]) == 1
     assert statuses(root) == ["COMPLETED", "FAILED"]
     assert (
-        "student=sweeping_teacher:once: RuntimeError: out of luck; the other students continue"
+        "student=sweeping_teacher:once: MemoryError: out of luck; the other students continue"
         in capsys.readouterr().err
     )
 
