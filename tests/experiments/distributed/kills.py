@@ -86,7 +86,7 @@ def main() -> None:
         print(f"{len(took) - 1} kills on {options.backend}: all had ended after {max(took):.1f} s at most")
         print(f"runs: { {status: found.count(status) for status in sorted(set(found))} }")
         print(
-            f"weights and moments differ from those of one undisturbed process by {distances[worst]:.2g} at most, in {worst}"
+            print(f"weights and moments are {distances[worst]:.2g} from one undisturbed process's at most, in {worst}")
         )
         assert distances[worst] < 1e-9
 
