@@ -85,7 +85,7 @@ def main() -> None:
         worst = max(distances, key=lambda name: distances[name])
         print(f"{len(took) - 1} kills on {options.backend}: all had ended after {max(took):.1f} s at most")
         print(f"runs: { {status: found.count(status) for status in sorted(set(found))} }")
-            print(f"weights and moments are {distances[worst]:.2g} from one undisturbed process's at most, in {worst}")
+        print(f"weights and moments are {distances[worst]:.2g} from one undisturbed process's at most, in {worst}")
         assert distances[worst] < 1e-9
 
 
