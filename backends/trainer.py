@@ -22,7 +22,7 @@ from keras import ops
 from backends.base import Device
 from backends.state import Carry, StateNames
 from framework import evaluation
-from framework.errors import OutOfMemory
+from framework.errors import OutOfMemory, UserError
 from framework.inputs import Inputs
 from framework.models.layers import freeze
 from framework.optimizers.base import widened
@@ -275,11 +275,8 @@ class EngineTrainer(ABC):
     def _probed(self, inputs: Tree) -> list[tuple[Any, ...]]:
         seen = self._see(inputs)
         loss, logits, _, grads = self._differentiate(seen)
-        found = self.host([loss, self._views(inputs), logits, self._teachers_of(seen), list(grads)])
+        found = self.host([loss, self._views(inputs), logits, self.task.taught(seen), list(grads)])
         return [tuple(each) for each in self.apart(found)]
-
-    def _teachers_of(self, seen: Tree) -> Tree:
-        return self.task.taught(seen)
 
     def _keep(self, carry: Tree | None) -> None:
         self.carry = self.carry if carry is None else carry
@@ -320,8 +317,8 @@ class EngineTrainer(ABC):
         return [tree]
 
     def reduced(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The sums over all devices of all processes, everywhere the same."""
-        raise NotImplementedError
+        """The sums over all devices of all processes, everywhere the same; for engines that compute on several."""
+        raise UserError("this backend computes on one device, in one process")
 
     @abstractmethod
     def host(self, tree: Tree) -> Tree:
