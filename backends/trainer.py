@@ -28,6 +28,7 @@ from framework.models.layers import freeze
 from framework.optimizers.base import widened
 from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.task import Task, mode
+from framework.world import summed_by
 
 Tensor: TypeAlias = Any
 Tree: TypeAlias = Any
@@ -83,7 +84,7 @@ class EngineTrainer(ABC):
         self._answer = self.compiled(self.answered, "frozen")
         self._measure = self.compiled(self.measured, "carry", "frozen")
         # For a look at what a step computes inside.
-        self._views, self._differentiate = self.compiled(task.views), self.compiled(self.gradients, "carry")
+        self._views, self._differentiate = self.compiled(task.views), self.compiled(self.differentiated, "carry")
 
     @cached_property
     def frozen(self) -> list[Tree]:
@@ -202,17 +203,30 @@ class EngineTrainer(ABC):
         return self.added(total, self.weighed(carry, seen)[0])
 
     def weighed(self, carry: Tree, seen: Tensors) -> tuple[list[Tensor], Sequence[Tensor]]:
-        """The loss and the gradients of a part, by its share of the examples; and the buffers afterwards."""
-        loss, _, buffers, grads = self.gradients(carry, seen)
-        values = [loss, *grads]
-        return [each * ops.cast(seen["share"], each.dtype) for each in values] if "share" in seen else values, buffers
+        """The loss and the gradients of a part, by its share of the examples; and the buffers afterwards.
+
+        Where the batch has other parts too, their statistics follow the gradients: each part starts with the same.
+        """
+        before = [ops.copy(carry["buffers"][place]) for place in self.task.statistics]
+        loss, _, buffers, grads = self.differentiated(carry, seen)
+        after = [ops.copy(buffers[place]) for place in self.task.statistics]
+        self.stored(carry, {**carry, "buffers": self._with_statistics(carry["buffers"], before)})
+        after = [each * ops.cast(seen["share"], each.dtype) for each in after] if "share" in seen else after
+        return [loss, *grads, *after], buffers
+
+    def differentiated(self, carry: Tree, seen: Tensors) -> Gradients:
+        """As `gradients`, of all devices where the student's layers look at all of a batch."""
+        with summed_by(self.summed) if self.task.norms_whole else nullcontext():
+            return self.gradients(carry, seen)
 
     def updated(
         self, carry: Tree, total: Sequence[Tensor] | None, seen: Tensors, scalars: Tensors
     ) -> tuple[Tree | None, Tensors]:
         """The state after one update, as `stored` gives it, and the step's metrics."""
         own, buffers = self.weighed(carry, seen)
-        (loss, *grads), told = self._total(total, own, scalars)
+        (loss, *found), told = self._total(total, own, scalars)
+        count = len(carry["params"])
+        grads, buffers = found[:count], self._with_statistics(buffers, found[count:])
         values, self.writing = self.values(carry), True
         params, moments, norm = self.task.optimizer.update(
             values["params"], grads, values["moments"], self.task.decayed, scalars
@@ -250,8 +264,9 @@ class EngineTrainer(ABC):
         return [self.teacher_logits(*each) for each in zip(self.task.teachers, frozen, views, strict=True)]
 
     def loss(self, logits: Tensor, seen: Tensors) -> Tensor:
-        """The loss of a student's logits."""
-        return self.task.loss(logits, self.task.taught(seen), seen)
+        """The loss of a student's logits; of a part, by its share of the examples."""
+        loss = self.task.loss(logits, self.task.taught(seen), seen)
+        return loss * seen["share"] if "share" in seen else loss
 
     def holding(self, function: Callable[..., Any], *held: str) -> Callable[..., Any]:
         """The function of the other arguments alone; `held` names what is put in front, `carry` or `frozen`."""
@@ -282,8 +297,20 @@ class EngineTrainer(ABC):
         self.carry = self.carry if carry is None else carry
 
     def _nothing(self, carry: Tree) -> list[Tensor]:
-        """A loss and gradients of zero, in float32 at least."""
-        return [ops.zeros((), self.task.dtype), *widened([ops.zeros_like(param) for param in carry["params"]])]
+        """A loss, gradients and statistics of zero, in float32 at least."""
+        return [ops.zeros((), self.task.dtype), *widened([ops.zeros_like(each) for each in self._summed(carry)])]
+
+    def _summed(self, carry: Tree) -> list[Tensor]:
+        """What looks as the gradients and statistics do that are summed over parts."""
+        return [*carry["params"], *(carry["buffers"][place] for place in self.task.statistics)]
+
+    def _with_statistics(self, buffers: Sequence[Tensor], values: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not values:
+            return buffers
+        new = list(buffers)
+        for place, value in zip(self.task.statistics, values, strict=True):
+            new[place] = ops.cast(value, buffers[place].dtype)
+        return new
 
     # The hooks.
 
@@ -319,6 +346,10 @@ class EngineTrainer(ABC):
     def reduced(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
         """The sums over all devices of all processes, everywhere the same; for engines that compute on several."""
         raise UserError("this backend computes on one device, in one process")
+
+    def summed(self, own: Tensor) -> Tensor:
+        """A tensor's sum over the devices that compute a batch together, through which gradients pass."""
+        return self.reduced([own])[0]
 
     @abstractmethod
     def host(self, tree: Tree) -> Tree:

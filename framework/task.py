@@ -25,7 +25,7 @@ from framework.protocols import Batch, EvalBatch
 from framework.spec import GIVEN, DistillSpec, schedules
 from framework.spec.named import find
 from framework.spec.teachings import CONSTANT, RESIZED_FIRST
-from framework.world import World, check_parts, micro_batches
+from framework.world import World, check_parts, in_turn, micro_batches
 
 Tensor = Any
 
@@ -64,9 +64,10 @@ class Task:
         self.spec, self.student, self.teachers = spec, student, tuple(teachers)
         # Somebody else's objects, which stay as they are.
         self.handed_over = [model for each, model in zip(spec.teachers, teachers, strict=True) if each.name == GIVEN]
-        self.total_steps, self.grad_accum_steps, self.world = total_steps, grad_accum_steps, world
-        self.parts = grad_accum_steps * world.size * world.devices
-        check_parts(spec.batch_size, grad_accum_steps, student, world, equal)
+        self.total_steps, self.world = total_steps, world
+        self.grad_accum_steps = in_turn(spec.batch_size, spec.batch_norm_size, grad_accum_steps, world)
+        self.parts = self.grad_accum_steps * world.size * world.devices
+        check_parts(spec.batch_size, self.grad_accum_steps, student, world, equal, spec.batch_norm_size)
         self.dtype = "float64" if spec.precision == "float64" else "float32"
         teaching = spec.scheme
         self.mixes, self.averaged = teaching.mixup > 0, teaching.averaged
@@ -86,6 +87,17 @@ class Task:
         by_variable = {id(variable): name for name, variable in parameters(self.student).items()}
         trainable, others = self.student.trainable_variables, self.student.non_trainable_variables
         return [by_variable[id(v)] for v in trainable], [by_variable[id(v)] for v in others]
+
+    @cached_property
+    def statistics(self) -> list[int]:
+        """Which of the others are statistics of a batch that has several parts: all that aren't counters."""
+        others = self.student.non_trainable_variables if self.parts > 1 else []
+        return [place for place, variable in enumerate(others) if "float" in str(variable.dtype)]
+
+    @property
+    def norms_whole(self) -> bool:
+        """Whether several devices make those statistics together."""
+        return bool(self.statistics) and self.spec.batch_norm_size in (None, self.spec.batch_size)
 
     @cached_property
     def decayed(self) -> list[bool]:

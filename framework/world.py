@@ -7,7 +7,8 @@ parts' gradients, each by its share of the examples, is the whole batch's gradie
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -104,7 +105,55 @@ class World:
         return np.arange(start - boundary, stop) % batch_size
 
 
-def check_parts(batch_size: int, in_turn: int, student: Any, world: World, equal: bool) -> None:
+# How a layer sums over the devices that share a batch; nothing where one has all of it.
+_summing: list[Callable[[Any], Any]] = []
+
+
+@contextmanager
+def summed_by(function: Callable[[Any], Any]) -> Iterator[None]:
+    """Within it, `over_devices` is this function, through which gradients pass."""
+    _summing.append(function)
+    try:
+        yield
+    finally:
+        _summing.pop()
+
+
+def over_devices(own: Any) -> Any:
+    """The sum of a tensor over the devices that compute a batch together."""
+    return _summing[-1](own) if _summing else own
+
+
+def in_turn(batch_size: int, norm_size: int | None, grad_accum_steps: int, world: World) -> int:
+    """How many parts a device takes one after the other.
+
+    Args:
+        batch_size: examples in one update.
+        norm_size: those of a part whose statistics BatchNorm takes; None is all that are computed at once.
+        grad_accum_steps: parts that a device shall take in turn.
+        world: the processes and devices.
+
+    Raises:
+        UserError: `norm_size` asks for another number of parts.
+    """
+    if norm_size in (None, batch_size):
+        return grad_accum_steps
+    assert norm_size is not None
+    parts, devices = batch_size // norm_size, world.size * world.devices
+    if parts % devices:
+        allowed = ", ".join(str(number) for number in range(1, parts + 1) if parts % number == 0)
+        raise UserError(f"batch_norm_size = {norm_size}: {parts} parts of a batch on {devices} devices, not {allowed}")
+    turns = parts // devices
+    if grad_accum_steps not in (1, turns):
+        raise UserError(
+            f"grad_accum_steps = {grad_accum_steps}: batch_norm_size = {norm_size} makes it {turns}; leave it out"
+        )
+    return turns
+
+
+def check_parts(
+    batch_size: int, in_turn: int, student: Any, world: World, equal: bool, norm_size: int | None = None
+) -> None:
     """Refuse parts that would not give the whole batch's update.
 
     Args:
@@ -113,9 +162,10 @@ def check_parts(batch_size: int, in_turn: int, student: Any, world: World, equal
         student: the Keras model.
         world: the processes and devices.
         equal: whether the engine wants all devices to have as many examples.
+        norm_size: examples over which BatchNorm takes its statistics; None is all of a batch.
 
     Raises:
-        UserError: parts of unequal size, or none for some; or a student with state besides its parameters.
+        UserError: parts of unequal size, or none for some; or a student with state that parts would change otherwise.
     """
     devices = world.size * world.devices
     if in_turn * devices == 1:
@@ -128,12 +178,25 @@ def check_parts(batch_size: int, in_turn: int, student: Any, world: World, equal
         raise UserError(
             f"batch_size = {batch_size} on {devices} devices: {_near(batch_size, in_turn * devices, equal)}"
         )
-    state = [variable.path for variable in student.non_trainable_variables]
-    if state:
+    variables = student.non_trainable_variables
+    drawn = [variable.path for variable in variables if "seed" in variable.path.lower()]
+    if drawn:
+        raise UserError(f"{what}: the student draws numbers of its own ({drawn[0]}), as dropout does; allowed is 1")
+    if variables and norm_size in (None, batch_size) and (in_turn > 1 or not _sums_over_devices(student)):
+        sizes = [
+            str(size) for size in range(1, batch_size) if batch_size % size == 0 and batch_size // size % devices == 0
+        ]
         raise UserError(
-            f"{what}: the student has state ({state[0]}), as BatchNorm and dropout do, which parts of a batch would "
-            "change differently from the whole batch; allowed is 1"
+            f"{what}: the student keeps statistics of a batch ({variables[0].path}); say of how many examples they are "
+            f"to be, for example batch_norm_size={sizes[-1] if sizes else batch_size}"
         )
+
+
+def _sums_over_devices(student: Any) -> bool:
+    """Whether all state of a student is that of layers that ask `over_devices`."""
+    layers = [layer for layer in student._flatten_layers() if getattr(layer, "sums_over_devices", False)]
+    known = {id(variable) for layer in layers for variable in layer.non_trainable_variables}
+    return all(id(variable) in known for variable in student.non_trainable_variables)
 
 
 def _near(batch_size: int, parts: int, equal: bool) -> str:

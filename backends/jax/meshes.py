@@ -90,8 +90,9 @@ class MeshTrainer(JaxTrainer):
         return list(self._moved(super().frozen_values(teacher), self.here, _ALL))
 
     def _nothing(self, carry: Tree) -> list[Any]:
-        dtypes = [self.task.dtype, *(np.promote_types(np.float32, each.dtype) for each in carry["params"])]
-        shapes = [(), *(each.shape for each in carry["params"])]
+        summed = self._summed(carry)
+        dtypes = [self.task.dtype, *(np.promote_types(np.float32, each.dtype) for each in summed)]
+        shapes = [(), *(each.shape for each in summed)]
         zeros = [np.zeros((self.here.size, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
         return list(jax.device_put(zeros, NamedSharding(self.here, _EACH)))
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from backends.base import Device
 from backends.tensorflow.trainer import TensorFlowTrainer
 from backends.trainer import Tensors, Tree
+from framework.errors import UserError
 from framework.inputs import Inputs
 from framework.protocols import EvalBatch
 from framework.task import Task
@@ -23,6 +24,12 @@ class TowersTrainer(TensorFlowTrainer):
     """As its parent, on all devices of a process."""
 
     def __init__(self, task: Task, device: Device, jit: bool | None = None) -> None:
+        if task.norms_whole:
+            size = task.spec.batch_size // device.count
+            raise UserError(
+                f"devices = {device.count}: the student's BatchNorm looks at a whole batch, and this backend then "
+                f"wants a process for each device; or take batch_norm_size={size}"
+            )
         self._devices = device.all
         super().__init__(task, device, jit)
 

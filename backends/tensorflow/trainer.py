@@ -19,26 +19,41 @@ class TensorFlowTrainer(EngineTrainer):
 
     first_step = "compiling the step (TensorFlow keeps none for the next run)"
 
+    # The sums over devices that a step's program has, counted while it is traced: each has a key of its own.
+    _sums = 2
+
     def reduced(self, values: Sequence[Any]) -> Sequence[Any]:
-        world = self.task.world
-        if world.size == 1:
+        if self.task.world.size == 1:
             return values
         for dtype in {value.dtype: None for value in values}:
             own = [value for value in values if value.dtype == dtype]
-            flat = tf.concat([tf.reshape(value, [-1]) for value in own], 0)
-            flat = tf.raw_ops.CollectiveReduceV2(
-                input=flat,
-                group_size=world.size,
-                group_key=1,
-                instance_key=1,
-                ordering_token=[],
-                merge_op="Add",
-                final_op="Id",
-                timeout_seconds=world.patience,
-            )
+            flat = self._everywhere(tf.concat([tf.reshape(value, [-1]) for value in own], 0), 1)
             pieces = iter(tf.split(flat, [int(value.shape.num_elements()) for value in own]))
             values = [tf.reshape(next(pieces), value.shape) if value.dtype == dtype else value for value in values]
         return values
+
+    def summed(self, own: Any) -> Any:
+        self._sums += 2
+        key = self._sums
+
+        @tf.custom_gradient
+        def total(value: Any) -> Any:
+            return self._everywhere(value, key), lambda grad: self._everywhere(grad, key + 1)
+
+        return total(own)
+
+    def _everywhere(self, value: Any, key: int) -> Any:
+        world = self.task.world
+        return tf.raw_ops.CollectiveReduceV2(
+            input=value,
+            group_size=world.size,
+            group_key=1,
+            instance_key=key,
+            ordering_token=[],
+            merge_op="Add",
+            final_op="Id",
+            timeout_seconds=world.patience,
+        )
 
     def placed(self, device: Device | None) -> str:
         return device.handle if device else "/CPU:0"

@@ -120,6 +120,9 @@ class TorchTrainer(EngineTrainer):
             torch._foreach_copy_(own, [each.view(value.shape) for each, value in zip(sums, own, strict=True)])
         return values
 
+    def summed(self, own: Tensor) -> Tensor:
+        return torch.distributed.nn.functional.all_reduce(own)
+
     @torch.no_grad()
     def frozen_values(self, teacher: Any) -> Tree:
         return super().frozen_values(teacher)

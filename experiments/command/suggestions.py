@@ -50,6 +50,7 @@ _OURS = {
     "backend": "framework engine keras_backend",
     "seed": "random_seed manual_seed random_state rng",
     "grad_accum_steps": "grad_accum accum_steps accumulate_grad_batches gradient_accumulation_steps",
+    "batch_norm_size": "sync_bn sync_batchnorm sync_batch_norm split_bn ghost_batch_size",
     "remat": "gradient_checkpointing grad_checkpointing activation_checkpointing",
     "log_every": "log_interval log_freq print_freq logging_steps log_steps",
     "checkpoint_steps": "save_every save_freq save_steps checkpoint_every recovery_interval",

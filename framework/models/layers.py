@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from framework import kernels
+from framework.world import over_devices
 
 Tensor = Any
 Variable = Any  # keras.Variable, of which each engine has its own class
@@ -246,7 +247,7 @@ class GroupNorm(Direct):
 
 @registered
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation with an affine map, over the examples of one device.
+    """Batch normalisation with an affine map, over the examples of all devices that compute a batch together.
 
     Variables, each [1, 1, 1, C]: `scale`, `bias`, and the statistics that evaluation uses, `moving_mean` and
     `moving_variance`.
@@ -255,6 +256,9 @@ class BatchNorm(keras.layers.Layer):
         momentum: share of a moving statistic that a step keeps, 0 to 1.
         epsilon: added to the variance, inside the root.
     """
+
+    # See `framework.world.check_parts`.
+    sums_over_devices = True
 
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -275,9 +279,9 @@ class BatchNorm(keras.layers.Layer):
 
     def _of_batch(self, x_bhwc: Tensor) -> tuple[Tensor, Tensor]:
         # By sums, because `ops.mean` passes through float32.
-        share = x_bhwc.shape[-1] / ops.cast(ops.size(x_bhwc), x_bhwc.dtype)
-        mean = ops.sum(x_bhwc, axis=(0, 1, 2), keepdims=True) * share
-        variance = ops.sum(ops.square(x_bhwc - mean), axis=(0, 1, 2), keepdims=True) * share
+        share = x_bhwc.shape[-1] / over_devices(ops.cast(ops.size(x_bhwc), x_bhwc.dtype))
+        mean = over_devices(ops.sum(x_bhwc, axis=(0, 1, 2), keepdims=True)) * share
+        variance = over_devices(ops.sum(ops.square(x_bhwc - mean), axis=(0, 1, 2), keepdims=True)) * share
         for moving, seen in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + ops.stop_gradient(seen) * (1.0 - self.momentum))
         return mean, variance

@@ -60,6 +60,10 @@ class DistillSpec:
         schedule: the learning rate's course.
         duration: how long it is trained.
         batch_size: examples in one update, over all devices; 1 to 1048576, and 2 or more where views are mixed.
+        batch_norm_size: examples over which a student's BatchNorm takes its statistics. None is the whole batch, on
+            however many devices (elsewhere called global, or synchronised); a divisor of `batch_size` computes the
+            batch in parts of so many examples (elsewhere called local), and each step keeps the mean of their
+            statistics.
         precision: arithmetic of the models. `mixed_bfloat16` keeps the weights in float32.
         seed: of every random number in the run; 0 to 2**63 - 1.
         init_seed: seed of the student's initial weights alone, for other weights on the same views; None is `seed`.
@@ -78,6 +82,7 @@ class DistillSpec:
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     duration: DurationSpec = field(default_factory=lambda: DurationSpec(total_steps=5000))
     batch_size: int = 128
+    batch_norm_size: int | None = None
     precision: Precision = "float32"
     seed: int = 0
     init_seed: int | None = None
@@ -86,6 +91,9 @@ class DistillSpec:
 
     def __post_init__(self) -> None:
         check(1 <= self.batch_size <= 2**20, "batch_size", self.batch_size, "1 to 1048576 examples")
+        whole, part = self.batch_size, self.batch_norm_size
+        fits = part is None or (0 < part <= whole and whole % part == 0)
+        check(fits, "batch_norm_size", part, f"a divisor of batch_size = {whole}, or None")
         check(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2**63 - 1")
         init = self.init_seed
         check(init is None or 0 <= init < 2**63, "init_seed", init, "0 to 2**63 - 1, or None")
@@ -156,8 +164,9 @@ class DistillSpec:
         value = DistillSpec.from_dict(self.to_dict()).to_dict()
         value["evaluation"] = {"resize": self.evaluation.resize}
         del value["data"]["on_bad_image"], value["data"]["missing_classes"]
-        if self.init_seed in (None, self.seed):
-            del value["init_seed"]
+        for key, usual in (("init_seed", self.seed), ("batch_norm_size", self.batch_size)):
+            if value[key] in (None, usual):
+                del value[key]
         value["teaching"] = canonical(self.teaching)
         value["views"]["teacher_size"] = list(self.teacher_sizes) if {*self.teacher_sizes} - {self.views.size} else None
         if self.loss.distance == "hard" and "label_smoothing" in self.loss.options:
@@ -166,20 +175,19 @@ class DistillSpec:
         for part, defaults in _LATER.items():
             value[part] = {k: v for k, v in value[part].items() if k not in defaults or v != defaults[k]}
         # A spec without them is the one that it was before there were such keys.
-        for part, key in (
-            (value, "sources"),
-            *((model, "dont_load") for model in (value["student"], *value["teachers"])),
-        ):
+        without = ((value, "sources"), *((model, "dont_load") for model in (value["student"], *value["teachers"])))
+        for part, key in without:
             if not part[key]:
                 del part[key]
-        for teacher in value["teachers"]:
-            del teacher["min_accuracy"]
-            for later in ("classes", "precision"):
-                if teacher[later] is None:
-                    del teacher[later]
-            if teacher["fingerprint"] is not None:
-                teacher["weights"] = None
+        value["teachers"] = [_determining(teacher) for teacher in value["teachers"]]
         return value
+
+
+def _determining(teacher: dict[str, Any]) -> dict[str, Any]:
+    """What of a teacher determines the result; where its fingerprint is known, its file's place doesn't."""
+    new = {key: value for key, value in teacher.items() if key != "min_accuracy"}
+    new = {key: value for key, value in new.items() if key not in ("classes", "precision") or value is not None}
+    return new if teacher["fingerprint"] is None else {**new, "weights": None}
 
 
 def _digest(value: Any) -> str:

@@ -380,8 +380,29 @@ def test_float64_runs_in_float64(backend: str) -> None:
 def test_parts_that_would_make_another_student_are_refused(tiny: Any, foreign: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"grad_accum_steps = 3: allowed are divisors of batch_size: 1, 2, 4, 8"):
         tiny.trainer(tiny.spec(), grad_accum_steps=3)
-    with pytest.raises(UserError, match=r"grad_accum_steps = 2: the student has state \(.*moving_mean"):
+    with pytest.raises(UserError, match=r"grad_accum_steps = 2: the student draws numbers of its own"):
         tiny.trainer(tiny.spec(student=foreign), grad_accum_steps=2)
+    with pytest.raises(UserError, match=r"grad_accum_steps = 2: .*moving_mean.*batch_norm_size=4"):
+        tiny.trainer(tiny.spec(student={"name": "tests.backends.tiny:normed"}), grad_accum_steps=2)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_statistics_of_parts_are_averaged_in_one_step(ours: bool, tiny: Any) -> None:
+    states = []
+    for size in (None, 4):
+        student = {"name": "tests.backends.tiny:normed", "options": {"ours": ours}}
+        spec = tiny.spec(student=student, batch_norm_size=size)
+        trainer = tiny.trainer(spec)
+        trainer.step(tiny.batch(spec, 0))
+        states.append(trainer.state())
+    means, variances = (
+        [name for name in states[0] if name.endswith(end)] for end in ("moving_mean", "moving_variance")
+    )
+    whole, parts = states
+    # The mean of the parts' means is the batch's; they vary less than it does.
+    np.testing.assert_allclose(parts[means[0]], whole[means[0]], rtol=1e-4, atol=1e-6)
+    assert np.all(parts[variances[0]] <= whole[variances[0]] + 1e-6)
+    assert np.abs(parts[variances[0]] - whole[variances[0]]).max() > 1e-5
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -25,9 +25,19 @@ class Shape:
     batch_size: int = 24
     precision: str = "float64"
     broken: str | None = None
+    # Of a student with BatchNorm, over how many examples: "whole", or a number.
+    norm: str | None = None
 
     def __str__(self) -> str:
-        parts = [self.processes, self.devices or 1, self.in_turn, self.batch_size, self.precision, self.broken]
+        parts = [
+            self.processes,
+            self.devices or 1,
+            self.in_turn,
+            self.batch_size,
+            self.precision,
+            self.broken,
+            self.norm,
+        ]
         return "-".join(str(part) for part in parts if part is not None)
 
 
@@ -38,7 +48,12 @@ SPREAD = {
     "tensorflow": [Shape(1, 4, in_turn=2), Shape(2), Shape(2, batch_size=25)],
 }
 BROKEN = {
-    "torch": [Shape(2, broken="partner"), Shape(2, broken="clip"), Shape(2, batch_size=25, broken="share")],
+    "torch": [
+        Shape(2, broken="partner"),
+        Shape(2, broken="clip"),
+        Shape(2, batch_size=25, broken="share"),
+        Shape(3, batch_size=25, broken="statistics", norm="whole"),
+    ],
     "jax": [Shape(1, 4, broken="partner"), Shape(1, 4, broken="clip")],
     "tensorflow": [Shape(1, 4, broken="partner"), Shape(1, 4, broken="clip")],
 }
@@ -64,7 +79,7 @@ def runs(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Runs:
                 "out": str(here / "out.npz"),
                 "cache": str(folder / "cache"),
                 "broken": shape.broken,
-            }
+            } | ({"norm": None if shape.norm == "whole" else int(shape.norm)} if shape.norm else {})
             (here / "job.json").write_text(json.dumps(job))
             words = ["tests.backends.world_run", str(here / "job.json")]
             codes = worlds.ended(worlds.start(words, shape.processes, here), 240)
@@ -84,7 +99,7 @@ def apart(one: Found, other: Found) -> float:
 
 
 def reference(shape: Shape) -> Shape:
-    return Shape(batch_size=shape.batch_size, precision=shape.precision)
+    return Shape(batch_size=shape.batch_size, precision=shape.precision, norm=shape.norm)
 
 
 @pytest.mark.backend
@@ -115,3 +130,20 @@ def test_in_float32_too(runs: Runs, backend: str) -> None:
 def test_what_is_spread_wrongly_is_noticed(runs: Runs, backend: str) -> None:
     for shape in BROKEN[backend]:
         assert apart(runs(reference(shape)), runs(shape)) > 1e-6, str(shape)
+
+
+# A student with BatchNorm, over all devices or over so many examples.
+NORMS = {
+    "torch": [Shape(3, batch_size=25, norm="whole"), Shape(2, norm="6")],
+    "jax": [Shape(2, 2, norm="whole"), Shape(1, 2, norm="6")],
+    "tensorflow": [Shape(2, batch_size=25, norm="whole"), Shape(1, 2, norm="6")],
+}
+
+
+@pytest.mark.backend
+@pytest.mark.timeout(600)
+def test_batch_norm_has_the_statistics_that_the_spec_says(runs: Runs, backend: str) -> None:
+    for shape in NORMS[backend]:
+        whole, found = runs(reference(shape)), runs(shape)
+        assert any("moving_variance" in name for name in found)
+        assert apart(whole, found) < 1e-12, str(shape)

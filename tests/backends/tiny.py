@@ -16,6 +16,23 @@ from framework.spec import DistillSpec
 SIZE, CANVAS, CLASSES, EXAMPLES = 8, 10, 4, 32
 
 
+def normed(num_classes: int, image_size: int, ours: bool = True) -> Any:
+    """A net of two convolutions with BatchNorm, ours or Keras's."""
+    import keras
+
+    from framework.models import initial, layers
+
+    view = x = keras.Input((image_size, image_size, 3))
+    for place, stride in enumerate((1, 2)):
+        x = layers.Conv2D(6, 3, stride, "same", name=f"conv{place}")(x)
+        kind = layers.BatchNorm if ours else keras.layers.BatchNormalization
+        x = keras.ops.relu(kind(momentum=0.9, name=f"norm{place}")(x))
+    model = keras.Model(view, layers.Dense(num_classes, name="head")(keras.layers.Flatten()(x)), name="normed")
+    # Keras's norm has filled itself.
+    initial.initialise(model, 0, [name for name in initial.parameters(model) if ours or not name.startswith("norm")])
+    return model
+
+
 @dataclass
 class Tiny:
     """Data and models of one small problem."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ from framework.spec import DataSpec, DistillSpec
 
 def spec_of(job: dict[str, Any]) -> DistillSpec:
     small = {"name": "convnet", "options": {"widths": [6]}}
+    normed = {"name": "tests.backends.tiny:normed"}
     return DistillSpec.from_dict(
         {
             "precision": job["precision"],
             "data": {"name": "digits"},
             "views": {"size": 8, "area": [0.5, 1.0]},
             "teachers": [small],
-            "student": small,
+            "student": normed if "norm" in job else small,
+            "batch_norm_size": job.get("norm"),
             "loss": {"task_weight": 0.1},
             "batch_size": job["batch_size"],
             "optimizer": {"lr": 0.01, "weight_decay": 0.001, "clip_norm": 0.05},
@@ -39,7 +42,11 @@ def spec_of(job: dict[str, Any]) -> DistillSpec:
 
 
 def break_it(how: str | None) -> None:
-    """Do one thing wrong: the partner across the border of a part, unequal parts as equals, or clip before the sum."""
+    """Do one thing wrong.
+
+    The partner across the border of a part, unequal parts as equals, clip before the sum, or each device's statistics.
+    """
+    from backends import trainer
     from backends.trainer import EngineTrainer
     from framework import task, world
     from framework.optimizers.adamw import clip_factor, global_norm
@@ -58,6 +65,9 @@ def break_it(how: str | None) -> None:
         task.Task.micro_batches = lambda self, batch: [  # type: ignore[method-assign]
             {name: value for name, value in part.items() if name != "share"} for part in inputs(self, batch)
         ]
+    if how == "statistics":
+        world._summing.append(lambda own: own)
+        trainer.summed_by = lambda function: nullcontext()  # type: ignore[assignment]
     if how == "clip":
         weighed = EngineTrainer.weighed
 

@@ -10,7 +10,7 @@ import pytest
 
 from framework.errors import UserError
 from framework.protocols import Batch, Draws, ViewDraws
-from framework.world import World, check_parts, micro_batches
+from framework.world import World, check_parts, in_turn, micro_batches
 
 
 def drawn(shift: float) -> ViewDraws:
@@ -82,8 +82,34 @@ def test_what_would_change_the_update_is_refused() -> None:
         check_parts(10, 1, plain, World(size=2, devices=2), equal=True)
     with pytest.raises(UserError, match=r"batch_size = 3 on 4 devices: there is no example for some of them"):
         check_parts(3, 1, plain, World(size=4), equal=False)
-    stateful = SimpleNamespace(non_trainable_variables=[SimpleNamespace(path="bn/moving_mean")])
-    check_parts(6, 1, stateful, alone, equal=True)
-    for parts, world in ((3, alone), (1, World(size=2))):
-        with pytest.raises(UserError, match=r"the student has state \(bn/moving_mean\)"):
-            check_parts(6, parts, stateful, world, equal=False)
+
+
+def stateful(path: str, sums: bool = False) -> SimpleNamespace:
+    state = [SimpleNamespace(path=path)]
+    layer = SimpleNamespace(non_trainable_variables=state, sums_over_devices=sums)
+    return SimpleNamespace(non_trainable_variables=state, _flatten_layers=lambda: [layer])
+
+
+def test_what_a_student_keeps_of_a_batch_needs_all_of_it_or_a_size() -> None:
+    foreign, alone, two = stateful("bn/moving_mean"), World(), World(size=2)
+    check_parts(6, 1, foreign, alone, equal=True)
+    for parts, world in ((3, alone), (1, two)):
+        with pytest.raises(UserError, match=r"statistics of a batch \(bn/moving_mean\).* batch_norm_size=3"):
+            check_parts(6, parts, foreign, world, equal=False)
+        check_parts(6, parts, foreign, world, equal=False, norm_size=2)
+    check_parts(6, 1, stateful("bn/moving_mean", sums=True), two, equal=False)
+    with pytest.raises(UserError, match="statistics"):
+        check_parts(6, 2, stateful("bn/moving_mean", sums=True), two, equal=False)
+    with pytest.raises(UserError, match="draws numbers of its own"):
+        check_parts(6, 1, stateful("dropout/seed_generator/seed_generator_state"), two, equal=False, norm_size=3)
+
+
+def test_a_norms_size_says_how_many_parts_a_device_takes() -> None:
+    assert in_turn(24, None, 2, World(size=2)) == in_turn(24, 24, 2, World()) == 2
+    assert in_turn(24, 6, 1, World()) == in_turn(24, 6, 4, World()) == 4
+    assert in_turn(24, 6, 1, World(size=2)) == 2
+    assert in_turn(24, 6, 1, World(size=2, devices=2)) == 1
+    with pytest.raises(UserError, match=r"batch_norm_size = 6: 4 parts .* on 3 devices, not 1, 2, 4"):
+        in_turn(24, 6, 1, World(size=3))
+    with pytest.raises(UserError, match=r"grad_accum_steps = 2: batch_norm_size = 6 makes it 4"):
+        in_turn(24, 6, 2, World())

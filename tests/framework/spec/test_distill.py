@@ -88,6 +88,7 @@ OTHER: dict[Path_, Any] = {
     ("views", "teacher_size"): 32,
     ("views", "resize"): 32,
     ("views", "target_crops"): 10,
+    ("batch_norm_size",): 32,
     ("loss", "distance"): "l2",
     ("loss", "temperature"): 2.0,
     ("loss", "task_weight"): 0.1,
