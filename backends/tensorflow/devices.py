@@ -55,6 +55,10 @@ def _share(settings: Settings) -> None:
         # Once the process has computed, the number stays: `several` says so.
         with contextlib.suppress(RuntimeError):
             tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * count)
+    gpus = tf.config.list_physical_devices("GPU")
+    if world.several_here and gpus and ":" not in (settings.device or ""):
+        # TensorFlow would take the memory of all of them.
+        tf.config.set_visible_devices(gpus[world.local_rank % len(gpus)], "GPU")
     if world.size > 1 and not _met:
         places = world.gather(world.free_address())
         task = {"type": "worker", "index": world.rank}

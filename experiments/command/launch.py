@@ -169,6 +169,8 @@ class Program:
         check_options(options)
         root = stored.root if stored else default_root()
         asked = options.pop("--slurm", None)
+        if options[QUEUE] or asked is not None:
+            joining.refuse("-q" if options[QUEUE] else "--slurm")
         slurm = None if asked is None else self._slurm(asked, command or (options[QUEUE] and "-q"), stored)
         uri, journal_alone = options.pop("--mongo_db", None), bool(options.pop("--journal-only", False))
         filename, words = take_filename(command, words)

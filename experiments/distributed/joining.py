@@ -67,7 +67,7 @@ def refuse(what: str) -> None:
     """Refuse a command that one process does.
 
     Args:
-        what: the command, `"experiments.sweep"`.
+        what: the command or option, `"experiments.sweep"`.
 
     Raises:
         UserError: a launcher has started several processes of it.
@@ -75,6 +75,6 @@ def refuse(what: str) -> None:
     found = place(os.environ)
     if found is not None:
         raise UserError(
-            f"{what} is one process, and {found.launcher} started {found.size}: start it once, and only "
-            "experiments.run and experiments.teacher in several"
+            f"{what} is for one process, and {found.launcher} started {found.size}: start it once; only training, by "
+            "experiments.run or experiments.teacher, is done in several"
         )

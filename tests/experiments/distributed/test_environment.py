@@ -79,13 +79,20 @@ def test_the_first_machine_of_a_list() -> None:
     assert [first_node(each) for each in lists] == ["n1", "n1", "gpu03", "gpu7", "a"]
 
 
-@pytest.mark.parametrize("command", ["sweep", "study"])
+@pytest.mark.parametrize(
+    ("command", "what", "words"),
+    [
+        ("sweep.__main__", "experiments.sweep", ["over", "seed=0,1", "with", "digits"]),
+        ("study.__main__", "experiments.study", ["labels", "with", "digits"]),
+        ("run", "-q", ["-q", "with", "digits"]),
+        ("run", "--slurm", ["--slurm", "cluster=local", "with", "digits"]),
+    ],
+)
 def test_what_one_process_does_is_refused(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, what: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {**TORCHRUN, "MASTER_PORT": "29500"}.items():
+    for name, value in {**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": "29500"}.items():
         monkeypatch.setenv(name, value)
-    main = importlib.import_module(f"experiments.{command}.__main__").main
-    words = {"sweep": ["over", "seed=0,1", "with", "digits"], "study": ["labels", "with", "digits"]}[command]
-    assert main(words) == 2
-    assert f"experiments.{command} is one process, and torchrun started 8" in capsys.readouterr().err
+    module = importlib.import_module(f"experiments.{command}")
+    assert getattr(module, "PROGRAM", module).main(words) == 2
+    assert f"{what} is for one process, and torchrun started 8" in capsys.readouterr().err
