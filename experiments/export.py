@@ -39,13 +39,7 @@ NAME = "experiments.export"
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    title, _, text = (__doc__ or "").partition("\n\n")
-    parser = Parser(
-        prog=f"python -m {NAME}",
-        description=title,
-        epilog=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser.described(NAME, __doc__)
     add = parser.add_argument
     add("run", metavar="RUN", help="latest, best, a number, a uid or a folder")
     add(

@@ -43,13 +43,7 @@ Read = tuple[Path, "list[Array] | str"]
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    title, _, text = (__doc__ or "").partition("\n\n")
-    parser = Parser(
-        prog=f"python -m {NAME}",
-        description=title,
-        epilog=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser.described(NAME, __doc__)
     add = parser.add_argument
     add("run", metavar="RUN", help="latest, best, a number, a uid, a folder or an .onnx file")
     add("images", nargs="+", metavar="IMAGE", help="files, folders, patterns, or - for a list on stdin")

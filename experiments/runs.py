@@ -47,13 +47,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FIELD=VALUE",
         help="also != > >= < <= and ~ (regex); repeatable",
     )
-    title, _, text = (__doc__ or "").partition("\n\n")
-    parser = Parser(
-        prog="python -m experiments.runs",
-        description=title,
-        epilog=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser.described("experiments.runs", __doc__)
     names = "list|show|best|compare|groups|curves|sources|rerun|report|watch|export"
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 

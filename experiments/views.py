@@ -66,14 +66,8 @@ class Wanted:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    title, _, text = (__doc__ or "").partition("\n\n")
-    parser = Parser(
-        prog=f"python -m {NAME}",
-        usage=f"python -m {NAME} [RUN | with RECIPE... KEY=VALUE...] [options]",
-        description=title,
-        epilog=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    usage = f"python -m {NAME} [RUN | with RECIPE... KEY=VALUE...] [options]"
+    parser = Parser.described(NAME, __doc__, usage)
     add = parser.add_argument
     add("words", nargs="*", metavar="RUN | with RECIPE... KEY=VALUE...", help="a run, or what a run would be given")
     add("--steps", metavar="N,N,...", help="updates done before what is shown (0,1,100)")

@@ -13,7 +13,7 @@ import pdb
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from experiments.command.streams import lasting
 from experiments.tracking.scrub import scrub_text
@@ -92,6 +92,19 @@ def _reason(error: BaseException) -> str:
 
 class Parser(argparse.ArgumentParser):
     """Mistakes on the command line are one line, without the usage above it; the help outlasts its reader."""
+
+    @classmethod
+    def described(cls, name: str, text: str | None, usage: str | None = None) -> Self:
+        """The parser of a command.
+
+        Args:
+            name: of the command, `"experiments.run"`.
+            text: its module's docstring; the help shows the first line above the options, the rest below.
+            usage: how it is called, where argparse's own line doesn't say it.
+        """
+        title, _, rest = (text or "").partition("\n\n")
+        form = argparse.RawDescriptionHelpFormatter
+        return cls(prog=f"python -m {name}", usage=usage, description=title, epilog=rest, formatter_class=form)
 
     def print_help(self, file: Any = None) -> None:
         """Print the help."""

@@ -28,13 +28,7 @@ FOLDER = "figures"
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    title, _, text = (__doc__ or "").partition("\n\n")
-    parser = Parser(
-        prog=f"python -m {NAME}",
-        description=title,
-        epilog=text.format(figures=_listed()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser.described(NAME, (__doc__ or "").format(figures=_listed()))
     add = parser.add_argument
     add("name", nargs="?", metavar="FIGURE", help="a number of the paper's or a name, see below")
     add("--where", action="append", default=[], metavar="FIELD=VALUE", help="as in experiments.runs; repeatable")

@@ -15,20 +15,17 @@ Exit codes: 0 done, 1 a fault, 2 a mistake in the command, 75 preempted (SIGTERM
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser, add_debug, guarded, say
-from experiments.command.sacred_run import Ended
+from experiments.command import stopping
+from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, Parser, add_debug, say
 from experiments.distillation import early
 from experiments.distillation.distillation import tell
 from experiments.distributed import joining
 from experiments.study import catalog, points
 from experiments.study.session import Study
-from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError
 from framework.loop.stop import Stop
 
@@ -37,15 +34,9 @@ NAME = "experiments.study"
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    title, _, text = (__doc__ or "").partition("\n\n")
     studies = [f"  {name:12s}{study.summary}" for name, study in catalog.STUDIES.items()]
-    parser = Parser(
-        prog=f"python -m {NAME}",
-        usage="python -m experiments.study STUDY [with RECIPE... KEY=VALUE...] [options]",
-        description=title,
-        epilog=text.format(studies="\n".join(["Studies:", *studies, ""])),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    text = (__doc__ or "").format(studies="\n".join(["Studies:", *studies, ""]))
+    parser = Parser.described(NAME, text, f"python -m {NAME} STUDY [with RECIPE... KEY=VALUE...] [options]")
     add = parser.add_argument
     add("words", nargs="*", metavar="STUDY with ...", help="what is compared, and what all runs have in common")
     add("--durations", metavar="N,N", help="in the recipe's unit, epochs or steps (the study's own: see --dry-run)")
@@ -108,18 +99,7 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    words: list[Any] = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(words)
-    command = scrub_text(shlex.join(["python", "-m", NAME, *words]))
-    with Stop().listening() as stop:
-
-        def call() -> int:
-            try:
-                return run(options, command, stop)
-            except KeyboardInterrupt as error:
-                raise Ended(stop.status or "INTERRUPTED") from error
-
-        return guarded(NAME, call, options.debug)
+    return stopping.main(NAME, parse, run, arguments)
 
 
 if __name__ == "__main__":

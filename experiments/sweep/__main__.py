@@ -16,14 +16,13 @@ Exit codes: 0 done (students may have diverged, but not all), 1 a fault, 2 a mis
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.command.exit import DONE, Parser, add_debug, guarded
-from experiments.command.sacred_run import Ended
+from experiments.command import stopping
+from experiments.command.exit import DONE, Parser, add_debug
 from experiments.command.slurm import settings, submit
 from experiments.distillation import early
 from experiments.distributed import joining
@@ -32,7 +31,6 @@ from experiments.sweep import ending, grid, groups, ledger, queued, table
 from experiments.sweep.ending import NAME
 from experiments.sweep.session import Session
 from experiments.tracking.journal import default_root
-from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError, near
 from framework.loop.stop import Stop
 
@@ -41,15 +39,9 @@ _WORDS = ("over", "with")
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; what follows `over` and `with` is left as words."""
-    assert __doc__ is not None
-    title, _, text = __doc__.partition("\n\n")
-    parser = Parser(
-        prog=f"python -m {NAME}",
-        usage="python -m experiments.sweep over KEY=VALUE,VALUE... [with RECIPE... KEY=VALUE...] [options]",
-        description=title,
-        epilog=f"{text}\nKeys and recipes: python -m experiments.run --help",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    usage = f"python -m {NAME} over KEY=VALUE,VALUE... [with RECIPE... KEY=VALUE...] [options]"
+    text = f"{__doc__}\nKeys and recipes: python -m experiments.run --help"
+    parser = Parser.described(NAME, text, usage)
     add = parser.add_argument
     add("words", nargs="*", metavar="over ... with ...", help="what is swept, and what all students have in common")
     add("--select", metavar="BY", help="accuracy, kl, agreement or loss on validation data pick the best (accuracy)")
@@ -141,18 +133,7 @@ def _submit(session: Session, options: argparse.Namespace, asked: Mapping[str, A
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    words: list[Any] = list(sys.argv[1:] if arguments is None else arguments)
-    options = parse(words)
-    command = scrub_text(shlex.join(["python", "-m", NAME, *words]))
-    with Stop().listening() as stop:
-
-        def call() -> int:
-            try:
-                return run(options, command, stop)
-            except KeyboardInterrupt as error:
-                raise Ended(stop.status or "INTERRUPTED") from error
-
-        return guarded(NAME, call, options.debug)
+    return stopping.main(NAME, parse, run, arguments)
 
 
 if __name__ == "__main__":

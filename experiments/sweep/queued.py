@@ -11,7 +11,7 @@ from typing import Any
 from experiments import config as configs
 from experiments.command import queueing, sacred_run
 from experiments.command.exit import DONE
-from experiments.command.sacred_run import Ended
+from experiments.command.stopping import stoppable
 from experiments.distillation import early
 from experiments.distillation.distillation import tell
 from experiments.sweep import ending, groups, ledger, table
@@ -24,7 +24,6 @@ from experiments.tracking.mongod import check_database, open_database
 from experiments.tracking.values import plain
 from framework.errors import UserError
 from framework.files.arrays import write_text
-from framework.loop.stop import Stop
 
 
 def check(options: argparse.Namespace, is_resumed: bool) -> None:
@@ -106,12 +105,9 @@ def attempt(claim: Claim, uri: str | None, root: Path) -> int:
     made = Ledger(root, entries, queue["line"], queue["select"], claim.uid, queue["sweep"])
     comment = claim.document["meta"].get("comment")
     options = argparse.Namespace(mongo_db=uri, journal_only=False, comment=comment, group_size=queue["group_size"])
-    with Stop().listening() as stop:
-        try:
-            session = Session(made, options, stop)
-            session.train()
-        except KeyboardInterrupt as error:
-            raise Ended(stop.status or "INTERRUPTED") from error
+    with stoppable() as stop:
+        session = Session(made, options, stop)
+        session.train()
         if stop.status is None:
             _write(claim.folder / RESULT, session)
         return ending.code(session, stop)

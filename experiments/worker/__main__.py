@@ -23,6 +23,7 @@ from typing import Any
 
 import backends
 from experiments.command.exit import Parser, add_debug, guarded
+from experiments.command.stopping import stoppable
 from experiments.config import defaults
 from experiments.tracking import claims, fields, queries
 from experiments.tracking.journal import check_root, default_root
@@ -37,10 +38,7 @@ NAME = "experiments.worker"
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    assert __doc__ is not None
-    title, _, text = __doc__.partition("\n\n")
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog=f"python -m {NAME}", description=title, epilog=text, formatter_class=formatter)
+    parser = Parser.described(NAME, __doc__)
     add = parser.add_argument
     add("-m", "--mongo_db", metavar="ADDRESS", help="where the queue is, as in experiments.run")
     add("--max-runs", type=_count, metavar="N", help="end after N runs")
@@ -112,10 +110,9 @@ def run(found: argparse.Namespace, stop: Stop) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     found = parse(arguments)
-    stop = Stop()
 
     def call() -> int:
-        with stop.listening():
+        with stoppable() as stop:
             return run(found, stop)
 
     return guarded(NAME, call, found.debug)
