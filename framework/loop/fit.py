@@ -21,7 +21,7 @@ from framework.loop.skipping import NotFinite, Skipping
 from framework.loop.stop import Stop
 from framework.loop.waiting import waiting
 from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
-from framework.spec.parts import Spacing
+from framework.spec.training import Spacing
 from framework.world import World
 
 # A loop a step at a time: it pauses after each, and gives its outcome at the end.

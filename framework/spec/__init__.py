@@ -1,18 +1,15 @@
 """What a distillation is, as a value: `DistillSpec` and its parts."""
 
 from framework.spec.distill import DistillSpec, Precision
-from framework.spec.parts import (
-    GIVEN,
-    DataSpec,
+from framework.spec.inputs import DataSpec, ViewsSpec
+from framework.spec.models import GIVEN, ModelSpec, TeacherSpec
+from framework.spec.training import (
     DurationSpec,
     EvaluationSpec,
     ExtensionSpec,
     LossSpec,
-    ModelSpec,
     OptimizerSpec,
     ScheduleSpec,
-    TeacherSpec,
-    ViewsSpec,
 )
 
 __all__ = [

@@ -15,19 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from framework.errors import UserError
-from framework.spec.parts import (
-    DataSpec,
-    DurationSpec,
-    EvaluationSpec,
-    LossSpec,
-    ModelSpec,
-    OptimizerSpec,
-    ScheduleSpec,
-    TeacherSpec,
-    ViewsSpec,
-)
+from framework.spec.inputs import DataSpec, ViewsSpec
+from framework.spec.models import ModelSpec, TeacherSpec
 from framework.spec.renamed import current
 from framework.spec.teachings import CONSTANT, Teaching, canonical, resolve
+from framework.spec.training import DurationSpec, EvaluationSpec, LossSpec, OptimizerSpec, ScheduleSpec
 from framework.spec.validation import build, check, plain
 
 Precision = Literal["float32", "float64", "bfloat16", "mixed_bfloat16"]
