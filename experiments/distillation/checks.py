@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import backends
+from experiments.distillation.naming import check_name, check_own_model
 from experiments.distillation.options import RunOptions
-from experiments.distillation.teachers import Teacher, check_name, check_own_model
+from experiments.distillation.teachers import Teacher
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError, near

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from experiments.distillation.teachers import class_names, to_be_built
+from experiments.distillation.outputs import class_names, to_be_built
 from framework.data.classes import permutation
 from framework.errors import UserError
 from framework.spec import DistillSpec

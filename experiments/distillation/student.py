@@ -13,7 +13,7 @@ import backends
 from experiments.distillation.answering import Answering, probabilities
 from experiments.distillation.exported import SUFFIX, Exported, exported
 from experiments.distillation.lineage import LATEST, folder_of, is_number
-from experiments.distillation.teachers import SHIPPED
+from experiments.distillation.naming import SHIPPED
 from experiments.tracking.journal import run_folders
 from framework.errors import UserError
 from framework.files import stored

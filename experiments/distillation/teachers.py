@@ -1,4 +1,4 @@
-"""From a teacher's name to its folder and its model: shipped, packaged, trained here, or any stored model."""
+"""Teachers that are ready to teach: found by their names, built, and given their weights."""
 
 from __future__ import annotations
 
@@ -6,40 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from experiments.config import recipe_spec
-from experiments.distillation import packaged, weights
-from experiments.distillation.packaged import PACKAGED
+from experiments.distillation import weights
+from experiments.distillation.naming import find, stored_names
+from experiments.distillation.outputs import Labelled, known_classes, num_outputs, order_of
 from experiments.tracking.journal import default_root
-from framework.data.classes import order as class_order
-from framework.data.classes import permutation
-from framework.errors import UserError, near
+from framework.errors import UserError
 from framework.files import stored
-from framework.files.paths import path_of
-from framework.spec import GIVEN, DistillSpec, ModelSpec, TeacherSpec
-from framework.spec.named import imported
+from framework.spec import GIVEN, DistillSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from keras import Model
-
-SHIPPED = Path(__file__).parents[1] / "stored"
-# Teachers that `distillation.trained` trains when they are first asked for, by the recipe of that name.
-TRAINED = {"digits": "digits_teacher"}
-# What `teacher.classes` says where the outputs are the data's classes in the data's order, whatever their names.
-DATA_ORDER = "data"
-
-
-class Labelled(Protocol):
-    """What a teacher must know of the data: their name, and their classes in the order of the labels."""
-
-    @property
-    def name(self) -> str:
-        """As the user gave it."""
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """None without labels."""
 
 
 @dataclass(frozen=True)
@@ -66,110 +44,6 @@ class Teacher:
         """What a run writes down of it, as plain values."""
         found: dict[str, Any] = {"sha256": self.sha256, "fingerprint": self.spec.fingerprint}
         return found if self.agreement is None else found | {"agreement": dict(self.agreement)}
-
-
-def find(name: str, root: Path) -> Path | None:
-    """The folder of a stored teacher; None where the name means a model to be built.
-
-    Args:
-        name: of the teacher. One that is made when missing has its folder before there is anything in it.
-        root: the folder for caches.
-
-    Raises:
-        UserError: the name can be no teacher.
-    """
-    if name in TRAINED:
-        return trained_folder(name, root)
-    if name in PACKAGED:
-        return packaged.folder(name, root)
-    check_name(name)
-    return _stored_folder(name)
-
-
-def _stored_folder(name: str) -> Path | None:
-    own = path_of(name)
-    return next((folder for folder in (SHIPPED / name, own, own / "student") if stored.is_stored(folder)), None)
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that can be no teacher, without building anything.
-
-    Raises:
-        UserError: neither a stored teacher nor a model to be built.
-    """
-    if name in TRAINED or name in PACKAGED or _stored_folder(name):
-        return
-    if ":" in name or name.endswith(".keras"):
-        check_own_model(name, "teacher.name")
-        return
-    if path_of(name).is_dir():
-        raise UserError(f"teacher.name = {name!r}: there is no {stored.CARD} in that folder")
-    if "/" in name or name.startswith("~"):
-        looked = path_of(name).absolute()
-        raise UserError(f"teacher.name = {name!r}: there is no such folder (looked for {looked})")
-    from framework.models.catalog import MODELS
-
-    if name not in MODELS:
-        known = near(name, [*stored_names(), *MODELS])
-        others = (
-            f"or a run's folder (there is none of this name in {Path.cwd()}), a .keras file, package.module:function"
-        )
-        raise UserError(f"teacher.name = {name!r}: {known}; {others}")
-
-
-def check_own_model(name: str, key: str) -> None:
-    """Refuse an import path or a `.keras` file that isn't there, without building it; `key` is what names it.
-
-    Raises:
-        UserError: it says where it was looked for.
-    """
-    if not name.endswith(".keras"):
-        imported(name, key)
-    elif not path_of(name).is_file():
-        looked = path_of(name).absolute()
-        raise UserError(f"{key} = {name!r}: there is no such file (looked for {looked})")
-
-
-def stored_names() -> list[str]:
-    """The teachers that have a name of their own."""
-    shipped = SHIPPED.iterdir() if SHIPPED.is_dir() else ()
-    return sorted({*TRAINED, *PACKAGED, *(folder.name for folder in shipped if stored.is_stored(folder))})
-
-
-def trained_folder(name: str, root: Path) -> Path:
-    """Where a teacher of `TRAINED` is kept once it is trained."""
-    recipe = TRAINED[name]
-    return root / "teachers" / f"{recipe}-{recipe_spec(recipe).fingerprint}"
-
-
-def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpec, int]:
-    """The model of a teacher and its number of logits, without its weights.
-
-    Args:
-        teacher: by any name.
-        num_classes: of the data; None without labels.
-
-    Raises:
-        UserError: no such teacher, or nothing says how many classes it has.
-    """
-    check_name(teacher.name)
-    if teacher.name in TRAINED:
-        from framework.data.offline import OFFLINE
-
-        recipe = recipe_spec(TRAINED[teacher.name])
-        return recipe.student, len(OFFLINE[recipe.data.name].classes)
-    if teacher.name in PACKAGED:
-        known = PACKAGED[teacher.name]
-        return ModelSpec(name=known.model), len(class_order(known.classes))
-    folder = _stored_folder(teacher.name)
-    if folder is not None:
-        card = stored.load_card(folder)
-        return ModelSpec(name=card.name, options=card.options), card.num_classes
-    names = known_classes(teacher, None)
-    logits = len(names) if names else num_classes
-    if logits is None:
-        raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
-    return teacher, logits
 
 
 def load(
@@ -219,6 +93,12 @@ def _identified(teacher: TeacherSpec, size: int, folder: Path | None, model: Mod
     return Teacher(replace(teacher, fingerprint=fingerprint, normalize=normalize), size, folder, model, sha256)
 
 
+def output_names(found: Sequence[Teacher]) -> tuple[str, ...] | None:
+    """The names of the first teacher's outputs, for data without labels; None where it has none."""
+    names = known_classes(found[0].spec, found[0].folder) if found else None
+    return tuple(each[-1] for each in names) if names else None
+
+
 def build(
     teacher: TeacherSpec,
     size: int,
@@ -262,54 +142,15 @@ def _arithmetic(precision: str | None) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[str, ...]] | None:
-    """The classes of a teacher's outputs, each with all its names; None where they are the data's in their order.
-
-    Raises:
-        UserError: `teacher.classes` is nothing that can be read.
-    """
-    if teacher.classes == DATA_ORDER:
-        return None
-    if teacher.classes is not None:
-        return class_order(teacher.classes)
-    if teacher.name in PACKAGED:
-        return class_order(PACKAGED[teacher.name].classes)
-    names = stored.load_card(folder).classes if folder else None
-    return [(name,) for name in names] if names else None
-
-
-def class_names(teacher: TeacherSpec) -> Sequence[tuple[str, ...]] | None:
-    """As `known_classes`, of a teacher by any name, also before it is trained."""
-    if teacher.name not in TRAINED or teacher.classes is not None:
-        return known_classes(teacher, None if teacher.name in TRAINED else _stored_folder(teacher.name))
-    from framework.data.offline import OFFLINE
-
-    return [(name,) for name in OFFLINE[recipe_spec(TRAINED[teacher.name]).data.name].classes]
-
-
-def output_names(found: Sequence[Teacher]) -> tuple[str, ...] | None:
-    """The names of the first teacher's outputs, for data without labels; None where it has none."""
-    names = known_classes(found[0].spec, found[0].folder) if found else None
-    return tuple(each[-1] for each in names) if names else None
-
-
 def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Labelled) -> Model:
     from framework.models import catalog
     from framework.models.initial import assign
 
     card = stored.load_card(folder)
-    order = _order(known_classes(teacher, folder), splits)
+    order = order_of(known_classes(teacher, folder), splits)
     model = catalog.build(card.name, card.options, card.num_classes, size, None)
     assign(model, stored.load_weights(folder, card))
     return _reordered(model, order, size)
-
-
-def _order(names: Sequence[tuple[str, ...]] | None, splits: Labelled) -> list[int] | None:
-    """The place of each of the data's classes among the teacher's, or None where it has them in their order."""
-    if names is None or splits.classes is None:
-        return None
-    order = permutation(names, splits.classes, "the teacher", splits.name).tolist()
-    return None if order == list(range(len(order))) else order
 
 
 def _reordered(model: Model, order: list[int] | None, image_size: int) -> Model:
@@ -333,9 +174,7 @@ def _built(
             f"teacher.name = {teacher.name!r} has no weights: give teacher.weights, or a stored one: {known}"
         )
     names = known_classes(teacher, None)
-    classes = names or splits.classes
-    if classes is None:
-        raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
-    order = _order(names, splits)
-    model = weights.built(teacher, len(classes), size, seed, root, own_head=False, tell=tell)
+    logits = num_outputs(names, None if splits.classes is None else len(splits.classes))
+    order = order_of(names, splits)
+    model = weights.built(teacher, logits, size, seed, root, own_head=False, tell=tell)
     return _reordered(model, order, size)

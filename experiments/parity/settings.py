@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from experiments import config
-from experiments.distillation.teachers import stored_names
+from experiments.distillation.naming import stored_names
 from framework.errors import UserError, near
 from framework.files.paths import path_of
 from framework.spec import DistillSpec

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import backends
 from backends.base import Backend, Device
-from experiments.distillation import packaged, teachers
+from experiments.distillation import naming, packaged
 from experiments.distillation.options import RunOptions
 from experiments.distillation.weights import folder as weights_folder
 from framework.data.catalog import CATALOG
@@ -64,8 +64,8 @@ def things(spec: DistillSpec, counts: Counts, root: Path, room: int, work: float
     for name in filter(None, (spec.data.name, spec.data.train_from)):
         yield from _data(name)
     for teacher in spec.teachers:
-        if teacher.name in teachers.TRAINED and not stored.is_stored(teachers.trained_folder(teacher.name, root)):
-            yield f"the teacher {teacher.name!r}: it is trained first, once, with {teachers.TRAINED[teacher.name]}"
+        if teacher.name in naming.TRAINED and not stored.is_stored(naming.trained_folder(teacher.name, root)):
+            yield f"the teacher {teacher.name!r}: it is trained first, once, with {naming.TRAINED[teacher.name]}"
         if teacher.name in packaged.PACKAGED and not stored.is_stored(packaged.folder(teacher.name, root)):
             problem = packaged.lacking(teacher.name)
             yield from [f"the teacher {teacher.name!r}: {problem}"] if problem else []

@@ -14,7 +14,7 @@ from sacred.commandline_options import cli_option
 
 from backends.base import Backend, Device
 from experiments import config as configs
-from experiments.distillation import fitting, teachers
+from experiments.distillation import fitting, outputs
 from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
@@ -117,7 +117,7 @@ def _models(spec: DistillSpec, counts: Counts) -> list[_Model]:
         outline = cost.outline(built.name, built.options, num_classes, size)
         return _Model(who, built, num_classes, size, cost.of(outline))
 
-    found = [teachers.to_be_built(teacher, counts.num_classes) for teacher in spec.teachers]
+    found = [outputs.to_be_built(teacher, counts.num_classes) for teacher in spec.teachers]
     num_classes = counts.num_classes or (found[0][1] if found else None)
     if num_classes is None:
         raise UserError("data without labels and without a teacher: nothing says how many classes there are")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.config import recipe_spec
-from experiments.distillation import lineage, sources, teachers
+from experiments.distillation import lineage, naming, sources
 from experiments.figures.selection import spec_of
 from experiments.tracking.journal import RUNS
 from experiments.tracking.source import Document, Runs
@@ -103,11 +103,11 @@ def identified(spec: DistillSpec, root: Path) -> DistillSpec | None:
 
 def _teacher(teacher: TeacherSpec, root: Path) -> TeacherSpec | None:
     """A stored teacher with what identifies it; one that is not trained yet will have its recipe's fingerprint."""
-    folder = teachers.find(teacher.name, root)
+    folder = naming.find(teacher.name, root)
     if folder is None:
         return None
     if not stored.is_stored(folder):
-        return replace(teacher, fingerprint=recipe_spec(teachers.TRAINED[teacher.name]).fingerprint)
+        return replace(teacher, fingerprint=recipe_spec(naming.TRAINED[teacher.name]).fingerprint)
     card = stored.load_card(folder)
     normalize = teacher.normalize or card.normalize
     return replace(teacher, fingerprint=card.fingerprint or card.sha256[:16], normalize=normalize)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from experiments import config
-from experiments.distillation import teachers
+from experiments.distillation import naming
 from experiments.distillation.checks import check_early
 from experiments.distillation.options import RunOptions
 from experiments.recipes import DEFAULT, DEFAULT_TEACHER, NOTES, RECIPES, paper
@@ -74,7 +74,7 @@ def test_the_models_of_a_recipe_build_at_full_size(name: str) -> None:
     spec = config.recipe_spec(name)
     num_classes = count(spec.data, Path()).num_classes
     assert num_classes is not None
-    built = [model for model in (spec.student, *spec.teachers) if model.name not in teachers.stored_names()]
+    built = [model for model in (spec.student, *spec.teachers) if model.name not in naming.stored_names()]
     for model in built:
         found = outlined(model.name, json.dumps(model.options), num_classes, spec.views.size)
         if model.name == "bit":
@@ -172,7 +172,7 @@ def test_recipes_differ() -> None:
 
 
 def test_defaults_and_trained_teachers_are_recipes() -> None:
-    assert {DEFAULT, DEFAULT_TEACHER, *teachers.TRAINED.values()} <= set(RECIPES)
+    assert {DEFAULT, DEFAULT_TEACHER, *naming.TRAINED.values()} <= set(RECIPES)
 
 
 def test_the_baseline_is_the_same_student() -> None:

