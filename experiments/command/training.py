@@ -21,7 +21,7 @@ from experiments.command.options import ID, run_id
 from experiments.command.report import report
 from experiments.command.sacred_run import Ended, Failed
 from experiments.distillation import resuming, sources
-from experiments.distillation.distillation import BEFORE, Distillation, NoRecorder, tell
+from experiments.distillation.distillation import BEFORE, Distillation, tell
 from experiments.distillation.lineage import CHECKPOINTS, Origin
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import data_for
@@ -31,7 +31,7 @@ from experiments.tracking.mongod import DatabaseError, Destination
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import PACE, Tracker
 from experiments.tracking.scrub import reason
-from experiments.tracking.unobserved import Unobserved
+from experiments.tracking.unobserved import NoRecorder, Unobserved
 from framework.files.checkpoints import Checkpoints
 from framework.loop.saving import newest
 from framework.loop.stop import Stop

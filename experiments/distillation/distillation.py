@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,21 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends.base import Backend, Device
-from experiments.distillation import answers, sources
+from experiments.distillation import answers, sources, storing
 from experiments.distillation.checks import refuse_weak_teacher
 from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import CHECKPOINTS, Origin
 from experiments.distillation.memory import advice
 from experiments.distillation.options import RunOptions
 from experiments.planning.estimates import available_memory
+from experiments.tracking.unobserved import NoRecorder
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.draws.views import draws_hash
 from framework.errors import OutOfMemory, UserError
-from framework.files import stored
-from framework.files.arrays import write_arrays
 from framework.files.checkpoints import Checkpoints
-from framework.files.paths import path_of
 from framework.loop import progress as shown
 from framework.loop.evaluator import Evaluator
 from framework.loop.fit import Cadence, Loop, Turns, finish
@@ -35,7 +33,7 @@ from framework.loop.saving import Best
 from framework.loop.stop import Stop
 from framework.loop.waiting import waiting
 from framework.protocols import Array, Batch, Outcome, Recorder, Seen, Trainer
-from framework.spec import GIVEN, DistillSpec, schedules
+from framework.spec import DistillSpec, schedules
 from framework.spec.validation import plain
 from framework.world import World
 
@@ -46,29 +44,11 @@ Batches = Callable[[int], Iterator[Batch | Seen]]
 
 # What takes longest before the first step.
 BEFORE = "the evaluation before the first step"
-# The file of a student that was handed over, which no name builds again.
-GIVEN_FILE = "student.keras"
 
 
 def tell(line: str) -> None:
     """Say something on stderr."""
     print(line, file=sys.stderr, flush=True)
-
-
-class NoRecorder:
-    """Writes nothing down."""
-
-    def started(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-        """See `Recorder`."""
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """See `Recorder`."""
-
-    def artifact(self, path: Path) -> None:
-        """See `Recorder`."""
-
-    def ended(self, status: str, result: Mapping[str, Any]) -> None:
-        """See `Recorder`."""
 
 
 @dataclass
@@ -280,64 +260,23 @@ class Distillation:
         return f"; the teacher {names[0]!r} gives NaN or infinite logits for this batch" if names else ""
 
     def store_student(self, folder: Path, outcome: Outcome) -> list[Path]:
-        """Put the trained student into a folder that serves as a teacher or for later use.
-
-        Returns:
-            The files: a model card and weights; for a Keras student that was handed over as an object, its `.keras`
-            file as well, and for a module that is no Keras model, whose code is needed to build it, the weights alone.
-        """
-        dtype = self.options.store_dtype
-        # Counters and seeds stay what they are.
-        weights = {name: a.astype(dtype) if a.dtype.kind in "fV" else a for name, a in self._weights().items()}
-        if self.spec.student.name == GIVEN:
-            folder.mkdir(parents=True, exist_ok=True)
-            if hasattr(self.student, "given"):
-                write_arrays(folder / stored.WEIGHTS, weights, {"name": self.student.name})
-                return [folder / stored.WEIGHTS]
-            self.trained_student().save(folder / GIVEN_FILE)
-            stored.save(folder, self._card(outcome, GIVEN_FILE), weights)
-            return [folder / stored.CARD, folder / stored.WEIGHTS, folder / GIVEN_FILE]
-        name = self.spec.student.name
-        # A relative path would mean another file elsewhere.
-        stored.save(
+        """Put the trained student into a folder; returns the files, as `storing.store` does."""
+        return storing.store(
             folder,
-            self._card(outcome, str(path_of(name).resolve()) if name.endswith(".keras") else name),
-            weights,
+            self.spec,
+            self.student,
+            self._weights(),
+            self.options.store_dtype,
+            classes=self.classes,
+            num_classes=self.num_classes,
+            result=plain(outcome.result),
+            made_by=self.made_by,
         )
-        return [folder / stored.CARD, folder / stored.WEIGHTS]
 
     def trained_student(self) -> Model:
         """The Keras student, with what the trainer has learned assigned to it."""
-        from framework.models.initial import assign
-
-        assign(self.student, self._weights())
-        return self.student
+        return storing.with_weights(self.student, self._weights())
 
     def _weights(self) -> dict[str, Array]:
         state = self.trainer.state()
         return {name.removeprefix("student/"): array for name, array in state.items() if name.startswith("student/")}
-
-    def _preprocessing(self) -> dict[str, str]:
-        size, resize = self.spec.views.size, self.spec.evaluation.resize
-        whole = f"the whole image is squeezed to {size} x {size} pixels, whatever its shape"
-        cut = f"the shorter side is resized to {resize} pixels, and the central {size} x {size} are cut out"
-        return {
-            "channels": "RGB, last",
-            "range": "[-1, 1]: pixels / 127.5 - 1",
-            "resizing": "bilinear, half-pixel centres, no antialiasing",
-            "crop": whole if resize is None else cut,
-        }
-
-    def _card(self, outcome: Outcome, name: str) -> stored.ModelCard:
-        return stored.ModelCard(
-            name=name,
-            options={} if name == GIVEN_FILE else self.spec.student.options,
-            classes=self.classes,
-            num_classes=self.num_classes,
-            image_size=self.spec.views.size,
-            resize=self.spec.evaluation.resize,
-            preprocessing=self._preprocessing(),
-            fingerprint=self.spec.fingerprint,
-            result=plain(outcome.result),
-            made_by=self.made_by,
-        )

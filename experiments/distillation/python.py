@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.distillation import resuming
-from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import data_for
 from experiments.tracking.journal import default_root
+from experiments.tracking.unobserved import NoRecorder
 from framework.data.muted import muted
 from framework.loop.stop import Stop
 from framework.protocols import Recorder

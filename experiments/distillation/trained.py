@@ -13,11 +13,11 @@ import backends
 from experiments.config import recipe_spec
 from experiments.distillation import fitting, packaged
 from experiments.distillation.checks import admit_student, check_length, try_functions
-from experiments.distillation.distillation import NoRecorder
 from experiments.distillation.naming import TRAINED, trained_folder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.outputs import to_be_built
 from experiments.distillation.prepare import build_student, load_data, prepare
+from experiments.tracking.unobserved import NoRecorder
 from framework.data.source import Splits
 from framework.files import stored
 from framework.spec import DistillSpec

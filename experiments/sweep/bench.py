@@ -19,8 +19,8 @@ from typing import Any
 
 import backends
 from backends.base import Backend, Device, Settings
-from experiments.distillation.distillation import NoRecorder
 from experiments.planning.estimates import RandomSource
+from experiments.tracking.unobserved import NoRecorder
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.loop.evaluator import Evaluator, evaluation_batches

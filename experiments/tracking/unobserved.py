@@ -1,4 +1,4 @@
-"""What takes a tracker's place in a run that nobody observes, Sacred's `-u`."""
+"""What takes a recorder's place, or a tracker's, where nothing is written down."""
 
 from __future__ import annotations
 
@@ -7,8 +7,24 @@ from pathlib import Path
 from typing import Any
 
 
+class NoRecorder:
+    """Hears of a training, and keeps nothing of it."""
+
+    def started(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
+        """See `Recorder`."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Recorder`."""
+
+    def artifact(self, path: Path) -> None:
+        """See `Recorder`."""
+
+    def ended(self, status: str, result: Mapping[str, Any]) -> None:
+        """See `Recorder`."""
+
+
 class Unobserved:
-    """Has a tracker's methods, and writes nothing down: neither a journal nor a database hears of the run.
+    """A tracker for Sacred's `-u`: neither a journal nor a database hears of the run.
 
     Args:
         folder: of the run's checkpoints and its student.
