@@ -16,7 +16,8 @@ from pathlib import Path
 
 from experiments.command.exit import DONE, FAULT, Parser, add_debug, guarded, say
 from experiments.tracking.embedded import DEFAULT_NAME, EmbeddedServer, find_mongod
-from experiments.tracking.journal import JOURNAL, found_root, is_alive, run_folders
+from experiments.tracking.folders import found_root, run_folders
+from experiments.tracking.journal import JOURNAL, is_alive
 from experiments.tracking.mongod import VARIABLE, open_database, open_embedded
 from experiments.tracking.publisher import replay
 from experiments.tracking.served import Served, is_free

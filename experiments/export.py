@@ -32,7 +32,7 @@ from pathlib import Path
 
 from experiments.command.exit import DONE, FAULT, Parser, guarded, say
 from experiments.db import add_address
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 
 NAME = "experiments.export"
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.command.exit import DONE, FAULT, Parser, guarded, say
 from experiments.db import add_address
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.files.paths import path_of
 

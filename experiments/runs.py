@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from experiments.command.exit import DONE, Parser, guarded
 from experiments.db import add_address
 from experiments.reports import commands as reports
-from experiments.tracking.journal import found_root
+from experiments.tracking.folders import found_root
 from framework.errors import UserError
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from experiments.distillation.distillation import tell
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import load_data
 from experiments.parity.__main__ import chosen_backends
-from experiments.tracking.journal import RUNS, default_root, found_root
+from experiments.tracking.folders import RUNS, default_root, found_root
 from framework.errors import UserError
 from framework.spec import DistillSpec
 

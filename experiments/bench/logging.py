@@ -23,7 +23,7 @@ from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import train_missing
 from experiments.tracking.embedded import EmbeddedServer
-from experiments.tracking.journal import default_root, new_run_folder
+from experiments.tracking.folders import default_root, new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Tracker
 from experiments.tracking.unobserved import NoRecorder

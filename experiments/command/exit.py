@@ -81,7 +81,7 @@ def say(name: str, message: str) -> None:
 
 def _reason(error: BaseException) -> str:
     # The database's driver takes a while to import, and a command that ends well may not need it.
-    from experiments.tracking.journal import default_root
+    from experiments.tracking.folders import default_root
     from experiments.tracking.mongod import DatabaseError
     from experiments.tracking.scrub import reason
 

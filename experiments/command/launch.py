@@ -26,7 +26,7 @@ from experiments.command.training import Finish, Training
 from experiments.distillation import early, lineage, resuming, sources
 from experiments.distributed import following, joining
 from experiments.planning.plan import add_command, timed_steps
-from experiments.tracking.journal import check_root, default_root
+from experiments.tracking.folders import check_root, default_root
 from experiments.tracking.mongod import check_database, open_database
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError

@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.distillation import sources
 from experiments.tracking import readers
-from experiments.tracking.journal import check_root
+from experiments.tracking.folders import check_root
 from experiments.tracking.machine import NotKnown, repository
 from experiments.tracking.snapshot import PROJECT
 from framework.errors import UserError, near

@@ -18,7 +18,7 @@ from experiments.command.exit import DONE
 from experiments.command.options import ID, run_id
 from experiments.distillation import sources
 from experiments.tracking import claims, files
-from experiments.tracking.journal import RUNS
+from experiments.tracking.folders import RUNS
 from experiments.tracking.mongod import Destination, open_database
 from experiments.tracking.scrub import scrub
 from experiments.tracking.values import Mongo, plain

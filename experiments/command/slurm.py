@@ -20,7 +20,8 @@ from typing import Any
 
 from experiments.command.exit import PREEMPTED
 from experiments.distillation.lineage import CHECKPOINTS, beginning, lineage
-from experiments.tracking.journal import JournalReader, run_folders
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import JournalReader
 from experiments.tracking.snapshot import PROJECT
 from framework.errors import UserError, near
 from framework.files.checkpoints import Checkpoints

@@ -26,7 +26,7 @@ from experiments.distillation.lineage import CHECKPOINTS, Origin
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import data_for
 from experiments.distributed import following, joining
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import DatabaseError, Destination
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import PACE, Tracker

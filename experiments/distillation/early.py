@@ -13,7 +13,7 @@ import backends
 from experiments.distillation import packaged
 from experiments.distillation.checks import check_early
 from experiments.distillation.options import RunOptions
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework.data.origins import is_hub
 from framework.errors import UserError
 from framework.files import download

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.distillation.options import RunOptions
-from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, last_records, run_folders
+from experiments.tracking.folders import RUNS, run_folders
+from experiments.tracking.journal import JOURNAL, JournalReader, is_alive, last_records
 from framework.errors import UserError
 from framework.files.checkpoints import Checkpoints
 from framework.files.paths import path_of

@@ -20,7 +20,7 @@ from experiments.distillation.memory import too_little
 from experiments.distillation.options import RunOptions
 from experiments.distillation.teachers import Teacher
 from experiments.distributed.joining import joined
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError

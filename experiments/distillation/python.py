@@ -14,7 +14,7 @@ from experiments.distillation import resuming
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import prepare
 from experiments.distillation.trained import data_for
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from experiments.tracking.unobserved import NoRecorder
 from framework.data.muted import muted
 from framework.loop.stop import Stop

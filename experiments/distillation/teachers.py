@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.distillation import weights
 from experiments.distillation.naming import find, stored_names
 from experiments.distillation.outputs import Labelled, known_classes, num_outputs, order_of
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.files import stored
 from framework.spec import GIVEN, DistillSpec, TeacherSpec

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.files import download, stored
 from framework.files.arrays import digest as file_digest

@@ -19,7 +19,7 @@ from pathlib import Path
 from experiments.command.exit import DONE, Parser, guarded
 from experiments.db import add_address
 from experiments.figures.catalog import FIGURES, find
-from experiments.tracking.journal import found_root
+from experiments.tracking.folders import found_root
 from framework.errors import UserError
 
 NAME = "experiments.figures"

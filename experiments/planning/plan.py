@@ -19,7 +19,7 @@ from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
 from experiments.planning.spread import Spread
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework.data.counts import Counts, count
 from framework.errors import UserError
 from framework.spec import DistillSpec, ModelSpec

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from experiments.tracking import queries
 from experiments.tracking.dead import SILENT_S, silence
 from experiments.tracking.documents import RunDocument
-from experiments.tracking.journal import JOURNAL, RUNS, JournalReader, is_alive, run_folders, verified
+from experiments.tracking.folders import RUNS, run_folders
+from experiments.tracking.journal import JOURNAL, JournalReader, is_alive, verified
 from experiments.tracking.journals import METRICS, FewMetrics
 from experiments.tracking.source import Document, Points, Runs
 from framework.errors import UserError

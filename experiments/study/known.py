@@ -12,7 +12,7 @@ from typing import Literal
 from experiments.config import recipe_spec
 from experiments.distillation import lineage, naming, sources
 from experiments.figures.selection import spec_of
-from experiments.tracking.journal import RUNS
+from experiments.tracking.folders import RUNS
 from experiments.tracking.source import Document, Runs
 from framework.files import download, stored
 from framework.files.checkpoints import Checkpoints

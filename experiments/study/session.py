@@ -20,7 +20,7 @@ from experiments.sweep import groups
 from experiments.sweep.ledger import DIVERGED, Entry, Ledger
 from experiments.sweep.session import Session
 from experiments.tracking import both
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.loop.stop import Stop
 from framework.spec import schedules

@@ -30,7 +30,7 @@ from experiments.recipes import DEFAULT
 from experiments.sweep import ending, grid, groups, ledger, queued, table
 from experiments.sweep.ending import NAME
 from experiments.sweep.session import Session
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from framework.errors import UserError, near
 from framework.loop.stop import Stop
 

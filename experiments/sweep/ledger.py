@@ -10,7 +10,8 @@ from typing import Any
 
 from experiments.distillation import lineage
 from experiments.sweep.grid import Point
-from experiments.tracking.journal import JOURNAL, RUNS, is_alive, new_uid
+from experiments.tracking.folders import RUNS, new_uid
+from experiments.tracking.journal import JOURNAL, is_alive
 from framework.errors import UserError
 from framework.files import stored
 from framework.files.arrays import write_text

@@ -19,7 +19,7 @@ from experiments.sweep.grid import Point
 from experiments.sweep.ledger import SWEEPS, Entry, Ledger
 from experiments.sweep.session import Session
 from experiments.tracking.claims import RESULT, Claim
-from experiments.tracking.journal import check_root
+from experiments.tracking.folders import check_root
 from experiments.tracking.mongod import check_database, open_database
 from experiments.tracking.values import plain
 from framework.errors import UserError

@@ -22,7 +22,7 @@ from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.student import Student
 from experiments.sweep.training import Show, train
-from experiments.tracking.journal import check_root
+from experiments.tracking.folders import check_root
 from experiments.tracking.mongod import Destination
 from framework.errors import UserError
 from framework.loop.stop import Stop

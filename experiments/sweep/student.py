@@ -14,7 +14,7 @@ from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.lineage import Origin
 from experiments.distillation.prepare import Common, prepare
 from experiments.sweep.ledger import DIVERGED, Entry
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import Destination
 from experiments.tracking.recorder import Tracker
 from framework.errors import UserError

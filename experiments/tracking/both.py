@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tracking import readers
-from experiments.tracking.journal import run_folders
+from experiments.tracking.folders import run_folders
 from experiments.tracking.journals import InJournals
 from experiments.tracking.source import Captured, Document, Points, Runs
 

@@ -11,7 +11,8 @@ from typing import Any
 from experiments.tracking import files
 from experiments.tracking.documents import RunDocument, Thinned, moment
 from experiments.tracking.fields import matches
-from experiments.tracking.journal import JournalReader, is_alive, last_time, run_folders, verified
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import JournalReader, is_alive, last_time, verified
 from experiments.tracking.snapshot import Store
 from experiments.tracking.source import FEW, Captured, Document, Points, listed, points
 

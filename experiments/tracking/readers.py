@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.tracking.dead import mark_dead
 from experiments.tracking.embedded import EmbeddedServer
-from experiments.tracking.journal import run_folders
+from experiments.tracking.folders import run_folders
 from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import DatabaseError, Destination, named_server, open_database
 from experiments.tracking.source import InDatabase, Runs

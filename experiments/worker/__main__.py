@@ -26,7 +26,7 @@ from experiments.command.exit import Parser, add_debug, guarded
 from experiments.command.stopping import stoppable
 from experiments.config import defaults
 from experiments.tracking import claims, fields, queries
-from experiments.tracking.journal import check_root, default_root
+from experiments.tracking.folders import check_root, default_root
 from experiments.tracking.mongod import open_database
 from experiments.tracking.values import Mongo
 from experiments.worker.working import Worker

@@ -15,7 +15,7 @@ from experiments.command.launch import Stored
 from experiments.distillation import early, lineage
 from experiments.tracking import claims
 from experiments.tracking.claims import Claim
-from experiments.tracking.journal import default_root
+from experiments.tracking.folders import default_root
 from experiments.tracking.mongod import open_database
 from framework.errors import UserError
 from framework.files.checkpoints import Checkpoints

@@ -14,7 +14,7 @@ from typing import Any
 from experiments.distributed.environment import alone
 from experiments.tracking import locks
 from experiments.tracking.claims import LOCK, RESULT, Claim
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.snapshot import PROJECT
 from experiments.tracking.supervisor import die_with_parent
 

@@ -27,7 +27,8 @@ import numpy as np
 from experiments.distillation.lineage import CHECKPOINTS, last_status
 from experiments.tracking import queries
 from experiments.tracking.embedded import EmbeddedServer
-from experiments.tracking.journal import Journal, read_journal, run_folders
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import Journal, read_journal
 from experiments.tracking.mongod import VARIABLE, open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.values import Mongo

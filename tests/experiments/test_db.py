@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.tracking.embedded import EmbeddedServer, find_mongod
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import VARIABLE, open_database
 from experiments.tracking.recorder import JournalRecorder
 

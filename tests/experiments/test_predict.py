@@ -14,7 +14,7 @@ from PIL import Image
 from experiments import load_student
 from experiments.distillation.student import find_student
 from experiments.predict import listed, main
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.recorder import JournalRecorder
 from framework.errors import UserError
 from framework.files import stored

@@ -13,7 +13,8 @@ import pytest
 
 from experiments.recipes import NOTES
 from experiments.run import PROGRAM
-from experiments.tracking.journal import read_journal, run_folders
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import read_journal
 from framework.files import stored
 from framework.files.checkpoints import Checkpoints
 from tests.test_layers import BLOCK

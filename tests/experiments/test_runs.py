@@ -13,7 +13,7 @@ import pytest
 
 from experiments.runs import main
 from experiments.tracking.embedded import find_mongod
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import VARIABLE, open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import JournalRecorder

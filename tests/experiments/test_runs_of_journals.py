@@ -17,7 +17,7 @@ import pytest
 from experiments import runs
 from experiments.runs import main
 from experiments.tracking import tables
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import VARIABLE
 from experiments.tracking.recorder import JournalRecorder
 

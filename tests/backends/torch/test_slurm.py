@@ -12,7 +12,8 @@ import pytest
 
 from experiments.run import PROGRAM
 from experiments.sweep.__main__ import main as sweep
-from experiments.tracking.journal import read_journal, run_folders
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import read_journal
 from tests.experiments.kills import losses
 from tests.experiments.worker.queues import STEPS, WORDS
 

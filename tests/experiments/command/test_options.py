@@ -16,7 +16,8 @@ from sacred.experiment import DEFAULT_COMMAND_LINE_OPTIONS
 from experiments.command import options
 from experiments.command.exit import FAULT, guarded
 from experiments.run import PROGRAM
-from experiments.tracking.journal import read_journal, run_folders
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import read_journal
 from experiments.tracking.readers import opened
 from framework.errors import UserError
 from framework.spec import DistillSpec

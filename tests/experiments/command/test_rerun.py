@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from experiments.runs import main
-from experiments.tracking.journal import new_run_folder, read_journal, run_folders
+from experiments.tracking.folders import new_run_folder, run_folders
+from experiments.tracking.journal import read_journal
 from experiments.tracking.mongod import VARIABLE
 from experiments.tracking.recorder import JournalRecorder
 

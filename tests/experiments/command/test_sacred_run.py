@@ -11,7 +11,8 @@ import pytest
 
 from experiments.command import sacred_run
 from experiments.command.sacred_run import Ended, Failed
-from experiments.tracking.journal import is_alive, new_run_folder, read_journal
+from experiments.tracking.folders import new_run_folder
+from experiments.tracking.journal import is_alive, read_journal
 from experiments.tracking.mongod import Destination, open_database
 from experiments.tracking.recorder import Tracker
 from experiments.tracking.snapshot import DIFF, PROJECT, Store, project_files

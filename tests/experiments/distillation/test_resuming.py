@@ -20,7 +20,8 @@ from experiments.distillation import lineage, resuming
 from experiments.distillation.options import RunOptions
 from experiments.run import PROGRAM
 from experiments.tracking import queries
-from experiments.tracking.journal import Journal, new_run_folder, read_journal, run_folders
+from experiments.tracking.folders import new_run_folder, run_folders
+from experiments.tracking.journal import Journal, read_journal
 from framework.errors import UserError
 from framework.files.arrays import read_arrays
 from framework.files.checkpoints import Checkpoints

@@ -14,7 +14,8 @@ from experiments.figures import drawing, style, summary, table
 from experiments.figures.__main__ import main
 from experiments.figures.catalog import FIGURES
 from experiments.recipes import RECIPES
-from experiments.tracking.journal import new_run_folder, read_journal, run_folders
+from experiments.tracking.folders import new_run_folder, run_folders
+from experiments.tracking.journal import read_journal
 from experiments.tracking.recorder import JournalRecorder
 from framework.loop.evaluator import nested
 from framework.spec import DistillSpec

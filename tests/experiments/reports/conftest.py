@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments.config import read
 from experiments.distillation import answers
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.recorder import JournalRecorder
 from tests.experiments.reports.noise import noise
 

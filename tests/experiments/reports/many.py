@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments.config import defaults
 from experiments.distillation import answers
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import JournalRecorder

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.reports import page, payload, pictures
 from experiments.runs import main
-from experiments.tracking.journal import run_folders
+from experiments.tracking.folders import run_folders
 from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import VARIABLE, open_database
 from experiments.tracking.publisher import replay

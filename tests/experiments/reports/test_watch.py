@@ -15,7 +15,7 @@ from rich.console import Console
 
 from experiments.reports import following, watch
 from experiments.runs import main
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import VARIABLE, open_database
 from experiments.tracking.publisher import replay

@@ -17,7 +17,8 @@ from experiments.figures import drawing, style, table
 from experiments.run import PROGRAM
 from experiments.study.__main__ import main
 from experiments.sweep.__main__ import main as sweep
-from experiments.tracking.journal import last_records, run_folders
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import last_records
 from experiments.tracking.journals import InJournals
 from experiments.tracking.recorder import Tracker
 

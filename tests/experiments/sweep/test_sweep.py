@@ -16,7 +16,8 @@ import pytest
 
 from experiments.run import PROGRAM
 from experiments.sweep.__main__ import main
-from experiments.tracking.journal import read_journal, run_folders
+from experiments.tracking.folders import run_folders
+from experiments.tracking.journal import read_journal
 from experiments.tracking.recorder import Tracker
 from framework.files.checkpoints import Checkpoints
 from tests.experiments.models import TEACHER

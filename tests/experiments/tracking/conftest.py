@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.tracking.embedded import find_mongod
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import VARIABLE, Destination, open_database
 from experiments.tracking.recorder import Pace, Tracker
 

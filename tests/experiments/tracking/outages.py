@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from experiments.tracking.embedded import answers, find_mongod
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import Destination, open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import PACE, Pace, Tracker

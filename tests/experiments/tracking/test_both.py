@@ -8,7 +8,7 @@ import pytest
 
 from experiments.tracking import both, queries
 from experiments.tracking.both import Both
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import Destination
 from experiments.tracking.publisher import replay

@@ -19,7 +19,8 @@ from experiments.runs import main
 from experiments.tracking import claims, locks, queries
 from experiments.tracking.claims import LOCK, Claim, Watch
 from experiments.tracking.dead import mark_dead
-from experiments.tracking.journal import JOURNAL, new_run_folder
+from experiments.tracking.folders import new_run_folder
+from experiments.tracking.journal import JOURNAL
 from experiments.tracking.mongod import Destination
 from experiments.tracking.publisher import Publisher, replay
 from experiments.tracking.readers import opened
@@ -33,7 +34,7 @@ import sys, time
 from pathlib import Path
 from experiments.tracking import claims, locks
 from experiments.tracking.claims import LOCK
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Pace, Tracker
 

@@ -15,7 +15,8 @@ import pytest
 
 from experiments.runs import main
 from experiments.tracking.dead import SILENT_S, mark_dead
-from experiments.tracking.journal import Journal, new_run_folder, read_journal
+from experiments.tracking.folders import new_run_folder
+from experiments.tracking.journal import Journal, read_journal
 from experiments.tracking.mongod import Destination, open_database
 from experiments.tracking.publisher import Publisher
 from experiments.tracking.values import Mongo
@@ -25,7 +26,7 @@ STEPS = 1500
 WRITER = """
 import sys, time
 from pathlib import Path
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Pace, Tracker
 

@@ -2,22 +2,13 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from pathlib import Path
 
 import pytest
 
 from experiments.tracking import pieces
-from experiments.tracking.journal import (
-    JOURNAL,
-    Journal,
-    JournalReader,
-    is_alive,
-    last_records,
-    new_run_folder,
-    new_uid,
-    read_journal,
-)
+from experiments.tracking.folders import new_run_folder
+from experiments.tracking.journal import JOURNAL, Journal, JournalReader, is_alive, last_records, read_journal
 from experiments.tracking.recorder import JournalRecorder
 from framework.errors import UserError
 from framework.protocols import Recorder
@@ -25,14 +16,6 @@ from framework.protocols import Recorder
 
 def metrics(folder: Path) -> list[tuple[int, dict[str, float]]]:
     return [(record["step"], record["values"]) for record in read_journal(folder) if record["type"] == "metrics"]
-
-
-def test_uids_sort_by_time_and_differ() -> None:
-    first = new_uid()
-    time.sleep(0.002)
-    later = [new_uid() for _ in range(100)]
-    assert first < min(later)
-    assert len(set(later)) == 100
 
 
 def test_a_recorder_writes_plain_records_without_credentials(tmp_path: Path) -> None:

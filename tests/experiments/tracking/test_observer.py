@@ -101,7 +101,7 @@ def test_how_runs_end(tracker: Tracker, destination: Destination, error: BaseExc
 
 def test_sources_are_uploaded_once_for_all_runs(tracker: Tracker, destination: Destination) -> None:
     found = run(tracker, lambda: None, destination)
-    from experiments.tracking.journal import new_run_folder
+    from experiments.tracking.folders import new_run_folder
 
     with Tracker(new_run_folder(destination.root), destination) as second:
         again = run(second, lambda: None, destination)

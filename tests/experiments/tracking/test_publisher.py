@@ -3,7 +3,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from experiments.tracking.journal import JOURNAL, new_run_folder
+from experiments.tracking.folders import new_run_folder
+from experiments.tracking.journal import JOURNAL
 from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import Destination
 from experiments.tracking.publisher import Publisher, replay

@@ -11,7 +11,7 @@ from bson import ObjectId
 
 from experiments.tracking import queries
 from experiments.tracking.fields import flatten, literal, parse_condition, resolve
-from experiments.tracking.journal import new_run_folder, run_folders
+from experiments.tracking.folders import new_run_folder, run_folders
 from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import Destination
 from experiments.tracking.publisher import replay

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.tracking import queries, readers
 from experiments.tracking.embedded import EmbeddedServer
-from experiments.tracking.journal import check_root, default_root, found_root, new_run_folder
+from experiments.tracking.folders import check_root, default_root, found_root, new_run_folder
 from experiments.tracking.journals import InJournals
 from experiments.tracking.mongod import check_database, open_database
 from experiments.tracking.publisher import replay

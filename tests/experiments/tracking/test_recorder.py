@@ -13,7 +13,7 @@ import pytest
 from experiments.tracking import files
 from experiments.tracking.documents import CHUNK, PREVIEW
 from experiments.tracking.embedded import EmbeddedServer
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import Destination, open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import Pace, Tracker

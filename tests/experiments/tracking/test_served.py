@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from experiments.runs import main
 from experiments.tracking.embedded import EmbeddedServer
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import JournalRecorder

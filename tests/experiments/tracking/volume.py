@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tracking import pieces
-from experiments.tracking.journal import new_run_folder
+from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Pace, Tracker
 from framework.loop.fit import Cadence

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from experiments.distributed.environment import alone, place
-from experiments.tracking.journal import run_folders
+from experiments.tracking.folders import run_folders
 from experiments.tracking.mongod import VARIABLE
 from experiments.worker.__main__ import main
 
