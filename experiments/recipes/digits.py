@@ -7,6 +7,8 @@ python -m experiments.teacher with digits_teacher  # made by itself when it is m
 
 from typing import Any
 
+from experiments.recipes.labels import on_labels
+
 STUDENT = {"name": "convnet", "options": {"widths": [8, 16, 16]}}
 VIEWS = {"size": 8, "area": [0.3, 1.0], "flip": False, "truncate": False}
 
@@ -26,10 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "digits_teacher": {
         "data": {"name": "digits", "train": "upstream+train"},
         "student": {"name": "convnet", "options": {"widths": [16, 32, 64]}},
-        "teachers": [],
-        "teaching": "labels",
-        "views": VIEWS | {"area": [0.5, 1.0], "mixup": 0.0},
-        "loss": {"task_weight": 1.0},
+        **on_labels(VIEWS | {"area": [0.5, 1.0]}, mixup=0.0),
         "optimizer": {"lr": 5e-3, "weight_decay": 1e-4},
         "schedule": {"warmup_steps": 50},
         "duration": {"total_epochs": 800},
@@ -37,12 +36,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "evaluation": {"num_times": 5},
     },
 }
-RECIPES["digits_labels"] = RECIPES["digits"] | {
-    "teachers": [],
-    "teaching": "labels",
-    "views": VIEWS | {"mixup": 1.0},
-    "loss": {"task_weight": 1.0},
-}
+RECIPES["digits_labels"] = RECIPES["digits"] | on_labels(VIEWS, mixup=1.0)
 RECIPES["digits_long"] = RECIPES["digits"] | {"duration": {"total_epochs": 12000}}
 NOTES = {
     "digits": "scanned digits, 8 px; 3000 epochs, 10 to 40 s on a CPU core",

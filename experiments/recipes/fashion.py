@@ -11,6 +11,8 @@ the MIT licence.
 
 from typing import Any
 
+from experiments.recipes.labels import on_labels
+
 DATA = {"name": "zalando-datasets/fashion_mnist"}
 STUDENT = {"name": "convnet", "options": {"widths": [24, 48, 96], "stem_stride": 2}}
 TEACHER = {"name": "convnet", "options": {"widths": [32, 64, 128], "convs_per_stage": 2, "stem_stride": 2}}
@@ -31,10 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fashion_teacher": {
         "data": DATA,
         "student": TEACHER,
-        "teachers": [],
-        "teaching": "labels",
-        "views": VIEWS | {"mixup": 0.0},
-        "loss": {"task_weight": 1.0},
+        **on_labels(VIEWS, mixup=0.0),
         "optimizer": {"lr": 3e-3, "weight_decay": 2e-4},
         "schedule": {"warmup_steps": 200},
         "duration": {"total_epochs": 10},
@@ -42,12 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "store_dtype": "float16",
     },
 }
-RECIPES["fashion_labels"] = RECIPES["fashion"] | {
-    "teachers": [],
-    "teaching": "labels",
-    "views": VIEWS | {"mixup": 1.0},
-    "loss": {"task_weight": 1.0},
-}
+RECIPES["fashion_labels"] = RECIPES["fashion"] | on_labels(VIEWS, mixup=1.0)
 RECIPES["fashion_long"] = RECIPES["fashion"] | {"duration": {"total_steps": 20_000}}
 NOTES = {
     "fashion": "Fashion-MNIST (MIT licence), 28 px, 1000 training images; 5000 steps, a few minutes on two CPU cores",

@@ -7,6 +7,8 @@ python -m experiments.teacher with glyphs_teacher  # the teacher that is stored 
 
 from typing import Any
 
+from experiments.recipes.labels import on_labels
+
 STUDENT = {"name": "convnet", "options": {"widths": [24, 48, 96], "stem_stride": 2}}
 TEACHER = {"name": "convnet", "options": {"widths": [32, 64, 128], "convs_per_stage": 2, "stem_stride": 2}}
 VIEWS = {"size": 24, "area": [0.4, 1.0], "flip": False, "truncate": False}
@@ -26,10 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "glyphs_teacher": {
         "data": {"name": "glyphs", "train": "upstream"},
         "student": TEACHER,
-        "teachers": [],
-        "teaching": "labels",
-        "views": VIEWS | {"mixup": 0.0},
-        "loss": {"task_weight": 1.0},
+        **on_labels(VIEWS, mixup=0.0),
         "optimizer": {"lr": 3e-3, "weight_decay": 1e-2},
         "schedule": {"warmup_steps": 100},
         "duration": {"total_steps": 3000},
@@ -37,12 +36,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "store_dtype": "float16",
     },
 }
-RECIPES["glyphs_labels"] = RECIPES["glyphs"] | {
-    "teachers": [],
-    "teaching": "labels",
-    "views": VIEWS | {"mixup": 1.0},
-    "loss": {"task_weight": 1.0},
-}
+RECIPES["glyphs_labels"] = RECIPES["glyphs"] | on_labels(VIEWS, mixup=1.0)
 RECIPES["glyphs_long"] = RECIPES["glyphs"] | {"duration": {"total_steps": 12000}}
 NOTES = {
     "glyphs": "characters over photographs, 24 px; 5000 steps, a few minutes on two CPU cores",

@@ -27,6 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.recipes.labels import on_labels
+
 Delta = dict[str, Any]
 
 BUCKET = "https://storage.googleapis.com/bit_models"
@@ -161,10 +163,7 @@ def _on_labels(key: str, baseline: Baseline, weights: str | None = None) -> Delt
     shared = _common(DATA[key])
     return shared | {
         "student": STUDENT | {"weights": weights},
-        "teachers": [],
-        "teaching": "labels",
-        "views": shared["views"] | {"mixup": baseline.mixup},
-        "loss": {"task_weight": 1.0},
+        **on_labels(shared["views"], baseline.mixup),
         "optimizer": shared["optimizer"] | {"lr": baseline.lr, "weight_decay": _BASELINE_DECAY},
         "duration": {"total_epochs": baseline.epochs},
     }
@@ -180,14 +179,11 @@ def hyper_rule(num_examples: int) -> Delta:
     """
     steps, warmup = next(rule for limit, rule in _RULES if num_examples < limit)
     return {
-        "teachers": [],
-        "teaching": "labels",
-        "loss": {"task_weight": 1.0},
+        **on_labels({}, mixup=0.1 if num_examples >= 20_000 else 0.0),
         "optimizer": {"name": "sgd", "lr": 3e-3, "b1": 0.9, "weight_decay": 0.0, "clip_norm": None},
         "schedule": {"name": "staircase", "warmup_steps": warmup},
         "duration": {"total_steps": steps},
         "batch_size": 512,
-        "views": {"mixup": 0.1 if num_examples >= 20_000 else 0.0},
     }
 
 
