@@ -18,7 +18,7 @@ from typing import Any
 from pymongo import ReturnDocument
 
 from experiments.tracking import locks
-from experiments.tracking.documents import LAYOUT
+from experiments.tracking.documents import LAYOUT, nothing_yet
 from experiments.tracking.pieces import JOURNAL
 from experiments.tracking.publisher import BEAT_S, insert_run, replay
 from experiments.tracking.values import Mongo, bson_safe
@@ -59,13 +59,7 @@ def put(
     document = {
         "format": LAYOUT,
         "status": "QUEUED",
-        "resources": [],
-        "artifacts": [],
-        "files": [],
-        "captured_out": "",
-        "info": {},
-        "heartbeat": None,
-        "result": None,
+        **nothing_yet(),
         **bson_safe(dict(fields)),
         "queue": {"claim": NOBODY, "attempts": [], "killed": 0, "at": _now(), **bson_safe(dict(queue))},
     }

@@ -33,6 +33,19 @@ def object_id(text: str) -> ObjectId:
     return ObjectId(hashlib.sha256(text.encode()).digest()[:12])
 
 
+def nothing_yet() -> dict[str, Any]:
+    """The fields of a run that has not begun."""
+    return {
+        "resources": [],
+        "artifacts": [],
+        "files": [],
+        "captured_out": "",
+        "info": {},
+        "heartbeat": None,
+        "result": None,
+    }
+
+
 class RunDocument:
     """A run's document in `runs`, folded from records.
 
@@ -55,13 +68,7 @@ class RunDocument:
             "host": {},
             "meta": {},
             "config": {},
-            "resources": [],
-            "artifacts": [],
-            "files": [],
-            "captured_out": "",
-            "info": {},
-            "heartbeat": None,
-            "result": None,
+            **nothing_yet(),
         }
         self.changed = set(self.fields)
         self.artifacts: dict[str, dict[str, Any]] = {}
