@@ -24,7 +24,7 @@ from backends.state import Carry, StateNames
 from framework import evaluation
 from framework.errors import OutOfMemory, UserError
 from framework.inputs import Inputs
-from framework.models.layers import freeze
+from framework.models.frozen import freeze
 from framework.optimizers.base import widened
 from framework.protocols import Array, Batch, EvalBatch, Seen
 from framework.task import Task, mode

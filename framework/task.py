@@ -18,8 +18,8 @@ from framework import evaluation, optimizers, views
 from framework.errors import UserError
 from framework.inputs import Inputs, all_views, draws_of, of_draws, of_teachers, teachers_of
 from framework.losses import ENSEMBLES, bound, soft_cross_entropy
+from framework.models.frozen import is_frozen
 from framework.models.initial import parameters
-from framework.models.layers import is_frozen
 from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch
 from framework.spec import GIVEN, DistillSpec, schedules

@@ -17,7 +17,7 @@ from backends.torch import fused
 from backends.torch.graphs import Recorded
 from backends.torch.kernels import channels_last
 from backends.trainer import COMPILING, EngineTrainer, Gradients, Tensors, Tree
-from framework.models.layers import call_directly, is_direct
+from framework.models.direct import call_directly, is_direct
 from framework.protocols import Array, Batch, Seen
 from framework.task import Task
 

@@ -7,7 +7,7 @@ Variables start as zeros made by numpy, because Keras's own initialisers compile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import keras
@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from framework import kernels
+from framework.models.direct import Direct
 from framework.world import over_devices
 
 Tensor = Any
@@ -63,50 +64,6 @@ class Net(keras.Model):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.head.units)
-
-
-class Direct(keras.layers.Layer):
-    """A layer that is nothing but arithmetic on its input, and may be called without Keras's preparations.
-
-    These (casting, masks, the training mode, names) take longer than the arithmetic where an engine runs each operation
-    by itself on small images.
-    """
-
-    def __call__(self, x: Tensor, *others: Any, **keywords: Any) -> Tensor:
-        return self.call(x, *others, **keywords) if _now.direct else super().__call__(x, *others, **keywords)
-
-
-class _Now:
-    """How the process's models are being called: plain values, because `torch.compile` can't look into a `ContextVar`.
-
-    Attributes:
-        direct: without Keras's preparations.
-    """
-
-    def __init__(self) -> None:
-        self.direct = False
-
-
-_now = _Now()
-
-
-def is_direct(model: keras.Model) -> bool:
-    """Whether a model is made of `Direct` layers alone, all in the dtype of its variables and of the views."""
-    layers, dtype = list(model._flatten_layers(include_self=False)), keras.config.floatx()
-    own = type(model).__module__.startswith("framework.models.") and bool(layers)
-    # Rematerialisation is one of Keras's preparations.
-    return own and all(
-        isinstance(e, Direct) and e.compute_dtype == e.variable_dtype == dtype and e._remat_mode is None for e in layers
-    )
-
-
-def call_directly(model: keras.Model, view: Tensor) -> Tensor:
-    """The logits of a model that `is_direct`."""
-    _now.direct = True
-    try:
-        return model.call(view)
-    finally:
-        _now.direct = False
 
 
 @registered
@@ -172,40 +129,6 @@ class StdConv2D(Conv2D):
     def effective_kernel(self) -> Tensor:
         kernel = super().effective_kernel()
         return kernel if self.is_frozen else kernels.standardise(kernel)
-
-
-def freeze(model: keras.Model, store: Callable[[Variable, Tensor], None]) -> None:
-    """Keep of a model what it computes with, for good: standardised kernels, in the dtype of the arithmetic.
-
-    What it gives stays the same to the last bit; it can be trained no more.
-
-    Args:
-        model: a built Keras model; a second time changes nothing.
-        store: puts a tensor, perhaps of another dtype, in the place of a variable's value.
-    """
-    for layer in model._flatten_layers():
-        for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
-            value = _computed_with(layer, variable)
-            if value is not None:
-                store(variable, value)
-                variable._dtype = keras.backend.standardize_dtype(value.dtype)
-        if isinstance(layer, StdConv2D):
-            layer.is_frozen = True
-
-
-def _computed_with(layer: keras.layers.Layer, variable: Variable) -> Tensor | None:
-    """The value that a layer makes of a variable each time it computes, or None where it takes it as it is."""
-    if isinstance(layer, Conv2D):
-        changes = layer.variable_dtype != layer.compute_dtype or isinstance(layer, StdConv2D)
-        done = getattr(layer, "is_frozen", False) or (variable.dtype == layer.compute_dtype and not changes)
-        return None if done else ops.cast(layer.effective_kernel(), layer.compute_dtype)
-    casts = layer.autocast and variable._autocast and keras.backend.is_float_dtype(variable.dtype)
-    return ops.cast(variable.value, layer.compute_dtype) if casts and variable.dtype != layer.compute_dtype else None
-
-
-def is_frozen(model: keras.Model) -> bool:
-    """Whether kernels of a model were standardised for good."""
-    return any(getattr(layer, "is_frozen", False) for layer in model._flatten_layers())
 
 
 @registered
