@@ -6,8 +6,6 @@ import dataclasses
 import os
 import re
 import shutil
-import signal
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,32 +14,18 @@ import numpy as np
 import pytest
 
 from experiments import distill
-from experiments.distillation import lineage, resuming
+from experiments.distillation import resuming
 from experiments.distillation.options import RunOptions
-from experiments.run import PROGRAM
-from experiments.tracking import queries
-from experiments.tracking.folders import new_run_folder, run_folders
-from experiments.tracking.journal import Journal, read_journal
 from framework.errors import UserError
 from framework.files.arrays import read_arrays
 from framework.files.checkpoints import Checkpoints
 from framework.spec import DistillSpec, DurationSpec, ExtensionSpec
+from tests.experiments.distillation.segments import FUNMATCH, SPEC, STEPS, STOP, Losses, checkpoint, images, journaled
 from tests.experiments.models import TEACHER
 
 pytestmark = pytest.mark.backend
-STEPS, STOP = 12, 6
-SPEC: dict[str, Any] = {
-    "views": {"size": 8, "flip": False, "truncate": False},
-    "student": {"name": "convnet", "options": {"widths": [4]}},
-    "teachers": [],
-    "teaching": "labels",
-    "loss": {"task_weight": 1.0},
-    "schedule": {"name": "constant", "warmup_steps": 2},
-    "duration": {"total_steps": STEPS},
-    "batch_size": 6,
-    "evaluation": {"num_times": 3, "train_subset": 6, "batch_size": 6},
-}
-FUNMATCH = {"teachers": [{"name": "teaching_model:build"}], "teaching": "funmatch", "loss": {}}
+
+
 # BatchNorm's statistics and Dropout's seed are state that is no parameter.
 MODELS = """
 import keras
@@ -67,46 +51,11 @@ def _models(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-def images(shift: int = 0) -> Any:
-    """A DatasetDict of three classes of noisy grey images."""
-    import datasets
-
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b", "c"])})
-    rng = np.random.default_rng(shift)
-
-    def split(count: int) -> Any:
-        labels = [number % 3 for number in range(count)]
-        pixels = [rng.integers(60 * label, 60 * label + 90, (9, 8, 3), dtype=np.uint8) for label in labels]
-        return datasets.Dataset.from_dict({"image": pixels, "label": labels}, features=features)
-
-    return datasets.DatasetDict(train=split(20), validation=split(6), test=split(6))
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "images"
     images().save_to_disk(folder)
     return folder
-
-
-class Losses:
-    """Keeps the metrics; sends a signal during a step: the one before it is told then."""
-
-    def __init__(self, stop: int | None = None) -> None:
-        self.values: dict[int, dict[str, float]] = {}
-        self.stop = stop
-
-    def started(self, spec: Mapping[str, Any], environment: Mapping[str, Any]) -> None: ...
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        assert not set(self.values.get(step, {})) & set(values), "a step was told twice"
-        self.values.setdefault(step, {}).update(values)
-        if self.stop is not None and step == self.stop - 1 and "train.loss" in values:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def artifact(self, path: Path) -> None: ...
-
-    def ended(self, status: str, result: Mapping[str, Any]) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +86,6 @@ def stopped(train: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
 
 
 DROPOUT = {"student": {"name": "drawing_model:build", "options": {"rate": 0.4}}}
-
-
 TWO = [{"name": "teaching_model:build", "options": {"seed": seed}} for seed in (0, 1)]
 # Between them, the options of a recipe that a resume could forget something of.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -345,22 +292,6 @@ def keras_to_numpy(variable: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(variable))
 
 
-def checkpoint(folder: Path, step: int, **metadata: Any) -> Path:
-    state = {"step": np.asarray(step), "student/a": np.ones(3)}
-    base = {"spec": DistillSpec.from_dict(SPEC).to_dict(), "backend": "b", "total_steps": STEPS, "options": {}}
-    return Checkpoints(folder / "checkpoints", keep=3).save(state, base | metadata)
-
-
-def journaled(root: Path, **fields: Any) -> Path:
-    time.sleep(0.002)  # names sort by the millisecond
-    folder = new_run_folder(root)
-    journal = Journal(folder)
-    if fields:
-        journal.append("fields", {"fields": fields})
-    journal.close()
-    return folder
-
-
 def test_dropout_does_not_change_the_engine(stopped: Callable[[str], Path], train: Callable[..., Any]) -> None:
     folder = stopped("labels")
     (path,) = Checkpoints(folder / "checkpoints").paths()[:1]
@@ -376,172 +307,3 @@ def test_dropout_does_not_change_the_engine(stopped: Callable[[str], Path], trai
 
     with pytest.raises(UserError, match=r"the student draws random numbers \(dropout\).*differently from another"):
         resuming.go_on(Ready(), origin)  # type: ignore[arg-type]
-
-
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(tmp_path: Path) -> None:
-    folder = journaled(tmp_path)
-    checkpoint(folder, 3)
-    newest = checkpoint(folder, 4)
-    newest.write_bytes(newest.read_bytes()[:-1])
-    origin = resuming.load(folder)
-    assert origin.step == 3
-    assert len(origin.notes) == 1
-    assert f"{newest} is damaged" in origin.notes[0]
-
-
-def test_a_segment_without_a_checkpoint_leads_to_the_one_before(tmp_path: Path) -> None:
-    first = journaled(tmp_path)
-    checkpoint(first, 3)
-    second = journaled(tmp_path, resumed_from=first.name, root_run=first.name, resumed_folder=str(first))
-    origin = resuming.load(second)
-    assert (origin.folder, origin.step, origin.root_run) == (first, 3, first.name)
-    # What it left of a checkpoint goes as well, and its journal is brought along.
-    assert (origin.segments, origin.lineage) == ((second, first), (first,))
-    assert origin.superseded == [second / "checkpoints", first / "checkpoints"]
-    third = journaled(tmp_path, **origin.fields())
-    assert resuming.load(third).segments == (third, second, first)
-    assert lineage.find("latest", tmp_path) == third
-    shutil.rmtree(third)
-    assert lineage.find("latest", tmp_path) == second
-    checkpoint(second, 7)
-    origin = resuming.load(second)
-    assert (origin.folder, origin.step, origin.root_run) == (second, 7, first.name)
-    assert origin.lineage == (second, first)
-    # Folders that were moved together still find each other.
-    moved = tmp_path / "elsewhere"
-    (tmp_path / "runs").rename(moved)
-    assert resuming.load(moved / second.name).lineage == (moved / second.name, moved / first.name)
-
-
-def test_a_run_of_many_segments_takes_no_more_room_than_one(tmp_path: Path) -> None:
-    first, second = journaled(tmp_path), journaled(tmp_path)
-    for step in (1, 2, 3):
-        checkpoint(first, step)
-    cut_short = first / "checkpoints/.step_000000004.safetensors.1.tmp"
-    cut_short.write_bytes(b"half of one")
-    later = Checkpoints(second / "checkpoints", keep=2, superseded=[first / "checkpoints"])
-    later.save({"step": np.asarray(4)}, {})
-    assert not cut_short.exists()
-    assert len(Checkpoints(first / "checkpoints").paths()) == 3
-    later.save({"step": np.asarray(5)}, {})
-    assert Checkpoints(first / "checkpoints").paths() == []
-    assert len(later.paths()) == 2
-
-
-def test_names(tmp_path: Path) -> None:
-    old, new, empty = (journaled(tmp_path) for _ in range(3))
-    checkpoint(old, 1)
-    checkpoint(new, 1)
-    assert lineage.find("latest", tmp_path) == new
-    assert lineage.find(old.name, tmp_path) == lineage.find(str(old), tmp_path) == old
-    with pytest.raises(UserError, match=f"could be {old.name}, {new.name}"):
-        lineage.find(old.name[:8], tmp_path)
-    with pytest.raises(UserError, match="without a database runs have no numbers"):
-        lineage.find("3", tmp_path, journal_only=True)
-    with pytest.raises(UserError, match="no checkpoint in"):
-        resuming.load(lineage.find(empty.name, tmp_path))
-    with pytest.raises(UserError, match=r"no run in .* has a checkpoint"):
-        lineage.find("latest", tmp_path / "nowhere")
-    journal = Journal(new)
-    try:
-        with pytest.raises(UserError, match=f"run {new.name} is still running"):
-            lineage.find(new.name, tmp_path)
-        assert lineage.find("latest", tmp_path) == old
-    finally:
-        journal.close()
-
-
-def losses(folders: list[Path]) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for folder in folders:
-        for record in read_journal(folder):
-            if record["type"] == "metrics" and "train.loss" in record["values"]:
-                found[record["step"]] = record["values"]["train.loss"]
-    return found
-
-
-LONG = ("digits", "student.options.widths=[4]", "teaching=labels", "duration.total_steps=240", "log_every=1")
-
-
-@pytest.mark.mongod
-@pytest.mark.slow
-def test_killed_preempted_and_resumed_as_people_do_it(
-    commands: Any, database: Any, said: Any, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    words = (*LONG, "evaluation.num_times=2", "evaluation.train_subset=0", "checkpoint_steps=20")
-
-    def wait_for(segment: int, step: int, process: Any) -> None:
-        deadline = time.monotonic() + 200
-        while len(folders := run_folders(commands.root)) <= segment or max(losses(folders[segment:]), default=0) < step:
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    first = commands.start_run(*words)
-    wait_for(0, 60, first)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    second = commands.start("experiments.run", "with", "resume=1")
-    wait_for(1, 90, second)
-    second.send_signal(signal.SIGTERM)
-    done = commands.wait(second)
-    assert re.search(r"PREEMPTED: .* run 2; to resume: python -m experiments\.run with resume=2$", said(done, 75))
-    done = commands("experiments.run", "with", "resume=latest", "checkpoint_minutes=5")
-    assert done.returncode == 0, done.stderr
-    assert "resuming run" in done.stderr
-
-    # In a process of its own like the others: another number of threads would add up in another order.
-    whole = type(commands)(tmp_path / "whole", backend)
-    whole.root.mkdir(mode=0o700)
-    (whole.root / "cache").symlink_to(commands.root / "cache")
-    assert whole.run("-J", *words).returncode == 0
-    (uninterrupted,) = run_folders(whole.root)
-    folders, expected = run_folders(commands.root), losses([uninterrupted])
-    assert losses(folders) == expected
-    ends = [Checkpoints(folder / "checkpoints").load()[0] for folder in (folders[2], uninterrupted)]
-    for name, array in ends[0].items():
-        np.testing.assert_array_equal(array, ends[1][name], err_msg=name)
-    # What was cut short has given its room to what went on.
-    assert [Checkpoints(folder / "checkpoints").paths() for folder in folders[:2]] == [[], []]
-
-    runs = list(database.runs.find(sort=[("_id", 1)]))
-    uids = [run["uid"] for run in runs]
-    assert [run["status"] for run in runs] == ["DEAD", "PREEMPTED", "COMPLETED"]
-    assert [run.get("resumed_from") for run in runs] == [None, uids[0], uids[1]]
-    assert [run.get("root_run") for run in runs] == [None, uids[0], uids[0]]
-    assert runs[2]["info"]["resumed_at"] == runs[2]["resumed_at"]
-    assert runs[2]["config"]["resume"] == uids[1]
-    curve = queries.curves(database, [3], ["train.loss"])
-    assert dict(zip(curve["step"], curve["value"], strict=True)) == expected
-    assert len(curve) == len(expected)
-
-    monkeypatch.setenv("EXPERIMENTS_DIR", str(commands.root))
-    assert PROGRAM.main(["with", "resume=3"]) == 0
-    assert capsys.readouterr().out == f"run {uids[2]} is finished: there is nothing to do\n"
-    assert len(run_folders(commands.root)) == 3
-
-
-# A disk that takes the small files and none of the checkpoints.
-SMALL_DISK = """
-import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
-"""
-
-
-def test_a_full_disk_is_said_and_the_run_goes_on(commands: Any, short: tuple[str, ...], tmp_path: Path) -> None:
-    pytest.importorskip("resource")
-    (tmp_path / "sitecustomize.py").write_text(SMALL_DISK)
-    process = commands.start_run("-J", *short, "checkpoint_steps=2", PYTHONPATH=str(tmp_path))
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 1, err
-    assert "Traceback" not in err
-    warnings = [line for line in err.splitlines() if line.startswith("warning: ")]
-    assert [line.split(": ")[1] for line in warnings[:2]] == ["no checkpoint at step 2", "no checkpoint at step 4"]
-    assert "File too large" in warnings[0]
-    assert "COMPLETED, but not all could be written" in err.splitlines()[-1]
-    assert "accuracy (95 %)" in out
-    (folder,) = run_folders(commands.root)
-    records = read_journal(folder)
-    assert [record["text"] for record in records if record["type"] == "warning"] == warnings
-    (end,) = [record for record in records if record["type"] == "ended"]
-    assert (end["status"], end["result"]["checkpoints"]["written"]) == ("COMPLETED", 0)

@@ -56,6 +56,16 @@ def write_images(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def write(write_images: Callable[..., Path], paint: Callable[..., np.ndarray]) -> Callable[..., Path]:
+    """Write a picture for each path, no two alike; other suffixes than .png hold a PNG too."""
+
+    def made(*paths: str, folder: str = "pictures") -> Path:
+        return write_images({path: paint(number) for number, path in enumerate(paths)}, folder)
+
+    return made
+
+
+@pytest.fixture
 def two_classes(write_images: Callable[..., Path]) -> Path:
     """A folder of 10 cats and 10 dogs without split folders."""
     return write_images(

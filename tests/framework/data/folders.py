@@ -1,0 +1,26 @@
+"""Paths of pictures, and the labels that they get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from framework.data import Splits
+
+Read = Callable[..., Splits]
+Paint = Callable[..., np.ndarray]
+Write = Callable[..., Path]
+# The training images alone.
+OWN = {"validation": None, "test": None}
+
+
+def labels(splits: Splits, role: str = "train") -> list[int]:
+    source = getattr(splits, role)
+    found: list[int] = source.labels(np.arange(source.num_examples)).tolist()
+    return found
+
+
+def several(*folders: str, count: int = 3) -> list[str]:
+    return [f"{folder}/{number}.png" for folder in folders for number in range(count)]
