@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,3 +92,11 @@ class Tiny:
     def run(self, trainer: Trainer, spec: DistillSpec, steps: int) -> list[float]:
         """The losses of the next steps."""
         return [float(trainer.step(self.batch(spec, trainer.steps_done))["loss"]) for _ in range(steps)]
+
+
+def equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> None:
+    """Demand the same names in the same order, of the same dtypes and values."""
+    assert list(one) == list(other)
+    for name, array in one.items():
+        assert array.dtype == other[name].dtype, name
+        np.testing.assert_array_equal(array.astype(np.float64), other[name].astype(np.float64), err_msg=name)
