@@ -46,7 +46,7 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     add_debug(parser)
 
 
-def serve(root: Path, port: int | None = None) -> int:
+def serve(root: Path, port: int | None) -> int:
     """Keep the embedded server up, on a port, too, where one is given, until Ctrl-C, SIGTERM, or the terminal's end.
 
     Raises:

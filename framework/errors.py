@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # Of more characters than these, a list is cut to its first names.
 _MOST, _FEW = 500, 20
@@ -41,6 +41,17 @@ def some(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
+def few(names: Iterable[str], limit: int = 3, show: Callable[[str], str] = repr) -> str:
+    """The first names, and how many more there are.
+
+    >>> few("abcde"), few("ab", 2, str)
+    ("'a', 'b', 'c' and 2 more", 'a, b')
+    """
+    listed = list(names)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(map(show, listed[:limit])) + more
+
+
 def near(received: str, allowed: Iterable[str]) -> str:
     """Say which allowed name is nearest to the received one, or list them all.
 
@@ -54,8 +65,8 @@ def near(received: str, allowed: Iterable[str]) -> str:
     names = sorted(str(name) for name in allowed)
     matches = difflib.get_close_matches(str(received), names, n=1, cutoff=0.5) or _abbreviated(str(received), names)
     hint = f"did you mean {matches[0]!r}? " if matches else ""
-    listed = names if len(", ".join(names)) <= _MOST else [*names[:_FEW], f"and {len(names) - _FEW} more"]
-    return f"{hint}allowed: {', '.join(listed)}"
+    limit = len(names) if len(", ".join(names)) <= _MOST else _FEW
+    return f"{hint}allowed: {few(names, limit, str)}"
 
 
 def _abbreviated(short: str, names: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from experiments.tracking import readers
 from experiments.tracking.folders import check_root
 from experiments.tracking.machine import NotKnown, repository
 from experiments.tracking.snapshot import PROJECT
-from framework.errors import UserError, near
+from framework.errors import UserError, few, near
 from framework.spec import DistillSpec
 
 QUEUE, CLEAN, FILES, SQL, ID = "--queue", "--enforce_clean", "--file_storage", "--sql", "--id"
@@ -126,8 +126,7 @@ def _check_clean(folders: Sequence[Path]) -> None:
                 raise UserError(f"--enforce_clean: {folder} is under no version control ({error})") from None
             continue
         if changed := found["changed"]:
-            more = f" and {len(changed) - _FEW} more" if changed[_FEW:] else ""
-            raise UserError(f"--enforce_clean: not committed in {folder}: {', '.join(changed[:_FEW])}{more}")
+            raise UserError(f"--enforce_clean: not committed in {folder}: {few(changed, _FEW, str)}")
 
 
 def _check_number(name: str, text: str | None) -> None:

@@ -17,19 +17,19 @@ BASELINES = Path(__file__).parents[1] / "stored" / "baselines.json"
 _ALIKE = ("data", "student", "duration", "batch_size")
 
 
-def interval(accuracy: float, count: float, z: float = 1.96) -> tuple[float, float]:
+def interval(accuracy: float, count: float) -> tuple[float, float]:
     """Wilson's 95 % confidence interval of a share.
 
     Args:
         accuracy: the share, in [0, 1].
         count: of how many, at least 1.
-        z: quantile of the normal distribution.
 
     Returns:
         Lower and upper end, in [0, 1].
 
     Reference: E. B. Wilson 1927.
     """
+    z = 1.96  # of the normal distribution's quantiles, the one for 95 %
     centre = (accuracy + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(accuracy * (1 - accuracy) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     # Rounding must not carry the ends past the share itself, or out of [0, 1].

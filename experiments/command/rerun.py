@@ -11,8 +11,11 @@ from experiments.command.launch import Program, Stored
 from experiments.distillation.distillation import tell
 from experiments.tracking import code, queries
 from experiments.tracking.source import Document, Runs
-from framework.errors import UserError
+from framework.errors import UserError, few
 from framework.spec import GIVEN
+
+# Of differences, so many are named.
+_FEW = 6
 
 
 def stored(runs: Runs, name: str, root: Path, words: Sequence[str]) -> Stored:
@@ -63,23 +66,21 @@ def tell_differences(runs: Runs, document: Document) -> None:
     except UserError as error:
         tell(str(error))
         return
-    lines = code.summary(captured, code.here(document, captured))
-    if lines:
-        tell(f"sources that differ from run {name}'s: {', '.join(lines)}; runs sources {name} --diff here shows how")
+    if told := code.summary(captured, code.here(document, captured), _FEW):
+        tell(f"sources that differ from run {name}'s: {told}; runs sources {name} --diff here shows how")
     versions = _versions(experiment.get("dependencies") or ())
     if versions:
-        tell(f"packages that differ from run {name}'s: {', '.join(versions)}")
+        tell(f"packages that differ from run {name}'s: {few(versions, _FEW, str)}")
 
 
-def _versions(before: Iterable[str], few: int = 6) -> list[str]:
+def _versions(before: Iterable[str]) -> list[str]:
     """The packages whose version is another one here."""
     from sacred.dependencies import get_dependencies_from_pkg
 
     now = {each.name.lower(): each.version for each in get_dependencies_from_pkg({}, "")}
     pairs: list[Any] = [text.partition("==")[::2] for text in before]
-    told = [
+    return [
         f"{name} {version} -> {now[name.lower()]}"
         for name, version in pairs
         if now.get(name.lower(), version) != version
     ]
-    return [*told[:few], *([f"and {len(told) - few} more"] if told[few:] else [])]

@@ -139,7 +139,7 @@ def load_student(folder: Path | str, backend: str | None = None) -> Student | Ex
     return on_engine(place, backend)
 
 
-def on_engine(folder: Path, backend: str | None = None) -> Student:
+def on_engine(folder: Path, backend: str | None) -> Student:
     """Load a stored student on an engine; arguments and errors as in `load_student`."""
     backends.load(backends.choose(backend))
     # These import Keras, which needs the backend to be loaded.

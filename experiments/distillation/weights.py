@@ -36,7 +36,7 @@ def digest(model: Model) -> str:
     return sha256.hexdigest()
 
 
-def located(weights: str, root: Path | None = None) -> Path:
+def located(weights: str, root: Path | None) -> Path:
     """Where a model's `weights` are: the path itself, or the copy of what a URL names, fetched when first asked for.
 
     Raises:

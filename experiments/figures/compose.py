@@ -97,7 +97,7 @@ def _one(runs: Runs, data: str, own: list[Run], wanted: Request) -> list[Path]:
     frame, split, missing = table.table(runs, chosen, wanted.figure, wanted.split)
     for note in (*notes, *missing):
         wanted.tell(f"{wanted.name}, {data}: {note}")
-    caption = _caption(chosen, frame, notes, wanted)
+    caption = _caption(frame, notes, wanted)
     title = f"{wanted.figure.title}: {Path(data).name or data}"
     about = {"figure": wanted.name, "data": data, "split": split, "title": title, "caption": caption}
     stem = wanted.output / f"{wanted.name}-{_file_name(data)}"
@@ -126,7 +126,7 @@ def again(path: Path, output: Path | None) -> list[Path]:
     return drawing.draw(frame, about, folder / path.stem)
 
 
-def _caption(chosen: list[Run], frame: pd.DataFrame, notes: list[str], wanted: Request) -> str:
+def _caption(frame: pd.DataFrame, notes: list[str], wanted: Request) -> str:
     """What a reader has to know to believe it."""
     seeds = frame.loc[frame["seed"] != "", ["curve", "length", "seed"]].drop_duplicates()
     several = len(seeds) and seeds.groupby(["curve", "length"]).size().max() > 1

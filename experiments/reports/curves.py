@@ -81,8 +81,8 @@ def _whole(parts: Sequence[Points]) -> Points:
     return Points(every.steps[order], every.values[order], every.times[order]) if order else points([], [], [])
 
 
-def rounded(values: Any, digits: int = _DIGITS) -> list[float | None]:
-    """To so many significant digits; None for what is no finite number.
+def rounded(values: Any) -> list[float | None]:
+    """To five significant digits; None for what is no finite number.
 
     Example:
         >>> rounded([0.123456789, 1234567.8, float("nan"), 0.0])
@@ -90,7 +90,7 @@ def rounded(values: Any, digits: int = _DIGITS) -> list[float | None]:
     """
     array = np.asarray(values, np.float64)
     finite = np.isfinite(array) & (array != 0)
-    places = digits - 1 - np.floor(np.log10(np.abs(array, where=finite, out=np.ones_like(array))))
+    places = _DIGITS - 1 - np.floor(np.log10(np.abs(array, where=finite, out=np.ones_like(array))))
     factor = 10.0 ** np.abs(places)
     short = np.where(places >= 0, np.round(array * factor) / factor, np.round(array / factor) * factor)
     return [value if math.isfinite(value) else None for value in np.where(finite, short, array).tolist()]

@@ -54,11 +54,11 @@ class Overall:
         if sys.stderr.isatty():
             self._bar = self._bar or _bar()
             self._bar.n = min(_PARTS, int(_PARTS * done / max(self.total, 1.0)))
-            self._bar.set_description_str(self._told(done, values, now), refresh=False)
+            self._bar.set_description_str(self._told(done, values), refresh=False)
             self._bar.update(0)
         elif now - self._last >= pause(now - self._begun):
             self._last = now
-            print(f"{self.title}: {self._told(done, values, now)}", file=sys.stderr, flush=True)
+            print(f"{self.title}: {self._told(done, values)}", file=sys.stderr, flush=True)
 
     def rest(self) -> None:
         """Take the bar away while something else is said."""
@@ -75,7 +75,7 @@ class Overall:
         seconds = time.monotonic() - self._begun
         return seconds * (self.total - done) / done if done > _TELLING * self.total else None
 
-    def _told(self, done: float, values: Mapping[str, float], now: float) -> str:
+    def _told(self, done: float, values: Mapping[str, float]) -> str:
         left = self.left(done)
         shown = [f"{SHOWN[name]} {value:.4g}" for name, value in values.items() if name in SHOWN]
         parts = [f"{done / max(self.total, 1.0):.0%}", f"{self.ended} of {self.runs} runs", *shown]

@@ -29,11 +29,6 @@ class Found:
     document: Document | None = None
     folder: Path | None = None
 
-    @property
-    def is_done(self) -> bool:
-        """Whether there is nothing left to train; a loss that was NaN or infinite would be so again."""
-        return self.state in ("finished", "diverged")
-
 
 class Known:
     """The runs there are.

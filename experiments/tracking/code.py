@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.tracking.snapshot import DIFF, PROJECT
 from experiments.tracking.source import Captured, Document, Runs
-from framework.errors import UserError
+from framework.errors import UserError, few
 from framework.files.arrays import digest
 
 # The other side of a comparison that is no run.
@@ -75,14 +75,15 @@ def diff(before: Mapping[str, Captured], after: Mapping[str, Captured]) -> Itera
         yield from difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="")
 
 
-def summary(before: Mapping[str, Captured], after: Mapping[str, Captured], few: int = 6) -> list[str]:
-    """A line on each of the first files that differ, with the number of lines that came and went."""
-    names, lines = changed(before, after), []
-    for name in names[:few]:
+def summary(before: Mapping[str, Captured], after: Mapping[str, Captured], count: int) -> str:
+    """The first `count` files that differ, with the number of lines that came and went; empty where none does."""
+
+    def told(name: str) -> str:
         found = [line[:1] for line in diff(_only(before, name), _only(after, name))]
         came, went = found.count("+") - 1, found.count("-") - 1
-        lines.append(f"{name} (+{max(0, came)} -{max(0, went)})")
-    return [*lines, *([f"and {len(names) - few} more"] if names[few:] else [])]
+        return f"{name} (+{max(0, came)} -{max(0, went)})"
+
+    return few(changed(before, after), count, told)
 
 
 def _only(side: Mapping[str, Captured], name: str) -> dict[str, Captured]:

@@ -19,17 +19,13 @@ SILENT_S = 12 * BEAT_S
 _FIELDS = {"uid": 1, "heartbeat": 1, "host.hostname": 1, "journal.folder": 1}
 
 
-def mark_dead(database: Mongo, silent_s: float = SILENT_S) -> list[int]:
+def mark_dead(database: Mongo) -> list[int]:
     """Find them, bring in what their journals have beside, and mark them.
 
     A process is gone where nobody holds the lock on its journal. On its own machine that is certain at once; what is
     seen from another one, through a shared folder, counts when the heartbeat is too old as well. A run whose folder is
     not here is marked only on its own machine: elsewhere nobody can tell it from one that is cut off from the database.
     A run that a worker had taken from the queue is given back to it instead.
-
-    Args:
-        database: of the runs.
-        silent_s: a heartbeat is too old after so many seconds.
 
     Returns:
         The numbers of the runs that were RUNNING and are not any more.
@@ -42,9 +38,9 @@ def mark_dead(database: Mongo, silent_s: float = SILENT_S) -> list[int]:
     for document in list(database.runs.find(own, _FIELDS)):
         folder = Path((document.get("journal") or {}).get("folder") or "nowhere")
         here = (folder / JOURNAL).is_file()
-        if here and (_is_own(document) or _is_silent(document, silent_s)) and not is_alive(folder):
+        if here and (_is_own(document) or _is_silent(document)) and not is_alive(folder):
             replay(folder, database)
-        elif not here and _is_own(document) and _is_silent(document, silent_s):
+        elif not here and _is_own(document) and _is_silent(document):
             ended = {"status": "DEAD", "stop_time": document.get("heartbeat")}
             database.runs.update_one({"_id": document["_id"], "status": "RUNNING"}, {"$set": ended})
         else:
@@ -64,5 +60,5 @@ def _is_own(document: Mapping[str, Any]) -> bool:
     return bool((document.get("host") or {}).get("hostname") == platform.node())
 
 
-def _is_silent(document: Mapping[str, Any], seconds: float) -> bool:
-    return silence(document.get("heartbeat")) > seconds
+def _is_silent(document: Mapping[str, Any]) -> bool:
+    return silence(document.get("heartbeat")) > SILENT_S

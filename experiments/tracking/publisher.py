@@ -154,7 +154,7 @@ class Publisher:
         self._label = f"{self.number}/{uid}" if found and "queue" in found else str(self.number)
 
 
-def insert_run(database: Mongo, fields: Mapping[str, Any], wanted: int | str | None = None) -> int | str:
+def insert_run(database: Mongo, fields: Mapping[str, Any], wanted: int | str | None) -> int | str:
     """Insert a run's document as its user wants it called, else under the next free number.
 
     Simultaneous runs take turns; of one with a uid that is there already, the number is returned.

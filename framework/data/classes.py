@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from framework.errors import UserError, near
+from framework.errors import UserError, few, near
 from framework.files.paths import path_of
 
 Names = tuple[str, ...]
@@ -88,10 +88,9 @@ def permutation(theirs: Sequence[Names], ours: Sequence[str], who: str, data: st
     found = [places.get(name, places.get(plain_name(name))) for name in ours]
     missing = [name for name, place in zip(ours, found, strict=True) if place is None]
     if missing:
-        few = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         hint = near(plain_name(missing[0]), places).partition("? ")
         close = f" ({hint[0]}?)" if hint[1] else ""
-        raise UserError(f"{who} knows no class {few} of data {data!r}{close}: {_HINT}")
+        raise UserError(f"{who} knows no class {few(missing)} of data {data!r}{close}: {_HINT}")
     if len(set(found)) < len(ours):
         raise UserError(f"two classes of data {data!r} match one class of {who}: {_HINT}")
     return np.array(found, np.int64)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from framework.data import metadata
 from framework.data.classes import one_form
 from framework.data.opened import Opened
-from framework.data.trees import PICTURES, Parts, Tree, few, option
-from framework.errors import UserError, some
+from framework.data.trees import PICTURES, Parts, Tree, option
+from framework.errors import UserError, few, some
 
 if TYPE_CHECKING:
     from datasets import Dataset

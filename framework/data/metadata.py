@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.data.trees import Parts, Tree, few
-from framework.errors import UserError, one_line, some
+from framework.data.trees import Parts, Tree
+from framework.errors import UserError, few, one_line, some
 
 _COLUMN = "file_name"
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")

@@ -111,7 +111,7 @@ def once(folder: Path) -> Iterator[Path | None]:
             shutil.rmtree(making, ignore_errors=True)
 
 
-def as_dataset_dict(splits: Mapping[str, Examples], classes: tuple[str, ...], what: str = "data") -> DatasetDict:
+def as_dataset_dict(splits: Mapping[str, Examples], classes: tuple[str, ...], what: str) -> DatasetDict:
     """Put images (uint8 [N, H, W] or [N, H, W, 3]) and labels [N] into a `DatasetDict`, the images as PNG."""
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 

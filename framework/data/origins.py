@@ -16,8 +16,8 @@ from framework.data.muted import muted
 from framework.data.offline import OFFLINE, is_installed, load_offline
 from framework.data.opened import Opened
 from framework.data.places import stamp, without_colons
-from framework.data.trees import Parts, few, walk
-from framework.errors import UserError, one_line, some
+from framework.data.trees import Parts, walk
+from framework.errors import UserError, few, one_line, some
 from framework.files.paths import path_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import numpy as np
 
 from framework.data.classes import plain_name
 from framework.data.source import Splits
-from framework.data.trees import few
-from framework.errors import UserError
+from framework.errors import UserError, few
 from framework.protocols import Array, Source
 from framework.spec import DataSpec
 

@@ -21,8 +21,7 @@ from framework.data.roles import ROLES, assign
 from framework.data.rows import Part, Rows
 from framework.data.source import ImageSource, Splits
 from framework.data.splits import Selection
-from framework.data.trees import few
-from framework.errors import UserError, some
+from framework.errors import UserError, few, some
 from framework.protocols import Source
 from framework.spec import DataSpec
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -127,14 +126,3 @@ def option(name: str, sub: str) -> str:
     ('data=./d/train', "'data=my photos/a'")
     """
     return shlex.quote(f"data={Path(name) / sub}" if not name.startswith("./") else f"data=./{Path(name) / sub}")
-
-
-def few(names: Iterable[str], limit: int = 3) -> str:
-    """The first names, quoted, and how many more there are.
-
-    >>> few("abcde")
-    "'a', 'b', 'c' and 2 more"
-    """
-    listed = list(names)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(map(repr, listed[:limit])) + more

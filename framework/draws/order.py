@@ -37,20 +37,18 @@ class ExampleOrder:
         if self.num_examples < 1:
             raise UserError("the training split is empty: an order needs at least one example")
 
-    def batch(self, step: int, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The examples of one step, or of a process's slice of it.
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The examples of one step.
 
         Args:
             step: number of updates done before, from 0.
-            start, stop: slice [start, stop) of the batch; the whole batch by default. `start` may be -1 or less for the
-                mixing partners of a slice: they wrap to the batch's end.
 
         Returns:
             ids: int64 [B], in [0, N).
             epochs: int64 [B], the epoch each example is drawn in.
         """
-        places = np.arange(start, self.batch_size if stop is None else stop) % self.batch_size
-        epochs, ranks = np.divmod(step * self.batch_size + places.astype(np.int64), self.num_examples)
+        places = np.arange(self.batch_size, dtype=np.int64)
+        epochs, ranks = np.divmod(step * self.batch_size + places, self.num_examples)
         return permute(ranks, self.num_examples, self.seed, epochs), epochs
 
 

@@ -45,20 +45,14 @@ def test_batches_straddle_epochs() -> None:
     assert len(set(ids[1:])) == 3
 
 
-@given(st.integers(1, 10**7), st.integers(1, 64), SEED, st.integers(0, 2**30), st.data())
-def test_a_slice_is_a_part_of_the_batch(n: int, batch_size: int, seed: int, step: int, data: st.DataObject) -> None:
+@given(st.integers(1, 10**7), st.integers(1, 64), SEED, st.integers(0, 2**30))
+def test_a_batch_is_full_and_its_epochs_are_those_of_its_places(n: int, batch_size: int, seed: int, step: int) -> None:
     order = ExampleOrder(n, batch_size, seed)
     ids, epochs = order.batch(step)
     assert ids.shape == epochs.shape == (batch_size,)
     assert ids.min() >= 0
     assert ids.max() < n
     np.testing.assert_array_equal(epochs, (step * batch_size + np.arange(batch_size)) // n)
-    stop = data.draw(st.integers(0, batch_size))
-    start = data.draw(st.integers(-1, stop))
-    part, part_epochs = ExampleOrder(n, batch_size, seed).batch(step, start, stop)
-    places = np.arange(start, stop) % batch_size
-    np.testing.assert_array_equal(part, ids[places])
-    np.testing.assert_array_equal(part_epochs, epochs[places])
 
 
 @pytest.mark.parametrize("num_examples", [50, 1000])
