@@ -182,6 +182,16 @@ def run(found: argparse.Namespace) -> int:
     student = load_student(place, found.backend)
     models = [student, *(teachers_of(place, student, root) if found.teacher else ())]
     found.top = min(found.top, len(student.classes))
+    bad, agreed = _print_all(models, paths, found)
+    if found.teacher:
+        say(NAME, f"student and teacher agree on {agreed} of {len(paths) - bad} images")
+    if bad:
+        say(NAME, f"{bad} of {len(paths)} images could not be read")
+    return FAULT if bad else DONE
+
+
+def _print_all(models: Sequence[Answering], paths: Sequence[Path], found: argparse.Namespace) -> tuple[int, int]:
+    """Print the answers; of how many images there is none, and for how many student and teacher agree."""
     if found.csv:
         print(_head(found))
     bad = agreed = 0
@@ -189,15 +199,11 @@ def run(found: argparse.Namespace) -> int:
         if isinstance(shares, str):
             bad += 1
             say(NAME, f"{path}: {shares}")
-            continue
-        answer = row(student, path, shares, found.top)
-        agreed += answer.get("agree", False)
-        print(printed(answer, found))
-    if found.teacher:
-        say(NAME, f"student and teacher agree on {agreed} of {len(paths) - bad} images")
-    if bad:
-        say(NAME, f"{bad} of {len(paths)} images could not be read")
-    return FAULT if bad else DONE
+        else:
+            answer = row(models[0], path, shares, found.top)
+            agreed += answer.get("agree", False)
+            print(printed(answer, found))
+    return bad, agreed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

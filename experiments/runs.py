@@ -30,16 +30,15 @@ if TYPE_CHECKING:
     from experiments.tracking.source import Runs
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    place, common = Parser(add_help=False), Parser(add_help=False)
+def _shared() -> tuple[Parser, Parser, Parser]:
+    """The options that say where the runs are, in which form they are told, and which are meant."""
+    place, common, filters = (Parser(add_help=False) for _ in range(3))
     add_address(place)
     place.add_argument("-J", "--journal-only", action="store_true", help="read the journals, not a database")
     form = common.add_mutually_exclusive_group()
     for name in ("json", "csv"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name.upper()}")
     common.set_defaults(form="table")
-    filters = Parser(add_help=False)
     filters.add_argument(
         "--where",
         action="append",
@@ -47,6 +46,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FIELD=VALUE",
         help="also != > >= < <= and ~ (regex); repeatable",
     )
+    return place, common, filters
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    place, common, filters = _shared()
     parser = Parser.described("experiments.runs", __doc__)
     names = "list|show|best|compare|groups|curves|sources|rerun|report|watch|export"
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)

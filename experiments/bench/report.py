@@ -19,7 +19,11 @@ RATIOS = {
     "trainer/step": ("trainer", "step"),
     "trainer/distiller": ("trainer", "distiller"),
 }
+_CLOCKS = {"wall": WALL, "cpu": CPU}
+_STEP = ["size", "backend", "variant", "wall ms", "CPU ms", "spread", "images/s", "waited", "GFLOP/s", "of peak"]
 Found = Mapping[str, Any]
+# A size, a backend and a variant.
+Key = tuple[str, str, str]
 
 
 def machine() -> dict[str, Any]:
@@ -32,9 +36,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def medians(found: Found, clock: int | None = None) -> dict[tuple[str, str, str], float]:
-    """The median seconds of a step by (size, backend, variant), by the clock of the run unless told otherwise."""
-    which = {"wall": WALL, "cpu": CPU}[found["clock"]] if clock is None else clock
+def medians(found: Found) -> dict[Key, float]:
+    """The median seconds of a step by (size, backend, variant), by the clock of the run."""
+    which = _CLOCKS[found["clock"]]
     return {
         (job["size"], job["backend"], variant): median(timing[which] for timing in timings)
         for job in found["jobs"]
@@ -57,45 +61,30 @@ def tables(found: Found, against: Found | None = None) -> str:
 
 def steps_table(found: Found, against: Found | None) -> str:
     """Milliseconds of each variant's step; `against` adds what an earlier run's median was divided by this one's."""
-    walls, cpus, seconds = medians(found, WALL), medians(found, CPU), medians(found)
     before = medians(against) if against else {}
-    rows = [
-        [
-            "size",
-            "backend",
-            "variant",
-            "wall ms",
-            "CPU ms",
-            "spread",
-            "images/s",
-            "waited",
-            "GFLOP/s",
-            "of peak",
-            *(["speed vs before"] if before else []),
-        ]
-    ]
+    rows = [[*_STEP, *(["speed vs before"] if before else [])]]
     for job in found["jobs"]:
-        if job["kind"] != "steps":
-            continue
-        peak = found["peak"] * 1e12 if found.get("peak") else job["result"]["peak"]
-        for variant, timings in job["result"]["timings"].items():
-            key = (job["size"], job["backend"], variant)
-            speed = job["result"]["flops"][variant] / walls[key]
-            waited = median(timing[WAITED] for timing in timings) / walls[key]
-            rows.append(
-                [
-                    *key,
-                    f"{walls[key] * 1e3:.2f}",
-                    f"{cpus[key] * 1e3:.2f}",
-                    spread([timing[{"wall": WALL, "cpu": CPU}[found["clock"]]] for timing in timings]),
-                    f"{job['result']['batch_size'] / seconds[key]:.1f}",
-                    f"{waited:.1%}" if variant == "trainer" else "",
-                    f"{speed / 1e9:.0f}",
-                    f"{speed / peak:.1%}",
-                    *([f"{before[key] / seconds[key]:.3f}" if key in before else ""] if before else []),
-                ]
-            )
+        if job["kind"] == "steps":
+            peak = found["peak"] * 1e12 if found.get("peak") else job["result"]["peak"]
+            rows += [_step(job, variant, _CLOCKS[found["clock"]], peak, before) for variant in job["result"]["timings"]]
     return aligned(rows) if len(rows) > 1 else ""
+
+
+def _step(job: Found, variant: str, clock: int, peak: float, before: Mapping[Key, float]) -> list[str]:
+    key, result, timings = (job["size"], job["backend"], variant), job["result"], job["result"]["timings"][variant]
+    wall, cpus, waited = (median(timing[which] for timing in timings) for which in (WALL, CPU, WAITED))
+    seconds, speed = (wall, cpus)[clock], result["flops"][variant] / wall
+    return [
+        *key,
+        f"{wall * 1e3:.2f}",
+        f"{cpus * 1e3:.2f}",
+        spread([timing[clock] for timing in timings]),
+        f"{result['batch_size'] / seconds:.1f}",
+        f"{waited / wall:.1%}" if variant == "trainer" else "",
+        f"{speed / 1e9:.0f}",
+        f"{speed / peak:.1%}",
+        *([f"{before[key] / seconds:.3f}" if key in before else ""] if before else []),
+    ]
 
 
 def spread(values: Sequence[float]) -> str:

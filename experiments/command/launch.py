@@ -161,12 +161,7 @@ class Program:
     def _train(self, argv: list[str], stored: Stored | None) -> int:
         early.add_working_folder()
         experiment = self._experiment()
-        options = self._options(experiment, argv)
-        command, words = options.pop("COMMAND"), options.pop("UPDATE")
-        if command and command not in dict(experiment.gather_commands()):
-            raise UserError(usage.explain(argv, experiment))
-        options = without_observers(options) if command else options
-        check_options(options)
+        command, words, options = self._asked(experiment, argv)
         root = stored.root if stored else default_root()
         asked = options.pop("--slurm", None)
         if options[QUEUE] or asked is not None:
@@ -181,13 +176,9 @@ class Program:
         base = origin.config() if origin else stored.config if stored else None
         config, recipes, changes = configs.read(words, self.recipe, base)
         self.check(config)
-        if origin is not None:
-            spec, chosen = configs.spec_and_options(config)
-            resuming.check_words(origin, spec, chosen)
-            if resuming.is_finished(origin, spec):
-                print(f"run {origin.folder.name} is finished: there is nothing to do")
-                return DONE
-            config["schedule"] = plain(resuming.extended(spec, chosen, origin).schedule)
+        if origin is not None and not self._resumes(config, origin):
+            print(f"run {origin.folder.name} is finished: there is nothing to do")
+            return DONE
         experiment.add_config(config)
         spec, chosen = configs.spec_and_options(config)
         if command:
@@ -208,6 +199,30 @@ class Program:
         training = Training(self.module, line, experiment, config, root, origin)
         return training.go(lambda: open_database(uri, journal_alone, root), options, meta, self.finish)
 
+    def _asked(self, experiment: Experiment, argv: list[str]) -> tuple[str | None, list[str], dict[str, Any]]:
+        """One of Sacred's commands, if that is asked for; what follows `with`; and the options."""
+        usage.refuse_options(argv, experiment)
+        _, _, internal = experiment.get_usage()
+        try:
+            options = dict(docopt(internal, argv, default_help=False))
+        except DocoptExit as error:
+            raise UserError(usage.explain(argv, experiment)) from error
+        command, words = options.pop("COMMAND"), options.pop("UPDATE")
+        if command and command not in dict(experiment.gather_commands()):
+            raise UserError(usage.explain(argv, experiment))
+        options = without_observers(options) if command else options
+        check_options(options)
+        return command, words, options
+
+    def _resumes(self, config: configs.Config, origin: lineage.Origin) -> bool:
+        """Give the config the schedule of the run that it resumes; False where that run has no step left."""
+        spec, chosen = configs.spec_and_options(config)
+        resuming.check_words(origin, spec, chosen)
+        if resuming.is_finished(origin, spec):
+            return False
+        config["schedule"] = plain(resuming.extended(spec, chosen, origin).schedule)
+        return True
+
     def _slurm(self, asked: str, other: str | None, stored: Stored | None) -> dict[str, Any]:
         other = "runs rerun" if stored else other
         if other:
@@ -224,11 +239,3 @@ class Program:
             experiment.add_config(config_filename=filename)
         experiment.run(name, options=sacred_run.for_sacred(options))
         return DONE
-
-    def _options(self, experiment: Experiment, argv: list[str]) -> dict[str, Any]:
-        usage.refuse_options(argv, experiment)
-        _, _, internal = experiment.get_usage()
-        try:
-            return dict(docopt(internal, argv, default_help=False))
-        except DocoptExit as error:
-            raise UserError(usage.explain(argv, experiment)) from error

@@ -134,11 +134,27 @@ class Distillation:
         if self.origin is None:
             with stop.heeding(False), waiting(BEFORE, progress.say):
                 recorder.metrics(0, self.before)
+        outcome = yield from self._loop(recorder, folder, stop, progress, warn, batches).turns()
+        if isinstance(outcome.error, OutOfMemory):
+            outcome = replace(outcome, error=self._advised(outcome.error))
+        if folder and outcome.status == "COMPLETED":
+            outcome = self._kept(recorder, folder, outcome, warn)
+        return outcome
+
+    def _loop(
+        self,
+        recorder: Recorder,
+        folder: Path | None,
+        stop: Stop,
+        progress: Progress,
+        warn: Callable[[str], None],
+        batches: Batches | None,
+    ) -> Loop:
         best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
         cadence = self._cadence()
         # With a look at each few steps there is nothing to be won; what others see as well comes a step at a time.
         alone = batches is None and cadence.log_steps >= self.trainer.together / 4
-        loop = Loop(
+        return Loop(
             trainer=self.trainer,
             batches=batches or self.loader.batches,
             evaluator=self.evaluator,
@@ -156,12 +172,6 @@ class Distillation:
             on_nan=self.options.on_nan,
             world=self.world,
         )
-        outcome = yield from loop.turns()
-        if isinstance(outcome.error, OutOfMemory):
-            outcome = replace(outcome, error=self._advised(outcome.error))
-        if folder and outcome.status == "COMPLETED":
-            outcome = self._kept(recorder, folder, outcome, warn)
-        return outcome
 
     def _advised(self, error: OutOfMemory) -> OutOfMemory:
         """The same error, with what takes less memory in place of the library's words."""

@@ -24,6 +24,7 @@ from experiments.tracking.folders import default_root
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError
+from framework.protocols import Trainer
 from framework.spec import GIVEN, DistillSpec, ModelSpec
 from framework.world import World
 
@@ -107,9 +108,7 @@ def prepare(
     spec = replace(spec, teachers=tuple(each.spec for each in common.teachers))
     num_classes = num_logits(common, spec)
     if student is not None:
-        student = _given(student, spec)
-        given = {"model": student.name, "sha256": weights.digest(student)}
-        spec = replace(spec, student=ModelSpec(name=GIVEN, options=given))
+        student, spec = _given(student, spec)
     else:
         student = _built(spec, options, num_classes, root, tell)
     admit_student(student, spec)
@@ -131,20 +130,26 @@ def prepare(
         teachers=tuple(each.model for each in common.teachers),
         num_classes=num_classes,
         classes=common.splits.classes or teachers.output_names(common.teachers),
-        trainer=common.backend.compile(
-            spec,
-            student,
-            [each.model for each in common.teachers],
-            total_steps=total_steps,
-            device=common.device,
-            jit=options.compile,
-            grad_accum_steps=options.grad_accum_steps,
-            world=world,
-        ),
+        trainer=_compiled(common, spec, options, student, total_steps, world),
         total_steps=total_steps,
         environment=_environment(common, options, hashes) | {"processes": world.size, "devices": world.devices},
         cache=root / "cache",
         feed=common.feed or Feed(total_steps, world),
+        world=world,
+    )
+
+
+def _compiled(
+    common: Common, spec: DistillSpec, options: RunOptions, student: Model, total_steps: int, world: World
+) -> Trainer:
+    return common.backend.compile(
+        spec,
+        student,
+        [each.model for each in common.teachers],
+        total_steps=total_steps,
+        device=common.device,
+        jit=options.compile,
+        grad_accum_steps=options.grad_accum_steps,
         world=world,
     )
 
@@ -157,10 +162,17 @@ def num_logits(common: Common, spec: DistillSpec) -> int:
     return num_outputs(first.model, spec, "teacher", first.size)
 
 
-def _given(student: Any, spec: DistillSpec) -> Model:
+def _given(student: Any, spec: DistillSpec) -> tuple[Model, DistillSpec]:
+    """A student that was handed over, and the spec that says which it is."""
     from framework.models import catalog
 
-    return catalog.given(student, "student", spec.views.size, spec.seed if spec.init_seed is None else spec.init_seed)
+    model = catalog.given(student, "student", spec.views.size, _seed(spec))
+    about = {"model": model.name, "sha256": weights.digest(model)}
+    return model, replace(spec, student=ModelSpec(name=GIVEN, options=about))
+
+
+def _seed(spec: DistillSpec) -> int:
+    return spec.seed if spec.init_seed is None else spec.init_seed
 
 
 def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path, tell: Callable[[str], None]) -> Model:
@@ -179,8 +191,7 @@ def build_student(
     tell: Callable[[str], None] = lambda line: None,
 ) -> Model:
     """Build the spec's student, with the weights that `weights` names; `root` is the folder for caches."""
-    seed = spec.seed if spec.init_seed is None else spec.init_seed
-    return weights.built(model, num_classes, spec.views.size, seed, root, own_head=True, tell=tell)
+    return weights.built(model, num_classes, spec.views.size, _seed(spec), root, own_head=True, tell=tell)
 
 
 def load_data(

@@ -49,8 +49,8 @@ def open_images(name: str, folder: Path, tree: Tree) -> Opened:
 
     folder = folder.absolute()
     if not tree.images:
-        found = f" ({tree.left_out()})" if tree.left_out() else ""
-        raise UserError(f"data {name!r}: no images in this folder{found}; give a folder with one folder a class")
+        others = f" ({tree.left_out()})" if tree.left_out() else ""
+        raise UserError(f"data {name!r}: no images in this folder{others}; give a folder with one folder a class")
     splits = _splits(name, tree)
     trees = {split: tree.below(sub) for split, sub in splits.items()} or {"train": tree}
     roots = {split: folder / sub for split, sub in splits.items()} or {"train": folder}
@@ -65,11 +65,8 @@ def open_images(name: str, folder: Path, tree: Tree) -> Opened:
     }
     bare = [split for split in trees if tables[split] is None]
     flat = frozenset(split for split in bare if all(len(parts) == 1 for parts in trees[split].images))
-    problems: dict[str, str] = {}
-    for split in bare:
-        problem = _problem(trees[split], roots[split], f"{name}/{splits.get(split, '')}", tree)
-        if problem is not None and split not in flat:
-            problems[split] = f"data {name!r}{problem}"
+    found = {split: _problem(trees[split], roots[split], f"{name}/{splits.get(split, '')}", tree) for split in bare}
+    problems = {split: f"data {name!r}{each}" for split, each in found.items() if each and split not in flat}
     unlabelled = flat if len(flat) < len(read) else frozenset()
     return Opened(DatasetDict(read), tuple(notes), left_out=tree.left_out(), unlabelled=unlabelled, problems=problems)
 

@@ -182,18 +182,11 @@ def _hold_out(
 ) -> tuple[dict[str, tuple[Selection, ...]], tuple[str, ...]]:
     """The last tenth of the training rows' stratified order becomes the validation split."""
     parts = chosen["train"]
-    columns = [_label_column(spec, opened, part.split) for part in parts]
-    values: list[str] = []
-    for part, column in zip(parts, columns, strict=True):
-        stored = _values(opened.splits[part.split], column) if column else [""] * opened.sizes[part.split]
-        values += [str(stored[row]) for row in part.rows]
+    values = np.array([value for part in parts for value in _texts(spec, opened, part)])
+    order = stratified_order(np.unique(values, return_inverse=True)[1])
     is_held = np.zeros(len(values), bool)
-    is_held[stratified_order(np.unique(values, return_inverse=True)[1])[round(len(values) * (1 - 1 / _HELD_OUT)) :]] = (
-        True
-    )
-    if len(values) < _HELD_OUT or set(values) != {
-        value for value, held in zip(values, is_held, strict=True) if not held
-    }:
+    is_held[order[round(len(values) * (1 - 1 / _HELD_OUT)) :]] = True
+    if len(values) < _HELD_OUT or {*values} != {*values[~is_held]}:
         return dict(chosen), (
             f"{spec.name}: no split for validation, and too few training images ({len(values)}) to hold a tenth out "
             "for it: the run has no curve and no best student",
@@ -208,6 +201,13 @@ def _hold_out(
         "of each class, are held out for it; data.validation=none trains on all, without a curve and a best student"
     )
     return {**chosen, **made}, (note,)
+
+
+def _texts(spec: DataSpec, opened: Opened, part: Selection) -> list[str]:
+    """The labels of some rows, whatever they are; empty texts where there are none."""
+    column = _label_column(spec, opened, part.split)
+    stored = _values(opened.splits[part.split], column) if column else [""] * opened.sizes[part.split]
+    return [str(stored[row]) for row in part.rows]
 
 
 # Labels
