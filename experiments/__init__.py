@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'experiments' has no attribute {name!r}")
 
 
-def _choose_keras_engine() -> None:
+def _choose_keras_backend() -> None:
     """Let Keras, where it is imported next to build a model, run on what is installed, and not on its own default."""
     import backends
 
@@ -39,4 +39,4 @@ def _choose_keras_engine() -> None:
         os.environ.setdefault("KERAS_BACKEND", installed[0])
 
 
-_choose_keras_engine()
+_choose_keras_backend()

@@ -7,9 +7,9 @@
     python -m experiments.predict exported/student.onnx photo.jpg
 
 RUN is `latest`, `best` (by validation accuracy), a run's number or uid (the beginning is enough), the folder of a run
-or of a stored model, or an .onnx file of experiments.export, which needs no engine. IMAGE is a file, a folder (with its
-subfolders), a pattern, or - for a list on stdin. With --teacher, the answer of the run's teacher stands beside the
-student's, and where their first classes differ, the line ends in "disagree".
+or of a stored model, or an .onnx file of experiments.export, which needs no backend. IMAGE is a file, a folder (its
+subfolders are searched too), a pattern, or - for a list on stdin. --teacher prints the answer of the run's teacher
+beside the student's; a line where their first classes differ ends in "disagree".
 
 Exit codes: 0 done, 1 some images could not be read (the others are answered), 2 a mistake in the command, 130 Ctrl-C.
 """

@@ -135,7 +135,7 @@ def chosen_steps(named: Sequence[int] | None, total_steps: int) -> list[int]:
     """
     steps = [step for step in STEPS if step < total_steps] if named is None else list(named)
     if max(steps) >= total_steps:
-        raise UserError(f"--steps {max(steps)}: allowed is 0 to {total_steps - 1}, the run has {total_steps} steps")
+        raise UserError(f"--steps {max(steps)}: must be 0 to {total_steps - 1}: the run has {total_steps} steps")
     return steps
 
 
@@ -143,7 +143,7 @@ def run(found: argparse.Namespace) -> int:
     """Answer a parsed command line."""
     for name in ("examples", "jobs"):
         if getattr(found, name) < 1:
-            raise UserError(f"--{name} {getattr(found, name)}: allowed is 1 or more")
+            raise UserError(f"--{name} {getattr(found, name)}: must be 1 or more")
     early.add_working_folder()
     named, asked = named_steps(found.steps), wanted(found)
     names = chosen_backends(found.backends) if found.compare else []

@@ -1,4 +1,4 @@
-"""A batch as arrays under fixed names, for which an engine compiles: each kind of name is made and read here alone.
+"""A batch as arrays under fixed names, for which a backend compiles: each kind of name is made and read here alone.
 
 images, mix, labels, weights              one array each
 bounded, share                            of a part: that it has a boundary; its examples, over the mean of the parts'

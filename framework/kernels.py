@@ -1,4 +1,4 @@
-"""The few operations where an engine's own library beats `keras.ops` by far: named, with a default, replaceable.
+"""The few operations where a backend's own library beats `keras.ops` by far: named, with a default, replaceable.
 
 A backend replaces them with `install`, which `backends.load` calls with the backend's `KERNELS`. A replacement is
 looked up whenever the operation is called, which is when a step is traced, so install before compiling. Every
@@ -70,7 +70,7 @@ def _padded(x_bhwc: Tensor, padding: Padding, value: float) -> Tensor:
 
 @Kernel
 def conv2d(x_bhwc: Tensor, kernel_hwio: Tensor, stride: int = 1, padding: Padding = 0) -> Tensor:
-    """Convolve with explicit padding by zeros: `same` pads otherwise on different engines, so it isn't offered.
+    """Convolve with explicit padding by zeros: `same` pads otherwise on different backends, so it isn't offered.
 
     Args:
         x_bhwc: float [B, H, W, C].
@@ -87,7 +87,7 @@ def conv2d(x_bhwc: Tensor, kernel_hwio: Tensor, stride: int = 1, padding: Paddin
 
 @Kernel
 def depthwise_conv2d(x_bhwc: Tensor, kernel_hw1c: Tensor, stride: int = 1, padding: Padding = 0) -> Tensor:
-    """Convolve each channel by itself: `conv2d` with as many groups as channels, which an engine may have apart.
+    """Convolve each channel by itself: `conv2d` with as many groups as channels, which a backend may have apart.
 
     Args:
         x_bhwc: float [B, H, W, C].
@@ -124,7 +124,7 @@ def group_norm(
     share = groups / (height * width * channels)
 
     def group_mean(values: Tensor) -> Tensor:
-        # Space first, then the few numbers that are left: engines vectorise over channels, not over small groups.
+        # Space first, then the few numbers that are left: backends vectorise over channels, not over small groups.
         grouped = ops.reshape(ops.sum(values, axis=(1, 2)), (-1, groups, channels // groups))
         mean = ops.sum(grouped, axis=2, keepdims=True) * share
         return ops.reshape(ops.repeat(mean, channels // groups, axis=2), (-1, 1, 1, channels))

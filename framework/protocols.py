@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 Array = np.ndarray
-# What a trainer has seen of a batch: a mapping of its engine's arrays for each part of the batch.
+# What a trainer has seen of a batch: a mapping of its backend's arrays for each part of the batch.
 Seen = Sequence[Mapping[str, Any]]
 Status = Literal["COMPLETED", "INTERRUPTED", "PREEMPTED", "FAILED"]
 

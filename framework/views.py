@@ -161,7 +161,7 @@ def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
 def brightness(views: Tensor, uniforms: Tensor) -> Tensor:
     """Shift each view's brightness by up to a fifth of the range; [B, S, S, 3] with uniform numbers [B, 8]."""
     shift = (uniforms[:, 0] - 0.5) * 0.8
-    # A clip to [-1, 1], for which no engine asks the host for its bounds.
+    # A clip to [-1, 1], for which no backend asks the host for its bounds.
     return ops.hard_tanh(views + shift[:, None, None, None])
 
 

@@ -79,9 +79,9 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     for name in ("rounds", "threads", "steps", "batch"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name} {value}: allowed is 1 or more")
+            raise UserError(f"--{name} {value}: must be 1 or more")
     if options.peak is not None and options.peak <= 0:
-        raise UserError(f"--peak {options.peak}: allowed is more than 0")
+        raise UserError(f"--peak {options.peak}: must be more than 0")
     options.parts = chosen(",".join(options.parts), PARTS, "part")
     named = chosen(options.backends, tuple(backends.BACKENDS), "--backends") if options.backends else []
     options.backends = [backends.choose(name) for name in named] or list(backends.installed())

@@ -40,7 +40,7 @@ class Bench:
 
     Attributes:
         size: the work.
-        backend, device: the engine.
+        backend, device: where it runs.
         jit: as in `Backend.compile`.
     """
 

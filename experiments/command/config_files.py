@@ -32,7 +32,7 @@ def load(word: str) -> dict[str, Any]:
     path = Path(os.path.expanduser(word))
     if path.suffix.lower() not in _FORMS:
         why = "a pickle can run any code: " if path.suffix.lower() == ".pickle" else ""
-        raise UserError(f"config file {word!r}: {why}allowed are {', '.join(_FORMS)}")
+        raise UserError(f"config file {word!r}: {why}allowed: {', '.join(_FORMS)}")
     try:
         found = _parsed(path)
     except OSError as error:
@@ -59,7 +59,7 @@ def take_filename(command: str | None, words: Sequence[str]) -> tuple[str | None
     name = next((word.removeprefix(key) for word in reversed(words) if word.startswith(key)), "config.json")
     path = Path(name)
     if path.suffix.lower() not in _FORMS:
-        raise UserError(f"{key}{name}: allowed are {', '.join(_FORMS)}")
+        raise UserError(f"{key}{name}: allowed: {', '.join(_FORMS)}")
     if path.is_dir() or not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
         raise UserError(f"{key}{name}: {path.absolute()} can't be written")
     return name, [word for word in words if not word.startswith(key)]

@@ -16,7 +16,7 @@ Image = Array | Path | str
 
 
 class Answering:
-    """What answers for images: a stored student on an engine, or an exported one without.
+    """What answers for images: a stored student on a backend, or an exported one without.
 
     Attributes:
         card: what is known of it.

@@ -58,7 +58,7 @@ class Distillation:
     Attributes:
         spec: with what identifies teachers and handed over models filled in.
         options: how it is run.
-        backend: the engine.
+        backend: that trains it.
         device: where it computes.
         splits: the data.
         student: the Keras model that is trained.

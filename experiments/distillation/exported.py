@@ -1,4 +1,4 @@
-"""An exported student in use: an ONNX file on onnxruntime, without any engine."""
+"""An exported student in use: an ONNX file on onnxruntime, without any backend."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def exported(path: Path, backend: str | None = None) -> Exported:
 
     Args:
         path: an `.onnx` file that `python -m experiments.export` has written.
-        backend: must be None, because no engine is used.
+        backend: must be None, because no backend is used.
 
     Raises:
         UserError: there is no such file, or another one; or onnxruntime is not installed.

@@ -37,7 +37,7 @@ class Common:
     """What distillations of the same data, views, teachers and precision can share.
 
     Attributes:
-        backend, device: the engine, configured.
+        backend, device: the backend and its device, configured.
         splits: the data.
         teachers: all of them, in the spec's order.
         feed: batches, where several are trained at once; None for each its own.

@@ -39,7 +39,7 @@ class Student(Answering):
 
     def answer(self, inputs: Sequence[Array], batch_size: int | None = None) -> Array:
         """See `Answering`."""
-        # Batches of one size: an engine compiles once.
+        # Batches of one size: a backend compiles once.
         padded = [*inputs, *[inputs[0]] * ((batch_size or len(inputs)) - len(inputs))]
         return self.logits(np.array(padded, np.float32))[: len(inputs)]
 
@@ -127,7 +127,7 @@ def load_student(folder: Path | str, backend: str | None = None) -> Student | Ex
 
     Args:
         folder: of a run, or of a stored model; or an `.onnx` file that `python -m experiments.export` has written,
-            which runs on onnxruntime without any engine.
+            which runs on onnxruntime without any backend.
         backend: `jax`, `torch` or `tensorflow`; None takes the first that is installed.
 
     Raises:
@@ -136,11 +136,11 @@ def load_student(folder: Path | str, backend: str | None = None) -> Student | Ex
     place = path_of(folder)
     if place.suffix == SUFFIX:
         return exported(place, backend)
-    return on_engine(place, backend)
+    return on_backend(place, backend)
 
 
-def on_engine(folder: Path, backend: str | None) -> Student:
-    """Load a stored student on an engine; arguments and errors as in `load_student`."""
+def on_backend(folder: Path, backend: str | None) -> Student:
+    """Load a stored student on a backend; arguments and errors as in `load_student`."""
     backends.load(backends.choose(backend))
     # These import Keras, which needs the backend to be loaded.
     from framework.models import catalog

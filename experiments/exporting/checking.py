@@ -97,7 +97,7 @@ def run(how: Format, path: Path, given: dict[str, Array]) -> dict[str, Array]:
     folder = path.parent
     np.savez(folder / "given.npz", allow_pickle=False, **given)
     libraries = {*_PROJECT, "keras", "onnx", TELEMETRY, *backends.BACKENDS.values()} - {*how.needed}
-    # Keras alone has an engine, of course.
+    # Keras alone has a backend, of course.
     blocked = sorted(libraries - ({*backends.BACKENDS.values()} if "keras" in how.libraries else set()))
     code = _PROCESS.format(
         blocked=blocked,

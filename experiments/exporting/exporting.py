@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import backends
 from backends.base import Settings
-from experiments.distillation.student import on_engine
+from experiments.distillation.student import on_backend
 from experiments.exporting import card, checking, quantizing, subject
 from experiments.exporting.formats import FORMATS, Format, check_libraries, chosen
 from framework.errors import UserError
@@ -108,7 +108,7 @@ def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]
         raise UserError(f"{folder} is exported already: expected a run, or the folder of a stored model")
     # With all digits, and on the same arithmetic for everybody.
     backends.load(backends.choose(wanted.backend)).configure(Settings("cpu"))
-    student = on_engine(folder, wanted.backend)
+    student = on_backend(folder, wanted.backend)
     if student.card.normalize:
         raise UserError(f"{folder} expects another input range, {student.card.normalize}, which is not exported")
     what = replace(subject.find(student, folder, wanted.data, root), takes_views=wanted.views)

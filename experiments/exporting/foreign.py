@@ -1,4 +1,4 @@
-"""Somebody else's model as nodes of ONNX: by Keras's own exporter, and by what that needs on each engine."""
+"""Somebody else's model as nodes of ONNX: by Keras's own exporter, and by what that needs on each backend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from experiments.exporting.subject import Subject
 from framework.errors import UserError
 
 _PREFIX = "network/"
-# What Keras takes on each engine, and the extra of the project that brings it.
+# What Keras takes on each backend, and the extra of the project that brings it.
 _EXTRAS = {"tf2onnx": "onnx", "jax2onnx": "onnx-jax"}
 
 

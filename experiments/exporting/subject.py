@@ -36,7 +36,7 @@ class Subject:
     """A student that is to be exported.
 
     Attributes:
-        student: loaded on an engine.
+        student: loaded on a backend.
         folder: where it is stored.
         spec: of the run that made it; None where only the stored model is there.
         splits: the data of that run, or others that were asked for; None where there are none.

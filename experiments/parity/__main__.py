@@ -98,7 +98,7 @@ def chosen_spec(options: argparse.Namespace) -> DistillSpec:
         raise UserError(f"unexpected {first!r}: write 'with' before KEY=VALUE and recipes, with optimizer.lr=0.01")
     for name in ("steps", "jobs"):
         if getattr(options, name) < 1:
-            raise UserError(f"--{name} {getattr(options, name)}: allowed is 1 or more")
+            raise UserError(f"--{name} {getattr(options, name)}: must be 1 or more")
     return spec_of(updates)
 
 

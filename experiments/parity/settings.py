@@ -12,7 +12,7 @@ from framework.files.paths import path_of
 from framework.spec import DistillSpec
 
 # Of every comparison, a recipe's as well. Without a warm-up, or the first step would move nothing; without truncation,
-# because two engines may differ by a whole grey level after it; taught by a net that needs no training.
+# because two backends may differ by a whole grey level after it; taught by a net that needs no training.
 ALWAYS = (
     "views.truncate=False",
     "schedule.warmup_steps=0",

@@ -126,7 +126,7 @@ def seconds_per_step(
     spec: DistillSpec,
     models: tuple[Model, Sequence[Model]],
     source: RandomSource,
-    engine: tuple[Backend, Device],
+    place: tuple[Backend, Device],
     jit: bool | None,
     steps: int,
 ) -> tuple[float, float]:
@@ -136,7 +136,7 @@ def seconds_per_step(
         spec: with the batch size to be timed.
         models: student and teachers, whatever their parameters are.
         source: the examples.
-        engine: backend and device.
+        place: backend and device.
         jit: as in `Backend.compile`.
         steps: how many, after a first one that compiles.
 
@@ -145,7 +145,7 @@ def seconds_per_step(
     """
     from framework.data.loader import Loader
 
-    backend, device = engine
+    backend, device = place
     total = max(steps + 1, spec.schedule.warmup_steps + 1)
     trainer = backend.compile(spec, *models, total_steps=total, device=device, jit=jit)
     # Made before the training, where there are any; for the time a step takes, their values don't matter.

@@ -1,4 +1,4 @@
-"""What a machine lacks for a run: data, weights, an engine, an accelerator, room on the disk. Nothing is downloaded."""
+"""What a machine lacks for a run: data, weights, a backend, an accelerator, room on the disk. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MUCH = 1e16
 _PHOTO_BYTES = 375 * 500 * 3
 
 
-def engine(spec: DistillSpec, options: RunOptions) -> tuple[Backend, Device, list[str]]:
+def backend_of(spec: DistillSpec, options: RunOptions) -> tuple[Backend, Device, list[str]]:
     """The backend and device of a run, or the next best ones, with what is missing of the ones asked for.
 
     Raises:

@@ -81,7 +81,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
         UserError: anything that the run itself would refuse before it looks at the data, or data of an unknown size.
     """
     spread_over, options = options.devices, replace(options, devices=None)
-    backend, device, lacking = missing.engine(spec, options)
+    backend, device, lacking = missing.backend_of(spec, options)
     check_functions(spec)
     counts = count(spec.data, root / "cache")
     fitting.check(spec, counts.num_classes, counts.classes)
@@ -157,31 +157,31 @@ def _seconds(
     options: RunOptions,
     models: Sequence[_Model],
     counts: Counts,
-    engine: tuple[Backend, Device],
+    place: tuple[Backend, Device],
     steps: int,
 ) -> tuple[float, float] | str:
     """Seconds of the first step and of a later one; or why they aren't known."""
     if steps == 0:
         return "not timed"
-    size, needed = _timed_batch(spec, models, engine[1])
-    if _is_too_large(needed, engine[1]):
+    size, needed = _timed_batch(spec, models, place[1])
+    if _is_too_large(needed, place[1]):
         free = estimates.available_memory() or 0
         return f"not timed: {size} examples need about {_scaled(2 * needed)}B, {_scaled(free)}B are free"
-    return _measured(spec, options, models, counts, engine, steps)
+    return _measured(spec, options, models, counts, place, steps)
 
 
 def _time(
     spec: DistillSpec,
     models: Sequence[_Model],
-    engine: tuple[Backend, Device],
+    place: tuple[Backend, Device],
     seconds: tuple[float, float] | str,
     total_steps: int,
 ) -> str:
-    where = f"{engine[0].name}, {engine[1]}"
+    where = f"{place[0].name}, {place[1]}"
     if isinstance(seconds, str):
         return f"{seconds} ({where})"
     first, scaled = seconds
-    size, _ = _timed_batch(spec, models, engine[1])
+    size, _ = _timed_batch(spec, models, place[1])
     part = f" (timed on {size} of them)" if size < spec.batch_size else ""
     return (
         f"about {duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
@@ -216,19 +216,19 @@ def _measured(
     options: RunOptions,
     models: Sequence[_Model],
     counts: Counts,
-    engine: tuple[Backend, Device],
+    place: tuple[Backend, Device],
     steps: int,
 ) -> tuple[float, float]:
     """Seconds of the first step, and of a later one with the whole batch."""
     from framework.models import catalog
 
-    size, _ = _timed_batch(spec, models, engine[1])
+    size, _ = _timed_batch(spec, models, place[1])
     student, *others = (catalog.build(m.spec.name, m.spec.options, m.num_classes, m.size, None) for m in models)
     first, each = estimates.seconds_per_step(
         replace(spec, batch_size=size),
         (student, others),
         estimates.RandomSource(counts.train, counts.num_classes or models[0].num_classes, counts.side),
-        engine,
+        place,
         options.compile,
         steps,
     )
@@ -242,7 +242,7 @@ def step_seconds(
 
     Args and errors are those of `lines`.
     """
-    backend, device, _ = missing.engine(spec, options)
+    backend, device, _ = missing.backend_of(spec, options)
     counts = count(spec.data, root / "cache")
     models = _models(spec, counts)
     if _is_too_large(_timed_batch(spec, models, device)[1], device):

@@ -63,7 +63,7 @@ def check_size(size: int | None) -> None:
         UserError: it is out of range.
     """
     if size is not None and not 1 <= size <= LARGEST:
-        raise UserError(f"--group-size {size}: allowed is 1 to {LARGEST}")
+        raise UserError(f"--group-size {size}: must be 1 to {LARGEST}")
 
 
 def fitting(memories: Sequence[estimates.Memory], device: Device) -> int:

@@ -99,7 +99,7 @@ def run(found: argparse.Namespace, stop: Stop) -> int:
     if not backends.installed():
         raise UserError("no backend is installed here, so no run can be: python -m pip install -e '.[jax]'")
     if found.lost_after < 0.5:
-        raise UserError(f"--lost-after {found.lost_after:g}: allowed is 0.5 or more")
+        raise UserError(f"--lost-after {found.lost_after:g}: must be 0.5 or more")
     check_root(root)
     with open_database(found.mongo_db, False, root, required=True) as destination:
         assert destination.database is not None

@@ -52,5 +52,5 @@ def refuse_bad(rows: Rows, reasons: Mapping[int, str], policy: Policy, count: in
     allowed = min(max(1, len(rows) // MAX_SKIPPED), len(rows) - 1)
     if count > allowed:
         raise UserError(
-            f"{rows.name}: {count} of {len(rows)} images are bad, at most {allowed} may be; the first: {message}"
+            f"{rows.name}: {count} of {len(rows)} images are bad, more than the {allowed} allowed; the first: {message}"
         )

@@ -32,7 +32,7 @@ def find_image(features: Mapping[str, Any], wanted: str | None, where: str) -> s
     if len(found) != 1:
         count = "several image columns" if found else "no image column"
         names = ", ".join(found) if found else describe(features)
-        raise UserError(f"{where}: {count}; say which with data.image=: there is {names}")
+        raise UserError(f"{where}: {count} among {names}; data.image= names it")
     return found[0]
 
 
@@ -52,8 +52,8 @@ def find_labels(features: Mapping[str, Any], wanted: str | None, where: str) -> 
     if not candidates:
         several = f" (class labels: {', '.join(found)})" if found else ""
         raise UserError(
-            f"{where}: no label column found{several}; say which with data.labels=, or data.labels=null "
-            f"to train without: there is {describe(features)}{_FOLDERS if len(features) == 1 else ''}"
+            f"{where}: no label column found{several} among {describe(features)}; data.labels= names it, "
+            f"data.labels=null trains without{_FOLDERS if len(features) == 1 else ''}"
         )
     return candidates[0]
 

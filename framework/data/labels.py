@@ -94,7 +94,7 @@ def _from_values(values: set[Any], where: str) -> tuple[str, ...]:
     if all(isinstance(value, str) for value in present):
         return _readable(tuple(sorted(present)), where)
     if any(isinstance(value, str) for value in present) or min(present) < 0:
-        raise UserError(f"{where}: labels must be words, or numbers from 0; there is {sorted(map(str, present))[:5]}")
+        raise UserError(f"{where}: labels must be words, or numbers from 0; received {sorted(map(str, present))[:5]}")
     return tuple(str(number) for number in sorted(map(int, present)))
 
 

@@ -60,7 +60,7 @@ def _look_alikes(name: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     pairs = [" and ".join(map(repr, names)) for plain, names in alike.items() if plain and len(names) > 1]
     if not pairs:
         return ()
-    more = f" (and {len(pairs) - 1} more such)" if len(pairs) > 1 else ""
+    more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
     return (f"{name}: the classes {pairs[0]} have nearly one name{more}, and are taken as different classes",)
 
 

@@ -169,5 +169,5 @@ def _in_two_classes(name: str, sources: Mapping[str, ImageSource]) -> tuple[str,
         if len(at):
             pair = few(source.classes[labels[place]] for place in (at[0], at[0] + 1))
             told = some(len(np.unique(digests[at])), f"image of {role} is", f"images of {role} are")
-            notes += (f"{name}: {told} in two classes, pixel for pixel: {pair} for one",)
+            notes += (f"{name}: {told} in two classes, pixel for pixel: for example {pair}",)
     return notes

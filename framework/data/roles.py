@@ -109,7 +109,7 @@ def expressions_of(
 
 def _no_split(spec: DataSpec, absent: str, sizes: Mapping[str, int], role: str) -> str:
     there = ", ".join(f"{split} ({size} rows)" for split, size in sizes.items())
-    message = f"data {spec.name!r} has no split {absent!r} (data.{role}): there is {there}"
+    message = f"data {spec.name!r} has no split {absent!r} (data.{role}): it has {there}"
     if role != "train":
         return message
     first = "train" if "train" in sizes else next(iter(sizes), "train")
@@ -121,7 +121,7 @@ def _missing_note(name: str, missing: Sequence[str], sizes: Mapping[str, int]) -
     if not missing:
         return ()
     hint = f"; hold some images out for it with {_slices(next(iter(sizes)))}" if len(sizes) == 1 else ""
-    return (f"{name} has no split {' and no split '.join(missing)}: there is {', '.join(sizes)}{hint}",)
+    return (f"{name} has no split {' and no split '.join(missing)}: it has {', '.join(sizes)}{hint}",)
 
 
 def _unused(spec: DataSpec, opened: Opened, chosen: Mapping[str, Sequence[Selection]]) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ def _unused(spec: DataSpec, opened: Opened, chosen: Mapping[str, Sequence[Select
     shown = ", ".join(f"{split} ({opened.sizes[split]} rows)" for split in left)
     which = f"split {shown} is" if len(left) == 1 else f"splits {shown} are"
     also = f"data.train={'+'.join((spec.train, *left))} trains on {'it' if len(left) == 1 else 'them'} too"
-    return (f"{spec.name}: the {which} used for nothing; {also}",)
+    return (f"{spec.name}: the {which} not used; {also}",)
 
 
 def _slices(split: str) -> str:
@@ -189,7 +189,7 @@ def _hold_out(
     if len(values) < _HELD_OUT or {*values} != {*values[~is_held]}:
         return dict(chosen), (
             f"{spec.name}: no split for validation, and too few training images ({len(values)}) to hold a tenth out "
-            "for it: the run has no curve and no best student",
+            "for it: the run has no validation curve and no best student",
         )
     masks = np.split(is_held, np.cumsum([len(part.rows) for part in parts])[:-1])
     made = {
@@ -198,7 +198,8 @@ def _hold_out(
     }
     note = (
         f"{spec.name}: no split for validation, so {int(is_held.sum())} of the {len(values)} training images, a tenth "
-        "of each class, are held out for it; data.validation=none trains on all, without a curve and a best student"
+        "of each class, are held out for it; data.validation=none trains on all, without a validation curve and a best "
+        "student"
     )
     return {**chosen, **made}, (note,)
 

@@ -60,7 +60,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Array]:
     file = io.BytesIO(content)
     magic, _, _, tensors, keys = (_Reader(file).load() for _ in range(5))
     if magic != _MAGIC or not isinstance(tensors, Mapping):
-        raise UserError(f"weights {str(path)!r}: no dictionary of tensors of PyTorch's")
+        raise UserError(f"weights {str(path)!r}: it holds no dictionary of PyTorch tensors")
     values = _values(file, keys, {each.storage.key: each.storage.dtype for each in tensors.values()})
     return {name: _array(tensor, values[tensor.storage.key]) for name, tensor in tensors.items()}
 
@@ -84,7 +84,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = _NAMED.get(f"{module}.{name}")
         if found is None:
-            raise UserError(f"a file of PyTorch's names {module}.{name}, which no dictionary of tensors has")
+            raise UserError(f"it refers to {module}.{name}, which no dictionary of tensors has")
         return found
 
     def persistent_load(self, pid: Any) -> _Storage:

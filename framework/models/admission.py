@@ -114,7 +114,7 @@ class Candidate:
         if not self._close(again, logits):
             raise UserError(
                 f"{self.who} gives other logits for the same images when it is asked again: in evaluation it must draw "
-                "nothing (dropout that ignores training=False?)"
+                "no random numbers (dropout that ignores training=False?)"
             )
 
     def _check_tracked(self, before: Mapping[str, Array]) -> None:
@@ -194,7 +194,7 @@ def _check_finite(logits: Array, who: str) -> None:
     if value == "-inf" and len(masked):
         raise UserError(
             f"{who} gives -inf for output {masked[0]}, from which no loss can be computed: mask with a large finite "
-            "number, -1e4 for one"
+            "number, such as -1e4"
         )
     raise UserError(
         f"{who} gives {value}, expected finite logits: wrong input range (normalize), or too small a dtype?"
@@ -205,7 +205,7 @@ def _check_weights(model: keras.Model, who: str) -> None:
     for name, variable in parameters(model).items() if model.variables else ():
         array = np.asarray(keras.ops.convert_to_numpy(variable))
         if array.dtype.kind in "fV" and not np.isfinite(array.astype(np.float32)).all():
-            raise UserError(f"{who} has weights that are not finite numbers, {name!r} for one")
+            raise UserError(f"{who} has weights that are not finite numbers, for example {name!r}")
 
 
 def _state(model: keras.Model) -> dict[str, Array]:

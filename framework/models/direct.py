@@ -12,7 +12,7 @@ Tensor = Any
 class Direct(keras.layers.Layer):
     """A layer that is nothing but arithmetic on its input, and may be called without Keras's preparations.
 
-    These (casting, masks, the training mode, names) take longer than the arithmetic where an engine runs each operation
+    These (casting, masks, the training mode, names) take longer than the arithmetic where a backend runs each operation
     by itself on small images.
     """
 

@@ -1,7 +1,7 @@
 """A model's parameters by name: reading, assigning, and drawing the initial ones.
 
 An initial parameter is a pure function of (seed, name), drawn in numpy: one spec starts from the same weights on every
-engine without exchanging a file, whatever else was built before.
+backend without exchanging a file, whatever else was built before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from framework.data.bad import num_threads
 from framework.errors import UserError, near
 
 Array = np.ndarray
-Variable = Any  # keras.Variable, of which each engine has its own class
+Variable = Any  # keras.Variable, of which each backend has its own class
 
 # The standard deviation of a normal distribution that was cut at two standard deviations.
 TRUNCATED_STD = 0.87962566103423978
@@ -171,7 +171,7 @@ def truncated_normal(key: str, count: int, scale: float = 1.0, dtype: type = np.
         [count] in scale * [-2, 2).
     """
     # Raw bits, because numpy promises those for ever, and not the streams of its distributions. Rejection from a
-    # uniform number, because its result is exact arithmetic: no engine's or processor's `log` is in it.
+    # uniform number, because its result is exact arithmetic: no backend's or processor's `log` is in it.
     digest = hashlib.sha256(key.encode()).digest()
     source = np.random.Philox(key=int.from_bytes(digest[:16], "little"))
     drawn: Array = np.empty(count, dtype)

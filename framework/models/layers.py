@@ -19,7 +19,7 @@ from framework.models.direct import Direct
 from framework.world import over_devices
 
 Tensor = Any
-Variable = Any  # keras.Variable, of which each engine has its own class
+Variable = Any  # keras.Variable, of which each backend has its own class
 Shape = tuple[int | None, ...]
 registered = keras.saving.register_keras_serializable("patient_teachers")
 

@@ -97,9 +97,9 @@ def resolve(name: str, mixup: float | None) -> Teaching:
     if mixup is None:
         return teaching
     if known == "funmatch" and mixup == 0:
-        raise UserError(f"teaching = {name!r} mixes its views, and views.mixup = 0: say teaching=consistent")
+        raise UserError(f"teaching = {name!r} mixes its views, but views.mixup = 0: use teaching=consistent")
     if mixup > 0 and teaching.averaged:
-        raise UserError(f"teaching = {name!r} has targets for images as they are, and views.mixup = {mixup} mixes them")
+        raise UserError(f"teaching = {name!r} has targets for images as they are, but views.mixup = {mixup} mixes them")
     if mixup > 0 and teaching.shared and known not in MIXING:
-        raise UserError(f"teaching = {name!r} mixes nothing, and views.mixup = {mixup}: say teaching=funmatch")
+        raise UserError(f"teaching = {name!r} mixes nothing, but views.mixup = {mixup}: use teaching=funmatch")
     return replace(teaching, mixup=mixup)

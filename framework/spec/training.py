@@ -136,7 +136,7 @@ class DurationSpec:
     def __post_init__(self) -> None:
         given = {key: value for key, value in plain(self).items() if value is not None}
         if len(given) != 1:
-            raise UserError(f"duration = {given}: give exactly one of total_epochs, total_steps, total_examples")
+            raise UserError(f"duration = {given}: set exactly one of total_epochs, total_steps, total_examples")
         [(key, value)] = given.items()
         check(0 < value <= 1e15, f"duration.{key}", value, "more than 0, and at most 1e15")
 

@@ -101,7 +101,7 @@ def _is_plain(hint: Any) -> bool:
 def check(condition: bool, path: str, value: Any, allowed: str) -> None:
     """Raise a `UserError` of one form for a value out of its range."""
     if not condition:
-        raise UserError(f"{path} = {value!r}: allowed is {allowed}")
+        raise UserError(f"{path} = {value!r}: must be {allowed}")
 
 
 def plain(value: Any) -> Any:

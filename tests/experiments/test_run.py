@@ -51,7 +51,7 @@ def sleepy(num_classes, image_size):
     [
         (("backend=nope",), "backend = 'nope': allowed: jax, tensorflow, torch"),
         (("optimizer.lrr=1",), "unknown key 'optimizer.lrr': did you mean 'lr'?"),
-        (("batch_size=-3",), "batch_size = -3: allowed is 1 to 1048576 examples"),
+        (("batch_size=-3",), "batch_size = -3: must be 1 to 1048576 examples"),
     ],
 )
 def test_mistakes_in_words_leave_no_run(commands: Any, said: Any, words: tuple[str, ...], told: str) -> None:
@@ -111,7 +111,7 @@ def test_mistakes_in_data_and_teachers(
     write_images(tmp_path / "two", 6)
     cases = {
         ("data=./missing",): "missing",
-        ("data.test=nosuch",): "data 'digits' has no split 'nosuch' (data.test): there is upstream (500 rows), train",
+        ("data.test=nosuch",): "data 'digits' has no split 'nosuch' (data.test): it has upstream (500 rows), train",
         ("teacher.min_accuracy=1.0",): "below teacher.min_accuracy = 1.0",
         (f"data={tmp_path / 'two'}", "data.validation=null"): "knows 10 classes",
     }
@@ -335,7 +335,7 @@ def test_print_config(commands: Any) -> None:
         (["with", "digit"], "no recipe 'digit': did you mean 'digits'?"),
         (["--nosuch"], "unknown option --nosuch: --help lists the options and keys"),
         (["-J", "-m", "x", "with", "digits", "backend=nope"], "backend = 'nope'"),
-        (["with", "digits", "threads=0"], "threads = 0: allowed is 1 or more, or None"),
+        (["with", "digits", "threads=0"], "threads = 0: must be 1 or more, or None"),
     ],
 )
 def test_mistakes_on_the_command_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

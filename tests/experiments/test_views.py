@@ -72,7 +72,7 @@ def test_a_run_has_its_sheet_in_its_folder(
         (["digits"], "write 'with' before recipes"),
         (["views.size=3"], "write 'with' before recipes"),
         (["latest", "other"], "give one run"),
-        (["with", "digits", "--examples", "0"], "allowed is 1 or more"),
+        (["with", "digits", "--examples", "0"], "must be 1 or more"),
         (["latest"], "no run 'latest'"),
         (["with", "digits", "--stesp", "0"], "--steps"),
     ],
@@ -94,4 +94,4 @@ def test_mistakes_are_2_and_leave_nothing(
 @pytest.mark.backend
 def test_a_step_that_a_run_lacks_is_refused(root: Path, backend: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["with", "digits", f"backend={backend}", "duration.total_steps=60", "--steps", "60"]) == 2
-    assert "--steps 60: allowed is 0 to 59, the run has 60 steps" in capsys.readouterr().err
+    assert "--steps 60: must be 0 to 59: the run has 60 steps" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_a_distance_takes_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"label_smoothing": 0.1}, "loss.distance = 'kl' has no option 'label_smoothing': it takes none"),
         (
             {"distance": "hard", "label_smoothing": 1},
-            "loss.options.label_smoothing = 1.0: allowed is 0 <= share < 1",
+            "loss.options.label_smoothing = 1.0: must be 0 <= share < 1",
         ),
         (
             {"distance": "hard", "options": {"label_smoothin": 0.1}},
@@ -123,7 +123,7 @@ def test_a_distance_takes_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
             {"distance": "hard", "options": {"label_smoothing": "x"}},
             "loss.options.label_smoothing = 'x': expected a number, received str",
         ),
-        ({"distance": "hard", "options": {"label_smoothing": -0.1}}, "label_smoothing = -0.1: allowed is 0 <= share"),
+        ({"distance": "hard", "options": {"label_smoothing": -0.1}}, "label_smoothing = -0.1: must be 0 <= share"),
         ({"distance": "own"}, "loss.distance = 'own' needs the option 'scale'"),
         ({"distance": "own", "options": {"scale": 1, "power": "x"}}, "power = 'x': expected an integer, received str"),
         ({"distance": "harder"}, "loss.distance = 'harder': did you mean 'hard'?"),

@@ -64,9 +64,9 @@ def test_quick_loaders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         (["stepps"], "part 'stepps': did you mean 'steps'"),
         (["--sizes", "bit46"], "--sizes 'bit46'"),
-        (["--rounds", "0"], "--rounds 0: allowed is 1 or more"),
-        (["--peak", "0"], "--peak 0.0: allowed is more than 0"),
-        (["--batch", "0"], "--batch 0: allowed is 1 or more"),
+        (["--rounds", "0"], "--rounds 0: must be 1 or more"),
+        (["--peak", "0"], "--peak 0.0: must be more than 0"),
+        (["--batch", "0"], "--batch 0: must be 1 or more"),
         (["--precision", "mixed_bfloat16", "--variants", "distiller"], "--variants 'distiller'"),
         (["--against", "nowhere.json"], "--against nowhere.json"),
     ],

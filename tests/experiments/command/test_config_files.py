@@ -60,9 +60,9 @@ def test_the_config_of_a_resumed_run_makes_all_of_it_again() -> None:
         ("a.yaml", "!!python/object/apply:os.getcwd []", "'a.yaml' is no YAML: could not determine a constructor"),
         ("a.json", "[1]", "'a.json' holds list: expected keys and values"),
         ("a.json", '{"sed": 1}', "'a.json': unknown key 'sed': did you mean 'seed'?"),
-        ("a.json", '{"optimizer": {"lr": -1}}', "'a.json': optimizer.lr = -1.0: allowed is more than 0"),
-        ("a.pickle", "", "'a.pickle': a pickle can run any code: allowed are .json, .yaml, .yml"),
-        ("a.txt", "seed: 1", "'a.txt': allowed are .json, .yaml, .yml"),
+        ("a.json", '{"optimizer": {"lr": -1}}', "'a.json': optimizer.lr = -1.0: must be more than 0"),
+        ("a.pickle", "", "'a.pickle': a pickle can run any code: allowed: .json, .yaml, .yml"),
+        ("a.txt", "seed: 1", "'a.txt': allowed: .json, .yaml, .yml"),
     ],
 )
 def test_mistakes_in_files(name: str, content: str | None, told: str) -> None:

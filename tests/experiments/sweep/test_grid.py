@@ -100,7 +100,7 @@ def test_as_many_as_fit() -> None:
 @pytest.mark.parametrize("size", ["0", "33"])
 def test_a_group_size_that_cannot_be(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["over", "optimizer.lr=1,2", "with", "digits", "--group-size", size]) == 2
-    assert capsys.readouterr().err == f"experiments.sweep: --group-size {size}: allowed is 1 to 32\n"
+    assert capsys.readouterr().err == f"experiments.sweep: --group-size {size}: must be 1 to 32\n"
 
 
 def test_a_dry_run_trains_nothing(

@@ -60,14 +60,14 @@ def test_a_name_that_is_no_text_is_refused(write: Write, read: Read) -> None:
 
 def test_a_split_that_nothing_takes_is_told(write: Write, read: Read) -> None:
     folder = write(*several("train/a", "train/b", "extra/a", "extra/b"))
-    told = f"{folder}: the split extra (6 rows) is used for nothing; data.train=train+extra trains on it too"
+    told = f"{folder}: the split extra (6 rows) is not used; data.train=train+extra trains on it too"
     assert told in read(folder, **OWN).notes
-    assert not any("used for nothing" in note for note in read(folder, **OWN, train="train+extra").notes)
+    assert not any("not used" in note for note in read(folder, **OWN, train="train+extra").notes)
 
 
 def test_several_splits_that_nothing_takes_are_told(write: Write, read: Read) -> None:
     folder = write(*several("train/a", "train/b", "query/a", "gallery/b"))
-    told = "the splits gallery (3 rows), query (3 rows) are used for nothing; data.train=train+gallery+query trains on"
+    told = "the splits gallery (3 rows), query (3 rows) are not used; data.train=train+gallery+query trains on"
     assert any(told in note for note in read(folder, **OWN).notes)
 
 

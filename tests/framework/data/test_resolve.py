@@ -32,7 +32,7 @@ def test_a_folder_of_classes_is_a_training_split(
     assert (splits.validation, splits.test) == (None, None)
     assert splits.notes == (
         f"data {two_classes}: 20 images to train, 2 classes: cat, dog; 10 training images a class",
-        f"{two_classes} has no split test: there is train; hold some images out for it with 'data.train=train[:80%]' "
+        f"{two_classes} has no split test: it has train; hold some images out for it with 'data.train=train[:80%]' "
         "'data.test=train[80%:]'",
     )
     images = {
@@ -67,7 +67,7 @@ def test_split_folders_go_by_the_names_people_use(
         f"data {folder}: 4 images to train, 4 to validate, 8 to test, 2 classes: a, b; 2 training images a class",
         f"{folder}: 4 images of validation are in train too, pixel for pixel",
         f"{folder}: 8 images of test are in train too, pixel for pixel",
-        *(f"{folder}: 2 images of {role} are in two classes, pixel for pixel: 'a', 'b' for one" for role in ROLES),
+        *(f"{folder}: 2 images of {role} are in two classes, pixel for pixel: for example 'a', 'b'" for role in ROLES),
     )
 
 
@@ -87,7 +87,7 @@ def test_a_path_with_brackets_is_a_path(
 
 def test_images_without_labels(write_images: Callable[..., Path], read: Read, paint: Callable[..., np.ndarray]) -> None:
     folder = write_images({"train/0.png": paint(0), "test/1.png": paint(1)})
-    with pytest.raises(UserError, match=r"no label column.*data\.labels=null.*there is image \(Image\)"):
+    with pytest.raises(UserError, match=r"no label column.*among image \(Image\); .*data\.labels=null"):
         read(folder)
     splits = read(folder, labels=None)
     assert splits.classes is None
@@ -161,7 +161,7 @@ def test_only_hub_sets_have_configurations(two_classes: Path, read: Read) -> Non
 def test_a_wrong_split_lists_what_there_is(two_classes: Path, read: Read) -> None:
     for options in ({"test": "tset"}, {"validation": "val"}, {"train": "training+upstream"}):
         with pytest.raises(
-            UserError, match=r"has no split '(tset|val|training)' \(data\.\w+\): there is train \(20 rows\)"
+            UserError, match=r"has no split '(tset|val|training)' \(data\.\w+\): it has train \(20 rows\)"
         ):
             read(two_classes, **options)
 
@@ -289,9 +289,9 @@ def test_missing_columns_list_what_there_is(
 def test_no_or_several_image_columns(
     write_parquet: Callable[..., Path], read: Read, encoded_rows: Callable[..., list]
 ) -> None:
-    with pytest.raises(UserError, match=r"several image columns.*there is front, back"):
+    with pytest.raises(UserError, match=r"several image columns among front, back"):
         read(write_parquet({"front": encoded_rows(2), "back": encoded_rows(2), "label": [0, 1]}, "two.parquet"))
-    with pytest.raises(UserError, match=r"no image column.*there is x \(int64\), label \(int64\)"):
+    with pytest.raises(UserError, match=r"no image column among x \(int64\), label \(int64\)"):
         read(write_parquet({"x": [1, 2], "label": [0, 1]}, "none.parquet"))
     chosen = write_parquet({"front": encoded_rows(2), "back": encoded_rows(2, 50), "label": [0, 1]}, "two.parquet")
     assert read(chosen, image="back").fingerprint != read(chosen, image="front").fingerprint

@@ -58,7 +58,7 @@ class Harmful:
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(Harmful(), "names __builtin__.print"), (3, "no dictionary of tensors")],
+    [(Harmful(), "refers to __builtin__.print"), (3, "no dictionary of PyTorch tensors")],
     ids=["harmful", "other"],
 )
 def test_a_pickle_makes_tensors_and_nothing_else(

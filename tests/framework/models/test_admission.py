@@ -163,7 +163,7 @@ def test_weights_that_are_nan_are_named() -> None:
     model = functional()
     model.set_weights([np.full(each.shape, np.nan) for each in model.get_weights()])
     with pytest.raises(
-        UserError, match=r"the teacher has weights that are not finite numbers, 'dense.*/kernel' for one"
+        UserError, match=r"the teacher has weights that are not finite numbers, for example 'dense.*/kernel'"
     ):
         Candidate(model, "the teacher", SIZE).admit_teacher()
 

@@ -102,7 +102,7 @@ def test_an_unknown_key_names_the_near_one(path: Path_) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": -3}, "batch_size = -3: allowed is 1 to 1048576"),
+        ({"batch_size": -3}, "batch_size = -3: must be 1 to 1048576"),
         ({"batch_size": 1}, "batch_size = 1: mixing needs two"),
         ({"seed": -1}, "seed = -1"),
         ({"seed": 2**63}, "seed = 9223372036854775808"),
@@ -114,9 +114,9 @@ def test_an_unknown_key_names_the_near_one(path: Path_) -> None:
         ({"loss": {"task_weight": 1}, "data": {"labels": None}}, "needs labels"),
         ({"loss": {"temperature": 0}}, "loss.temperature = 0.0"),
         ({"loss": {"task_weight": -1}}, "loss.task_weight = -1.0"),
-        ({"teachers": [{"min_accuracy": 90}]}, "teacher.min_accuracy = 90.0: allowed is a share"),
+        ({"teachers": [{"min_accuracy": 90}]}, "teacher.min_accuracy = 90.0: must be a share"),
         ({"teachers": [{"normalize": "imagnet"}]}, r"teachers\[0\].normalize"),
-        ({"views": {"mixup": 0}}, "views.mixup = 0: say teaching=consistent"),
+        ({"views": {"mixup": 0}}, "views.mixup = 0: use teaching=consistent"),
         ({"views": {"mixup": -1}}, "views.mixup = -1.0"),
         ({"views": {"size": 0}}, "views.size = 0"),
         ({"views": {"size": 4097}}, "views.size = 4097"),
@@ -126,15 +126,15 @@ def test_an_unknown_key_names_the_near_one(path: Path_) -> None:
         ({"views": {"aspect": [0, 1]}}, "views.aspect"),
         ({"views": {"aspect": [2, 1]}}, "views.aspect"),
         ({"views": {"teacher_size": 0}}, "views.teacher_size = 0"),
-        ({"views": {"teacher_size": [24, 5000]}}, r"views.teacher_size = \(24, 5000\): allowed is 1 to 4096"),
+        ({"views": {"teacher_size": [24, 5000]}}, r"views.teacher_size = \(24, 5000\): must be 1 to 4096"),
         (
             {"views": {"teacher_size": [24, 32]}},
             r"teacher_size = \[24, 32\]: expected one number, or one for each of 1",
         ),
-        ({"views": {"resize": 23}}, "views.resize = 23: allowed is views.size = 24 or more"),
+        ({"views": {"resize": 23}}, "views.resize = 23: must be views.size = 24 or more"),
         ({"views": {"target_crops": 0}}, "views.target_crops = 0"),
         ({"teaching": "fix/rs", "views": {"augmentations": ["brightness"]}}, "shows images as they are"),
-        ({"teaching": "same/rc", "views": {"mixup": 0.5}}, "say teaching=funmatch"),
+        ({"teaching": "same/rc", "views": {"mixup": 0.5}}, "use teaching=funmatch"),
         ({"loss": {"options": 3}}, "loss.options = 3: expected keys and values"),
         ({"loss": {"label_smoothing": 0.1, "options": 3}}, "loss.options = 3: expected keys and values"),
         ({"loss": {"ensemble": "mean"}}, "loss.ensemble = 'mean': did you mean"),
@@ -180,5 +180,5 @@ def test_the_initial_weights_have_a_seed_of_their_own_where_wanted() -> None:
     assert plain.fingerprint == own.fingerprint != other.fingerprint
     assert plain.fingerprint_no_seed == other.fingerprint_no_seed
     assert "init_seed" not in plain.determining()
-    with pytest.raises(UserError, match="init_seed = -1: allowed is 0 to"):
+    with pytest.raises(UserError, match="init_seed = -1: must be 0 to"):
         DistillSpec(init_seed=-1)

@@ -59,7 +59,7 @@ def test_views_of_their_own_may_be_mixed(name: str) -> None:
 @pytest.mark.parametrize("name", ["fix/rs", "same/rc", "same/ic", "consistent"])
 def test_a_contradiction_is_refused(name: str) -> None:
     assert resolve(name, 0.0).mixup == 0
-    with pytest.raises(UserError, match="say teaching=funmatch"):
+    with pytest.raises(UserError, match="use teaching=funmatch"):
         resolve(name, 0.5)
 
 
@@ -71,7 +71,7 @@ def test_targets_of_plain_images_are_not_for_mixed_ones() -> None:
 
 @pytest.mark.parametrize("name", ["funmatch", "same/ic,mix"])
 def test_unmixed_function_matching_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"{name}.*say teaching=consistent"):
+    with pytest.raises(UserError, match=f"{name}.*use teaching=consistent"):
         resolve(name, 0.0)
 
 
