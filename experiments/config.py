@@ -253,7 +253,7 @@ def _is_short(part: str, value: Any) -> bool:
 def _pair(word: str) -> tuple[str, Any]:
     key, _, text = word.partition("=")
     if key and not text.strip():  # as `data=$PHOTOS` is where there is no such variable
-        raise UserError(f"{word!r} has no value: {key}=VALUE gives one, and {key}=none none")
+        raise UserError(f"{word!r} has no value: write {key}=VALUE, or {key}=none for none")
     return key.strip(), value_of(text)
 
 

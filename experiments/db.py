@@ -104,7 +104,7 @@ def stop(root: Path, now: bool) -> int:
             "it is in use and stops by itself after its last run; --now stops it at once (no run loses anything)"
         )
     if not server.stop():
-        say(NAME, "it doesn't stop")
+        say(NAME, "the server doesn't stop")
         return FAULT
     print("stopped")
     return DONE
@@ -151,7 +151,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--port",
         type=_port,
         metavar="N",
-        help="on this port of 127.0.0.1, too, with a user that can only read: for tools that take no Unix socket",
+        help="listen on this port of 127.0.0.1 too, with a user that can only read: for tools that take no Unix socket",
     )
     commands.choices["stop"].add_argument("--now", action="store_true", help="even while runs use it")
     commands.choices["replay"].add_argument("uids", nargs="*", metavar="UID", help="only these runs (beginnings do)")

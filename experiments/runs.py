@@ -1,4 +1,4 @@
-"""Questions to the runs: `python -m experiments.runs list|show|best|compare|groups|curves|sources|report|watch|export`.
+"""Look at your runs: list, show, compare, plot, repeat, report, watch and export them.
 
     python -m experiments.runs list --where config.backend=jax --sort -accuracy --last 20
     python -m experiments.runs compare 3 7
@@ -8,8 +8,8 @@
     python -m experiments.runs rerun 3 with seed=1
 
 A run is named by its number, its uid, or a beginning of the uid. A field is named whole (`result.test.student.kl`) or
-by its end (`student.kl`, `backend`); `accuracy` is the student's on the test split. Without
-a database the journals are read, in which runs have no numbers.
+by its end (`student.kl`, `backend`); `accuracy` is the student's on the test split. Without a database the journals are
+read, in which runs have no numbers.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     listed.add_argument("--sort", metavar="[-]FIELD", help="- for the largest first (default: the latest last)")
     listed.add_argument("--last", type=_positive, metavar="N", help="only the latest N")
     listed.add_argument("--columns", metavar="FIELD,...", help="these fields instead of the usual ones")
-    command("show", "all of one run").add_argument("run", metavar="ID")
+    command("show", "everything about one run").add_argument("run", metavar="ID")
     best = command("best", "the best runs", filters)
     best.add_argument("--by", metavar="[-|+]FIELD", help="- largest, + smallest first (default: the test accuracy)")
     best.add_argument("--count", type=_positive, default=10, metavar="N")
-    command("compare", "what differs in the configs, beside the results").add_argument("runs", nargs="+", metavar="ID")
+    command("compare", "how the configs differ, beside the results").add_argument("runs", nargs="+", metavar="ID")
     groups = command("groups", "means and spreads over seeds, by spec and backend", filters)
     groups.add_argument("--by", action="append", metavar="FIELD", help="repeatable (default: the test accuracy)")
     _add_curves(command("curves", "metrics over steps", filters))
@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     captured.add_argument(
         "--diff", nargs="?", const="", metavar="ID", help="how they differ from the commit; from another run; or `here`"
     )
-    again = command("rerun", "do a run again, as it is stored, from the sources that are here")
+    again = command("rerun", "repeat a run as it is stored, with the sources that are here")
     again.add_argument("run", metavar="ID")
     again.add_argument("words", nargs="*", metavar="with KEY=VALUE", help="with changes")
     reports.add(commands, place, filters)

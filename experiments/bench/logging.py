@@ -94,7 +94,7 @@ def measure(words: Sequence[str], place: Path, pairs: int, root: Path | None = N
         for logged in (True, False) if number % 2 else (False, True):
             timed = _run(ready if logged else bare, first, new_run_folder(place) if logged else None, place)
             runs[logged].append(timed)
-            tell(f"{'with' if logged else 'without'}: {timed.wall:.2f} s, {timed.cpu:.2f} s of the processor")
+            tell(f"{'with' if logged else 'without'}: {timed.wall:.2f} s, {timed.cpu:.2f} s of CPU time")
     EmbeddedServer(place).stop()
     last = runs[True][-1]
     told = {"backend": ready.backend.name, "steps": ready.total_steps, "server": last.server}

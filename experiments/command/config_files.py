@@ -39,7 +39,7 @@ def load(word: str) -> dict[str, Any]:
         raise UserError(f"config file {word!r} can't be read: {error.strerror} ({path.absolute()})") from None
     except ValueError as error:
         told = " ".join(str(error).split())[:200]
-        raise UserError(f"config file {word!r} is no {path.suffix[1:].upper()}: {told}") from None
+        raise UserError(f"config file {word!r} is not valid {path.suffix[1:].upper()}: {told}") from None
     if isinstance(found, Mapping) and isinstance(found.get("config"), Mapping):
         found = found["config"]
     if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):

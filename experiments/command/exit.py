@@ -46,7 +46,7 @@ def _check_here() -> None:
     try:
         os.getcwd()
     except FileNotFoundError:
-        raise UserError("the folder that you are in has been removed: change into another") from None
+        raise UserError("the current folder has been removed: change to another") from None
 
 
 def ended(name: str, error: BaseException, debug: bool = False, kept: str = "", post_mortem: bool = False) -> int:

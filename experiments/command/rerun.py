@@ -49,7 +49,7 @@ def program(made_by: str) -> Program:
 def _check(document: Document, words: Sequence[str]) -> None:
     config = document.get("config") or {}
     if not {"data", "student", "teaching"} <= set(config):
-        raise UserError(f"run {document['_id']} has no config of a distillation: nothing can be run again")
+        raise UserError(f"run {document['_id']} has no config of a distillation: it can't be run again")
     models = [config["student"], *(config.get("teachers") or [])]
     if any(isinstance(each, Mapping) and each.get("name") == GIVEN for each in models):
         raise UserError(f"run {document['_id']}: its models were handed over in Python, to experiments.distill(...)")

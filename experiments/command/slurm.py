@@ -57,8 +57,10 @@ def settings(text: str) -> dict[str, Any]:
     if cluster not in _CLUSTERS:
         raise UserError(f"--slurm cluster={cluster}: {near(cluster, _CLUSTERS)}")
     if "time" not in found:
-        raise UserError("--slurm: time is missing, the most that the job may take before it goes on in another one: "
-                        "time=MINUTES or time=HH:MM:SS")  # fmt: skip
+        raise UserError(
+            "--slurm: time is missing, after which the job ends and another one continues it: time=MINUTES or "
+            "time=HH:MM:SS"
+        )
     made = {"timeout_min": _minutes(found.pop("time"))}
     made |= {_NUMBERS[name]: _whole(name, value) for name, value in found.items() if name in _NUMBERS}
     made |= {_TEXTS[name]: value for name, value in found.items() if name in _TEXTS and cluster == "slurm"}

@@ -34,12 +34,14 @@ def teachers_of(folder: Path, student: Answering, root: Path) -> list[Student]:
     """
     beginning = started(folder.parent)
     if "spec" not in beginning:
-        raise UserError(f"--teacher: {folder} doesn't say who has taught it: expected a run, or its folder")
+        raise UserError(f"--teacher: {folder} doesn't say who taught it: expected a run, or its folder")
     spec = DistillSpec.from_dict(beginning["spec"])
     if not spec.teachers:
         raise UserError(f"--teacher: {folder.parent.name} was trained on labels, without a teacher")
     if any(each.name == GIVEN for each in spec.teachers):
-        raise UserError(f"--teacher: that of {folder.parent.name} was handed over from Python, and is in no file")
+        raise UserError(
+            f"--teacher: the teacher of {folder.parent.name} was handed over from Python and is stored in no file"
+        )
     found = teachers.load(spec, Taught(spec.data.name, student.card.classes), root)
     return [_answering(each, student) for each in found]
 

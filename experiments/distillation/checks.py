@@ -154,7 +154,7 @@ def refuse_weak_teacher(spec: DistillSpec, measured: Mapping[str, float], num_cl
 
 _MENDING = (
     "wrong classes (teacher.classes), input range (teacher.normalize) or weights? "
-    "teacher.min_accuracy=0 takes it as it is"
+    "teacher.min_accuracy=0 accepts it as it is"
 )
 # So few examples say nothing about chance.
 _FEWEST = 50

@@ -35,7 +35,7 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
     source = splits.test or splits.validation or splits.train
     if teacher.folder is None and _are_within_one(teacher):
         who = f"all outputs of the teacher {teacher.spec.name!r}"
-        return [f"hint: {who} lie in [0, 1], as after a sigmoid; expected are logits"]
+        return [f"hint: {who} lie in [0, 1], as after a sigmoid; logits are expected"]
     if teacher.folder is not None or teacher.spec.normalize is not None or splits.classes is None:
         return []
     views, labels = _labelled(spec, teacher, source)
@@ -45,12 +45,14 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
     right = {name: float((winners == labels).mean()) for name, winners in found.items()}
     best = max(right, key=lambda name: right[name])
     name, ordered = max(((name, _reordered(each, labels)) for name, each in found.items()), key=lambda pair: pair[1])
-    who = f"hint: the teacher {teacher.spec.name!r} reaches {right[None]:.0%} of {len(labels)} images"
+    who = f"hint: the teacher {teacher.spec.name!r} is right on {right[None]:.0%} of {len(labels)} images"
     if ordered >= max(_ORDERED, right[best] + _BETTER):
         also = f"teacher.normalize={name} and " if name else ""
-        return [f"{who}, and {ordered:.0%} with {also}its outputs in another order: teacher.classes=FILE says which"]
+        return [
+            f"{who}, and on {ordered:.0%} with {also}its outputs in another order: teacher.classes=FILE gives the order"
+        ]
     if best is not None and right[best] >= right[None] + _BETTER:
-        return [f"{who}, and {right[best]:.0%} with teacher.normalize={best}"]
+        return [f"{who}, and on {right[best]:.0%} with teacher.normalize={best}"]
     return []
 
 

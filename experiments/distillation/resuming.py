@@ -30,7 +30,7 @@ def take_resume(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """
     names = [word.partition("=")[2] for word in words if word.startswith("resume=")]
     if "" in names:
-        raise UserError("'resume=' has no value: resume=latest or resume=ID gives one, and resume=none none")
+        raise UserError("'resume=' has no value: write resume=latest or resume=ID, or resume=none to begin anew")
     rest = [word for word in words if not word.startswith("resume=")]
     name = names[-1] if names else ""
     return (None if name.lower() in ("", "none", "null") else name), rest

@@ -79,8 +79,8 @@ def find_student(name: str, root: Path, uri: str | None = None) -> Path:
                 return place
     if any((place / stored.WEIGHTS).is_file() for place in (own, own / "student")):
         raise UserError(
-            f"{name}: of a module that was handed over from Python only the weights are stored; "
-            "a student that is named, student=package.module:function, can be built again"
+            f"{name}: only the weights of a module that was handed over from Python are stored; a student given by "
+            "name, student=package.module:function, can be built again"
         )
     if own.is_file():
         raise UserError(

@@ -49,7 +49,7 @@ def text(subject: Subject, files: Sequence[Path], how: Format, checked: str, fol
         "\n" + _preprocessing(subject),
         *_kept(folder, files[0].name),
         _loading(subject, files, how, checked),
-        f"## Licence\n\nOf {subject.licence}.\n",
+        f"## Licence\n\n{subject.licence}.\n",
     ]
     return "\n".join(parts)
 

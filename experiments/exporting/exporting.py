@@ -63,7 +63,7 @@ class Wanted:
         name = chosen(name, output)
         how = FORMATS[name]
         if views and how.takes != "images":
-            raise UserError(f"--views: a file of the format {name} takes no images anyway; allowed with: onnx")
+            raise UserError(f"--views: a file of the format {name} takes views already: only onnx has the choice")
         if quantize and name != "onnx":
             raise UserError(f"--quantize {quantize}: allowed with --format onnx, not with {name}")
         check_libraries(name)
@@ -85,7 +85,7 @@ def _check_place(output: Path, how: Format) -> None:
     if output.is_dir() and not how.is_folder:
         raise UserError(f"--output {output} is a folder: expected a file, such as {output / 'student'}{how.suffix}")
     if how.is_folder and output.exists() and not (output / "saved_model.pb").is_file():
-        raise UserError(f"--output {output} is there already and no {how.suffix[1:]}: another name, or remove it")
+        raise UserError(f"--output {output} exists and is no {how.suffix[1:]} folder: give another name, or remove it")
 
 
 def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]) -> list[str]:
@@ -131,7 +131,7 @@ def _checked(what: subject.Subject, how: Format, path: Path) -> str:
     difference, count = checking.check(what, how, path)
     return (
         f"It was loaded again with {' and '.join(how.needed)} alone: on {count} images ({what.images_from}) "
-        f"its logits are the student's within {difference:.1g}, and so is each first class."
+        f"its logits are the student's within {difference:.1g}, and each first class is the same."
     )
 
 

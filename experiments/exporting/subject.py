@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NUM_IMAGES = 64
 # What the project can say; it has no say about the weights.
 LICENCE = (
-    "the project's code: Apache-2.0; the weights: whatever the data and the teacher allow, which this file doesn't know"
+    "The project's code: Apache-2.0. The weights: whatever the data and the teacher allow, which this file doesn't know"
 )
 PHOTOGRAPHS = "parts of the two photographs that come with scikit-learn"
 
@@ -183,7 +183,9 @@ def find(student: Student, folder: Path, data: str | None, root: Path) -> Subjec
     elif spec is not None:
         wanted = spec.data
     else:
-        return Subject(student, folder, None, None, PHOTOGRAPHS, "a stored model knows no data: give --data NAME")
+        return Subject(
+            student, folder, None, None, PHOTOGRAPHS, "a stored model doesn't know its data: give --data NAME"
+        )
     try:
         splits = _opened(wanted, root)
     except UserError as error:

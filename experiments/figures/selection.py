@@ -183,7 +183,7 @@ def _of_common_length(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         return list(runs), []
     length = max(curves, key=lambda each: (len(curves[each]), each))
     others = ", ".join(f"{each:,.12g}" for each in sorted(curves) if each != length)
-    note = f"drawn are runs of {length:,.12g} epochs; others are left out: {others} (--length N takes those)"
+    note = f"runs of {length:,.12g} epochs are drawn; those of {others} are left out (--length N draws them)"
     return [run for run in runs if run.length == length], [note]
 
 

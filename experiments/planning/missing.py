@@ -72,7 +72,7 @@ def things(spec: DistillSpec, counts: Counts, root: Path, room: int, work: float
     for weights in filter(None, (spec.student.weights, *(teacher.weights for teacher in spec.teachers))):
         yield from _weights(weights, root)
     if device.kind == "cpu" and work > _MUCH:
-        yield f"an accelerator: {work / 1e15:,.0f} PFLOP are more than a CPU does in days"
+        yield f"an accelerator: {work / 1e15:,.0f} PFLOP would keep a CPU busy for days"
     yield from _disk(counts, root, room, is_hub(spec.data.name))
 
 

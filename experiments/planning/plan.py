@@ -148,7 +148,8 @@ def _memory(spec: DistillSpec, student: Cost, others: Sequence[Cost]) -> str:
     return (
         f"about {_scaled(found.total)}B on one device: student with gradients and moments {_scaled(found.student)}B, "
         f"teachers {_scaled(found.teachers)}B, activations {_scaled(found.activations)}B (the inputs of the student's "
-        f"layers with parameters, a teacher's widest layer), views {_scaled(found.views)}B; no library's workspaces"
+        f"layers with parameters, a teacher's widest layer), views {_scaled(found.views)}B, without the libraries' "
+        "workspaces"
     )
 
 

@@ -30,7 +30,7 @@ def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.Argumen
     text = "follow a run in the terminal until it ends: curves, speed, time left, last evaluation"
     watch = commands.add_parser("watch", help=text, description=text, parents=[place])
     watch.add_argument("run", nargs="?", metavar="ID", help="none: the latest that is running, or else the latest")
-    text = "metrics and options of runs for other tools (a student for use is what experiments.export writes)"
+    text = "metrics and options of runs for other tools (experiments.export writes students to be used elsewhere)"
     export = commands.add_parser("export", help=text, description=text, parents=[place, filters])
     _add_runs(export)
     export.add_argument(

@@ -55,7 +55,7 @@ def _fewer_images(answers: Iterable[dict[str, Any]]) -> list[str]:
             kept.append(image)
         cut = max(cut, len(found["images"]) - len(kept))
         found["images"] = kept
-    return [f"up to {cut} of the images of most disagreement of each run: name fewer runs to see them"] if cut else []
+    return [f"up to {cut} of each run's images with the most disagreement: name fewer runs to see them"] if cut else []
 
 
 def _fewer_rows(answers: Iterable[dict[str, Any]]) -> list[str]:

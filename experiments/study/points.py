@@ -151,11 +151,11 @@ def request(
 
 
 def _refuse_varied(key: str, study: Study) -> None:
-    told = {"seed": "--seeds 0,1,2 says which seeds", "resume": "the same command again goes on where it was"}
+    told = {"seed": "--seeds 0,1,2 says which seeds", "resume": "the same command again continues where it stopped"}
     if key in told:
         raise UserError(f"{key}=: {told[key]}")
     if key in study.varied:
-        raise UserError(f"{key}=: this is what the study compares")
+        raise UserError(f"{key}=: the study itself compares this")
 
 
 def _evaluation(config: Config, given: Sequence[str]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Study:
     def _time(self, plan: Plan) -> str:
         left = [*(item.spec for item in plan.left), *plan.later]
         if not left:
-            return "none: all is there"
+            return "nothing: all runs are there"
         try:
             measured = planning.step_seconds(left[0], configs.spec_and_options(self.request.config)[1], self._root, 20)
         except UserError as error:

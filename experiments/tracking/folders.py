@@ -41,7 +41,7 @@ def check_root(root: Path) -> None:
     except UnicodeEncodeError as error:
         encoding = sys.getfilesystemencoding()
         raise UserError(
-            f"no run can be stored in {os.fsencode(root)!r}: its name is not {encoding}, which this locale has; "
+            f"no run can be stored in {os.fsencode(root)!r}: its name is not in this locale's encoding, {encoding}; "
             "PYTHONUTF8=1 takes UTF-8, EXPERIMENTS_DIR names another folder"
         ) from error
     nearest = next(folder for folder in (root, *root.parents) if folder.exists())

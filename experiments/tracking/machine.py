@@ -153,7 +153,7 @@ def _answer(name: str, process: subprocess.Popen[bytes], late: threading.Event) 
     assert process.stderr is not None
     out = process.stdout.read(_MAX_BYTES + 1)
     if len(out) > _MAX_BYTES:
-        raise NotKnown(f"{name} doesn't stop talking")
+        raise NotKnown(f"{name} doesn't stop writing")
     told = process.stderr.read(_MAX_BYTES).decode(errors="replace").strip()
     code = process.wait()
     if late.is_set():

@@ -174,7 +174,7 @@ def _from_file(name: str) -> str:
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"@{name} can't be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+        raise UserError(f"@{name} can't be read: {getattr(error, 'strerror', None) or 'it is not text'}") from None
 
 
 def parse_address(text: str, source: str = "-m") -> tuple[str, str]:

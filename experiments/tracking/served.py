@@ -61,7 +61,7 @@ class Served(EmbeddedServer):
         private(self.folder)
         self._clients = locks.opened(self.folder / "clients.lock", timeout=_IDLE_S)
         if self._clients is None:
-            raise EmbeddedError("it is in use, and must be started anew for a port: wait for the last run's end")
+            raise EmbeddedError("it is in use, and a port needs a restart: wait until the last run has ended")
         try:
             with FileLock(self.folder / "start.lock", timeout=START_S, mode=0o600):
                 self._begin()
@@ -86,7 +86,7 @@ class Served(EmbeddedServer):
 
     def _restart(self, *options: str) -> None:
         if not self.stop():
-            raise EmbeddedError("it doesn't stop")
+            raise EmbeddedError("the server doesn't stop")
         self._start(*options)
         self._wait()
 

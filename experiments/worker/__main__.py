@@ -6,8 +6,8 @@
 
 Any number of workers, on any machines that reach the database, share one queue: each run is claimed by one of them, the
 oldest first (-P sets a priority), and run in a process of its own, under its own number. A worker leaves runs for
-backends that are not installed here to others. What a worker that died has left undone goes back to the queue, and goes
-on from its newest checkpoint where that is on this machine, or reachable from it, and from its first step otherwise.
+backends that are not installed here to others. What a worker that died has left undone goes back to the queue, and
+continues from its newest checkpoint where this machine can reach that, and from its first step otherwise.
 
 Ctrl-C and SIGTERM: the present run stops with a checkpoint and goes back to the queue; a second Ctrl-C ends it at once.
 Exit codes: 0 done, 1 a run has failed, 2 a mistake in the command, 75 SIGTERM, 130 Ctrl-C or a closed terminal.
@@ -42,7 +42,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("-m", "--mongo_db", metavar="ADDRESS", help="where the queue is, as in experiments.run")
     add("--max-runs", type=_count, metavar="N", help="end after N runs")
-    add("--idle-exit", type=_seconds, metavar="SECONDS", help="end when nothing waits for so long (default: never)")
+    add(
+        "--idle-exit", type=_seconds, metavar="SECONDS", help="end when nothing has waited for so long (default: never)"
+    )
     add(
         "--where",
         action="append",
@@ -55,7 +57,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=_seconds,
         default=claims.LOST_S,
         metavar="SECONDS",
-        help="give back what another worker has claimed and shows no heartbeat for so long; 0.5 or more "
+        help="give back runs whose worker has shown no heartbeat for so long; 0.5 or more "
         "(%(default)g; one that died on this machine is noticed at once)",
     )
     add_debug(parser)

@@ -113,7 +113,7 @@ def test_a_folder_replaces_its_own_kind_alone(export: Any, backend: str) -> None
     (mine / "note").write_text("keep")
     code, _, err = export("glyphs", "--output", str(mine))
     assert (code, len(err), [each.name for each in mine.iterdir()]) == (2, 1, ["note"])
-    assert "mine.savedmodel is there already and no savedmodel" in err[0]
+    assert "mine.savedmodel exists and is no savedmodel folder" in err[0]
     (mine / "saved_model.pb").write_text("of before")
     assert export("glyphs", "--output", str(mine))[0] == 0
     assert sorted(each.name for each in mine.iterdir()) == ["assets", "fingerprint.pb", "saved_model.pb", "variables"]
@@ -151,10 +151,10 @@ def test_whole_numbers_and_what_they_cost(export: Any, teacher: str, backend: st
 def test_a_stored_model_is_checked_on_photographs(export: Any, backend: str) -> None:
     code, _, err = export("glyphs", "--backend", backend)
     assert code == 0, err
-    assert "photographs that come with scikit-learn (a stored model knows no data: give --data NAME)" in err[0]
+    assert "photographs that come with scikit-learn (a stored model doesn't know its data: give --data NAME)" in err[0]
     code, _, err = export("glyphs", "--backend", backend, "--quantize", "int8")
     assert (code, len(err)) == (2, 3)
-    assert "--quantize int8 needs training images to calibrate on, and a stored model knows no data" in err[-1]
+    assert "--quantize int8 needs training images to calibrate on, and a stored model doesn't know its data" in err[-1]
 
 
 def spoilt(subject: Any, path: Path) -> list[Path]:
@@ -201,7 +201,7 @@ def test_what_is_interrupted_leaves_nothing(
         ),
         (["--output", "a.txt"], "--output a.txt: --format says which kind of file"),
         (["--output", "a.keras", "--format", "onnx"], "a file of the format onnx ends in .onnx"),
-        (["--format", "keras", "--views"], "--views: a file of the format keras takes no images anyway"),
+        (["--format", "keras", "--views"], "--views: a file of the format keras takes views already"),
         (["--format", "npz", "--quantize", "int8"], "--quantize int8: allowed with --format onnx, not with npz"),
         (["--quantize", "int4"], "invalid choice: 'int4'"),
         (["--output", "taken/a.onnx"], "README.md is not ours, and the model card would replace it"),

@@ -127,7 +127,7 @@ def test_the_teachers_answer_stands_beside_the_students(
     assert main([teacher, str(images), "--teacher"]) == 2
     assert "was trained on labels, without a teacher" in capsys.readouterr().err
     assert main(["glyphs", str(images), "--teacher"]) == 2
-    assert "doesn't say who has taught it" in capsys.readouterr().err
+    assert "doesn't say who taught it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

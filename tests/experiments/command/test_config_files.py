@@ -55,7 +55,7 @@ def test_the_config_of_a_resumed_run_makes_all_of_it_again() -> None:
     ("name", "content", "told"),
     [
         ("no.json", None, "'no.json' can't be read: No such file or directory"),
-        ("a.json", "{", "'a.json' is no JSON: Expecting property name"),
+        ("a.json", "{", "'a.json' is not valid JSON: Expecting property name"),
         ("a.yaml", "a: [", "'a.yaml' is no YAML: while parsing"),
         ("a.yaml", "!!python/object/apply:os.getcwd []", "'a.yaml' is no YAML: could not determine a constructor"),
         ("a.json", "[1]", "'a.json' holds list: expected keys and values"),

@@ -76,7 +76,7 @@ def test_a_folder_that_is_gone_is_told(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert guarded(NAME, lambda: 7) == exits.MISTAKE
-    assert capsys.readouterr().err == f"{NAME}: the folder that you are in has been removed: change into another\n"
+    assert capsys.readouterr().err == f"{NAME}: the current folder has been removed: change to another\n"
 
 
 def test_other_ways_out_are_not_ours() -> None:

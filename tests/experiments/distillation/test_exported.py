@@ -88,7 +88,7 @@ def test_the_command_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert len(rows[0]["classes"]) == 3
     assert "1 of 5 images could not be read" in err
     assert main([str(tmp_path / "a.onnx"), str(tmp_path / "0.png"), "--teacher"]) == 2
-    assert "doesn't say who has taught it" in capsys.readouterr().err
+    assert "doesn't say who taught it" in capsys.readouterr().err
 
 
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

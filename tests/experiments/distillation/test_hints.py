@@ -52,13 +52,13 @@ def teacher(scale: float, offset: float, order: Any = range(5), **changes: Any) 
 @pytest.mark.parametrize(("scale", "name"), [(1, "unit"), (255, "pixels")])
 def test_another_input_range_is_noticed(scale: float, name: str) -> None:
     [line] = hints.of_teacher(SPEC, teacher(scale, 0), splits())
-    assert line.startswith("hint: the teacher 'own:build' reaches ")
-    assert line.endswith(f"of 64 images, and 100% with teacher.normalize={name}")
+    assert line.startswith("hint: the teacher 'own:build' is right on ")
+    assert line.endswith(f"of 64 images, and on 100% with teacher.normalize={name}")
 
 
 def test_another_order_of_classes_is_noticed() -> None:
     [line] = hints.of_teacher(SPEC, teacher(2, -1, [1, 2, 3, 4, 0]), splits())
-    assert line.endswith("and 100% with its outputs in another order: teacher.classes=FILE says which")
+    assert line.endswith("and on 100% with its outputs in another order: teacher.classes=FILE gives the order")
 
 
 def test_outputs_of_a_sigmoid_are_noticed() -> None:
@@ -69,7 +69,7 @@ def test_outputs_of_a_sigmoid_are_noticed() -> None:
     for labelled in (True, False):
         [line] = hints.of_teacher(SPEC, teacher(2, -1, model=model), splits(labelled))
         assert line == (
-            "hint: all outputs of the teacher 'own:build' lie in [0, 1], as after a sigmoid; expected are logits"
+            "hint: all outputs of the teacher 'own:build' lie in [0, 1], as after a sigmoid; logits are expected"
         )
 
 

@@ -78,7 +78,7 @@ def test_many_runs_leave_out_and_tell(root: Path, monkeypatch: pytest.MonkeyPatc
     found = of_journals(root)
     assert len(json.dumps(found)) < whole / 2
     assert len(found["left_out"]) == 1
-    assert "of the images of most disagreement" in found["left_out"][0]
+    assert "of each run's images with the most disagreement" in found["left_out"][0]
     assert {len(answers["images"]) for answers in found["pictures"]["answers"].values()} <= {*range(5)}
     monkeypatch.setattr(pictures, "IMAGE_BYTES", 0)
     assert any("1 contact sheets" in line for line in of_journals(root)["left_out"])

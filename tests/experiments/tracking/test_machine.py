@@ -62,7 +62,7 @@ def test_nothing_is_there(install: Install, tmp_path: Path) -> None:
         ("exit 0", "nvidia-smi said '', which is not XML"),
         ("echo 'No devices were found' >&2; exit 6", "nvidia-smi ended with 6: No devices were found"),
         (HANG, "nvidia-smi didn't answer in time"),
-        ("yes", "nvidia-smi doesn't stop talking"),
+        ("yes", "nvidia-smi doesn't stop writing"),
         ("kill -9 $$", "nvidia-smi ended with -9"),
     ],
 )

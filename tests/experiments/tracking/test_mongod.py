@@ -181,7 +181,7 @@ def test_a_file_with_the_address_is_its_users_alone(
         assert destination.database is not None
         assert "by_file" not in destination.describe()
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="can't be read: it is no text"):
+    with pytest.raises(UserError, match="can't be read: it is not text"):
         open_database(f"@{file}", False, tmp_path)
     with pytest.raises(UserError, match="can't be read: No such file"):
         open_database(f"@{file}x", False, tmp_path)

@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_hold_runs_is_refused_and_not_made(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file is not a folder; EXPERIMENTS_DIR names another"):
         check_root(tmp_path / "file" / "b")
-    with pytest.raises(UserError, match=r"its name is not utf-8, which this locale has; PYTHONUTF8=1"):
+    with pytest.raises(UserError, match=r"its name is not in this locale's encoding, utf-8; PYTHONUTF8=1"):
         check_root(tmp_path / "\udcc3")
 
 

@@ -89,7 +89,7 @@ def test_a_port_that_is_taken_and_a_server_in_use_are_refused(served: tuple[Path
     root, _, port = served
     for folder, number, told in (
         (tmp_path, port, f"--port {port}: another program listens there"),
-        (root, free_port(), "it is in use, and must be started anew for a port"),
+        (root, free_port(), "it is in use, and a port needs a restart"),
         (tmp_path, 70000, "takes a number from 1 to 65535, got '70000'"),
     ):
         with serving(folder, number) as process:
