@@ -20,6 +20,7 @@ import numpy as np
 from framework.data import digits, fashion, glyphs
 from framework.data.bar import image_bar
 from framework.data.muted import muted
+from framework.files.locks import held
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -98,8 +99,7 @@ def once(folder: Path) -> Iterator[Path | None]:
     if folder.exists():
         yield None
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with held(FileLock(f"{folder}.lock"), folder.parent):
         if folder.exists():
             yield None
             return

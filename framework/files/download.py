@@ -17,6 +17,7 @@ from urllib.parse import urldefrag, urlsplit, urlunsplit
 
 from framework.errors import UserError
 from framework.files.arrays import digest, write_text
+from framework.files.locks import held
 
 SCHEMES = ("http", "https", "gs")
 _ATTEMPTS = 5
@@ -68,8 +69,7 @@ def fetch(url: str, folder: Path) -> Fetched:
             "address again"
         )
     path = _place(address, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with held(FileLock(f"{path}.lock"), folder):
         found = _kept(path)
         if found is None or (expected and found != expected):
             found = _download(address, path, expected)

@@ -79,8 +79,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def kept(folder: Path) -> list[str]:
-    """What lies in the folder, less the locks and the hash of the address before each name."""
-    return sorted(path.name.partition("-")[2] for path in folder.iterdir() if path.suffix != ".lock")
+    """What lies in the folder, if it is there, less the locks and the hash of the address before each name."""
+    return sorted(path.name.partition("-")[2] for path in folder.glob("*") if path.suffix != ".lock")
 
 
 def test_a_file_is_fetched_once_with_its_hash(server: Server, tmp_path: Path) -> None:
@@ -179,6 +179,13 @@ def test_a_damaged_copy_is_fetched_again(server: Server, tmp_path: Path) -> None
 def test_what_is_not_there_is_said(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other\.npz answers 404 Not Found"):
         download.fetch(server.url.replace("model", "other"), tmp_path)
+
+
+def test_what_is_refused_leaves_nothing(server: Server, tmp_path: Path) -> None:
+    for url in (server.url.replace("model", "other"), f"{server.url}#sha256={'0' * 64}"):
+        with pytest.raises(UserError):
+            download.fetch(url, tmp_path / "cache" / "weights")
+        assert not list(tmp_path.iterdir())
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
