@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -18,6 +20,7 @@ _NAMES: dict[str, Status] = {
     "SIGUSR1": "PREEMPTED",
     "SIGUSR2": "PREEMPTED",
 }
+_MOMENT = 0.05  # seconds
 # Not every system has them all.
 _STATUS: dict[int, Status] = {getattr(signal, name): status for name, status in _NAMES.items() if hasattr(signal, name)}
 
@@ -61,12 +64,31 @@ class Stop:
             yield self
             return
         before: dict[int, Any] = {number: signal.signal(number, self.ask) for number in _STATUS if not _ignored(number)}
+        dropped, sys.unraisablehook = sys.unraisablehook, _raised_again(sys.unraisablehook)
         try:
             yield self
         finally:
+            sys.unraisablehook = dropped
             for number, handler in before.items():
                 # None is a handler of a library's C code, which Python can't put back.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _raised_again(others: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Takes what Python drops because it was raised in a destructor or a callback of a library, and tells the others.
+
+    An interrupt is raised again a moment later, when that is over. SIGTERM does it, which is never a second Ctrl-C.
+    """
+
+    def take(dropped: Any) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            others(dropped)
+            return
+        later = threading.Timer(_MOMENT, _thread.interrupt_main, (signal.SIGTERM,))
+        later.daemon = True
+        later.start()
+
+    return take
 
 
 def _ignored(number: int) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
@@ -34,6 +36,42 @@ def test_a_signal_that_nobody_heeds_raises_at_once(number: int, status: str) -> 
     with stop.listening(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), number)
     assert stop.status == status
+
+
+class Slow:
+    """Is asked to end while it is destroyed."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def wait() -> None:
+    for _ in range(1000):
+        time.sleep(0.01)
+
+
+def test_an_interrupt_in_a_destructor_is_raised_after_it(capfd: pytest.CaptureFixture[str]) -> None:
+    hook = sys.unraisablehook
+    with Stop().listening() as stop:
+        Slow()  # Python drops what is raised in there
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+    assert stop.status == "INTERRUPTED"
+    assert capfd.readouterr().err == ""
+    assert sys.unraisablehook == hook
+
+
+def test_other_faults_of_destructors_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+
+    class Faulty:
+        def __del__(self) -> None:
+            raise ZeroDivisionError
+
+    with Stop().listening():
+        Faulty()
+    assert len(told) == 1
 
 
 def test_heeding_ends() -> None:
