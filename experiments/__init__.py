@@ -7,6 +7,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from experiments.command.interrupts import hush
+
+hush()
 # Sacred's import of pkg_resources warns each time; setuptools is pinned below its removal.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 

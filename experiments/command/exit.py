@@ -67,6 +67,10 @@ def ended(name: str, error: BaseException, debug: bool = False, kept: str = "", 
     if isinstance(error, UserError):
         say(name, str(error))
         return MISTAKE
+    if isinstance(error, Warning) and not kept:
+        cure = "leave out python's -W error and PYTHONWARNINGS, which make an error of it"
+        say(name, f"{type(error).__name__}, {cure}: {one_line(error)}")
+        return MISTAKE
     told = f"{type(error).__name__}: {_reason(error)}"
     say(name, "; ".join(filter(None, (told, kept, "" if debug else "-d shows the traceback"))))
     if post_mortem:

@@ -50,6 +50,11 @@ def raising(error: BaseException) -> Any:
         ),
         (ZeroDivisionError("by token=abc"), exits.FAULT, "ZeroDivisionError: by token=***; -d shows the traceback"),
         (
+            DeprecationWarning("old"),
+            exits.MISTAKE,
+            "DeprecationWarning, leave out python's -W error and PYTHONWARNINGS, which make an error of it: old",
+        ),
+        (
             ServerSelectionTimeoutError("db:1: refused (configured timeouts: a, b), Timeout: 5s\nmore"),
             exits.FAULT,
             "ServerSelectionTimeoutError: db:1: refused; -d shows the traceback",
