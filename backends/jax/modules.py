@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from framework.models.foreign import DRAWS, check_logits, named_variable, probes, taking_views
+from framework.models.foreign import DRAWS, check_any_number, check_logits, named_variable, probes, taking_views
 
 # How modules name what says that they are being trained, and its value then.
 TRAINING = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
@@ -52,17 +52,27 @@ class FlaxModel(keras.Model):
         )
         known = inspect.signature(type(module).__call__).parameters
         self._flag = next((name for name in TRAINING if name in known), None)
-        views = jnp.asarray(probes(image_size), self.compute_dtype)
-        with taking_views(f"the Flax module {self.name!r}", image_size, image_size, 3):
+        views, who = jnp.asarray(probes(image_size), self.compute_dtype), f"the Flax module {self.name!r}"
+        with taking_views(who, image_size, image_size, 3, attempt=self._attempt(views, variables)):
             given = jax.jit(self._initial)(views) if variables is None else variables
             logits = jax.jit(lambda tree: module.apply(tree, views, **self._mode(False)))(given)
         self._num_classes = check_logits(self.name, logits)
+        check_any_number(who, self._attempt(views, given))
         self._leaves = {path: _variable(path, leaf, self.variable_dtype) for path, leaf in _flat(given).items()}
         self.built = True
 
     def _initial(self, views: jax.Array) -> Any:
         key = jax.random.key(self._draws.value[0])
         return self._module.init({"params": key, "dropout": key}, views, **self._mode(False))
+
+    def _attempt(self, views: jax.Array, variables: Mapping[str, Any] | None) -> Callable[[int], Any]:
+        """Says of what shape the module's output is for a number of images; nothing is computed."""
+
+        def traced(images: jax.Array) -> Any:
+            tree = self._initial(images) if variables is None else variables
+            return self._module.apply(tree, images, **self._mode(False))
+
+        return lambda number: jax.eval_shape(traced, jnp.repeat(views[:1], number, axis=0))
 
     def _mode(self, training: bool) -> dict[str, bool]:
         return {} if self._flag is None else {self._flag: training == TRAINING[self._flag]}

@@ -12,7 +12,7 @@ from torch import nn
 
 from framework.errors import UserError
 from framework.models.calls import plainly
-from framework.models.foreign import DRAWS, check_logits, named_variable, probes, taking_views
+from framework.models.foreign import DRAWS, check_any_number, check_logits, named_variable, probes, taking_views
 
 Tensor: TypeAlias = torch.Tensor
 _PARTS = (nn.Module, nn.Parameter)
@@ -37,6 +37,14 @@ def _refuse_hidden(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if parameter.is_meta:
             raise UserError(f"the torch module's {name!r} has no values, it is on the device 'meta': load its weights")
+    for name, held in module.state_dict().items():
+        # Packed weights are a tensor and its bias, or an object of PyTorch's C code.
+        parts = held if isinstance(held, tuple) else (held,)
+        if any(getattr(part, "is_quantized", False) or isinstance(part, torch.ScriptObject) for part in parts):
+            raise UserError(
+                f"the torch module's {name!r} is quantised, which PyTorch counts among neither parameters nor buffers: "
+                "give the network as it was before"
+            )
     known = {id(part) for part in (*module.modules(), *module.parameters())}
     for path, owner in module.named_modules():
         for key, value in vars(owner).items():
@@ -79,11 +87,18 @@ class TorchModel(keras.Model):
 
     def _checked_outputs(self, image_size: int) -> int:
         views = torch.from_numpy(probes(image_size)).to(getattr(torch, self.compute_dtype))
-        with torch.no_grad(), taking_views(f"the torch module {self.name!r}", 3, image_size, image_size):
+        who = f"the torch module {self.name!r}"
+
+        def attempt(number: int) -> Any:
+            return self._tried(views[:1].repeat(number, 1, 1, 1))
+
+        with torch.no_grad(), taking_views(who, 3, image_size, image_size, attempt=attempt):
             logits = self._tried(views)
-        if torch.is_tensor(logits):
-            logits = logits.to_dense().float().numpy()
-        return check_logits(self.name, logits)
+            if torch.is_tensor(logits):
+                logits = logits.to_dense().float().numpy()
+            num_classes = check_logits(self.name, logits)
+            check_any_number(who, attempt)
+        return num_classes
 
     def _tried(self, views: Tensor) -> Any:
         """What the module gives; one that needs channels first in memory, or writes into its input, gets copies."""

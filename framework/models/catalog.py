@@ -18,7 +18,7 @@ import keras
 from framework.errors import UserError, near, one_line
 from framework.files.archives import check_size
 from framework.files.paths import path_of
-from framework.models.foreign import check_logits, probes, taking_views
+from framework.models.foreign import check_any_number, check_logits, probes, taking_views
 from framework.models.initial import initialise
 from framework.spec.named import check_options, imported, running
 
@@ -210,12 +210,16 @@ def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:
 
 def _checked(name: str, model: Any, num_classes: int, image_size: int) -> keras.Model:
     """Build it where it isn't yet, and refuse what doesn't take the views or doesn't give logits."""
-    views = keras.KerasTensor((None, image_size, image_size, 3), dtype=model.compute_dtype)
-    with taking_views(f"model {name!r}", image_size, image_size, 3, own=_own_size(model)):
-        logits = model(views)
-    shape = tuple(getattr(logits, "shape", ()))
-    if len(shape) != 2 or shape[1] != num_classes:
-        found = f"[{', '.join(map(str, ('B', *shape[1:])))}]" if shape else type(logits).__name__
+    shape = (image_size, image_size, 3)
+
+    def attempt(number: int | None) -> Any:
+        return model(keras.KerasTensor((number, *shape), dtype=model.compute_dtype))
+
+    with taking_views(f"model {name!r}", *shape, own=_own_size(model), attempt=attempt):
+        logits = attempt(None)
+    given = tuple(getattr(logits, "shape", ()))
+    if len(given) != 2 or given[1] != num_classes:
+        found = f"[{', '.join(map(str, ('B', *given[1:])))}]" if given else type(logits).__name__
         raise UserError(f"model {name!r} gives {found}, expected logits [B, {num_classes}]")
     activation = _final_activation(model)
     if activation in ("softmax", "sigmoid"):
@@ -235,6 +239,7 @@ def _tried(name: str, model: Any, num_classes: int, image_size: int) -> keras.Mo
     if not getattr(model, "outputs", None):
         views = keras.ops.convert_to_tensor(probes(image_size), dtype=model.compute_dtype)
         check_logits(name, keras.ops.convert_to_numpy(keras.ops.cast(model(views), "float32")))
+        check_any_number(f"model {name!r}", lambda number: model(views[:number]))
     return model
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from framework.errors import UserError, one_line
+from framework.errors import UserError, one_line, some
 
 NUM_PROBES = 4
+# Numbers of images, one of which a model may have been made for.
+_NUMBERS = (1, 2, 4, 8, 16, 32, 64, 128)
+_ANY = "it must take any number, and leave the first axis as it is"
 # The name of the variable that wrapped modules have beside their own: the seed and count of their random numbers.
 DRAWS = "draws"
 
@@ -22,19 +25,26 @@ def probes(image_size: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def taking_views(who: str, *shape: int, own: int | None = None) -> Iterator[None]:
+def taking_views(
+    who: str, *shape: int, own: int | None = None, attempt: Callable[[int], Any] | None = None
+) -> Iterator[None]:
     """What fails within it is told as a model that doesn't take views of this shape.
 
     Args:
         who: what messages call the model.
         shape: of one view, with its channels.
         own: the side of the images that the model was built for, where it says.
+        attempt: calls the model with a number of images.
     """
     try:
         yield
     except (UserError, MemoryError):
         raise
     except Exception as error:  # it is somebody else's code
+        if attempt is not None and (number := _taken(attempt)) is not None:
+            raise UserError(
+                f"{who} takes {some(number, 'image', 'images')} at a time and no other number: {_ANY}"
+            ) from error
         size = "SIZE" if own is None else own
         cure = (
             f"for a model of another image size, set views.teacher_size={size} (teacher) or views.size={size} (student)"
@@ -66,6 +76,30 @@ def check_logits(name: str, outputs: Any) -> int:
     if are_probabilities(np.asarray(outputs)):
         raise UserError(f"model {name!r} gives probabilities, expected logits: return what goes into its softmax")
     return shape[1]
+
+
+def check_any_number(who: str, attempt: Callable[[int], Any]) -> None:
+    """Refuse a model that takes as many images as there are probes, and no others.
+
+    Args:
+        who: what messages call the model.
+        attempt: calls it with a number of images, and returns what it gives or something of that shape.
+    """
+    try:
+        shape = tuple(getattr(attempt(1), "shape", ()))
+    except Exception as error:  # it is somebody else's code
+        raise UserError(f"{who} takes {NUM_PROBES} images, but not one: {_ANY}; {one_line(error)}") from error
+    if len(shape) != 2 or shape[0] not in (None, 1):
+        raise UserError(f"{who} gives {list(shape)} for one image: {_ANY} (a squeeze takes away an axis of 1)")
+
+
+def _taken(attempt: Callable[[int], Any]) -> int | None:
+    """The first number of images with which a model can be called."""
+    for number in _NUMBERS:
+        with contextlib.suppress(Exception):
+            attempt(number)
+            return number
+    return None
 
 
 def are_probabilities(outputs_bc: np.ndarray) -> bool:

@@ -72,6 +72,19 @@ def large(num_classes, image_size):
     return nn.Conv(num_classes, (3, 3, 3, 3))
 
 
+class Numbered(nn.Module):
+    num_classes: int
+    number: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_classes)(x.reshape(self.number, -1))
+
+
+def four(num_classes, image_size):
+    return Numbered(num_classes, 4)
+
+
 def empty(num_classes, image_size):
     return Plain(num_classes), {}
 
@@ -169,6 +182,7 @@ def test_the_flag_of_training_may_say_the_opposite() -> None:
         ("empty", r"doesn't take views \[B, 8, 8, 3\]: .*the collection is empty"),
         ("failing", r"doesn't take views \[B, 8, 8, 3\]: .*'logits'"),
         ("large", r"doesn't take views \[B, 8, 8, 3\]"),
+        ("four", r"takes 4 images, but not one: it must take any number"),
         ("nnx_module", r"received a flax\.nnx.*: a Flax module needs backend=jax, and to be a flax\.linen\.Module"),
     ],
 )

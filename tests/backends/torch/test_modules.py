@@ -166,6 +166,36 @@ class Sized(Net):
         return super().forward(x)
 
 
+class Numbered(Net):
+    def __init__(self, num_classes, number):
+        super().__init__(num_classes, 0.0)
+        self.number = number
+
+    def forward(self, x):
+        return super().forward(x.reshape(self.number, *x.shape[1:]))
+
+
+def four(num_classes, image_size):
+    return Numbered(num_classes, 4)
+
+
+def eight(num_classes, image_size):
+    return Numbered(num_classes, 8)
+
+
+class Squeezed(Net):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+def squeezed(num_classes, image_size):
+    return Squeezed(num_classes, 0.0)
+
+
+def quantised(num_classes, image_size):
+    return torch.ao.quantization.quantize_dynamic(Running(num_classes, image_size), {nn.Linear}, dtype=torch.qint8)
+
+
 def sized(num_classes, image_size):
     return Sized(num_classes, 0.0)
 
@@ -332,6 +362,10 @@ def test_what_moves_keeps_its_tensors() -> None:
         ("leaves", r"model 'torch_nets:leaves' fails: SystemExit: 3 \(torch_nets.py, line \d+\)"),
         ("lazy", "has no shape yet: call the module once"),
         ("sized", r"doesn't take views \[B, 3, 8, 8\]: .*views.teacher_size=SIZE.*wrong image height"),
+        ("four", r"takes 4 images, but not one: it must take any number"),
+        ("eight", r"takes 8 images at a time and no other number: it must take any number"),
+        ("squeezed", r"gives \[4\] for one image: it must take any number"),
+        ("quantised", r"'head._packed_params._packed_params' is quantised, .*: give the network as it was before"),
         ("nhwc", r"doesn't take views \[B, 3, 8, 8\]: .*expected input\[4, 3, 8, 8\] to have 8 channels"),
     ],
 )

@@ -41,6 +41,11 @@ class Hidden(Lazy):
         return keras.ops.softmax(super().call(x))
 
 
+class Numbered(Lazy):
+    def call(self, x: Any) -> Any:
+        return super().call(keras.ops.reshape(x, (4, *x.shape[1:])))
+
+
 def with_softmax(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs, keras.ops.softmax(model.outputs[0]))
 
@@ -59,6 +64,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     module.operation = lambda num_classes, image_size: with_softmax(flat(num_classes, image_size))
     module.nested = lambda num_classes, image_size: keras.Sequential([flat(num_classes, image_size, 3, "softmax")])
     module.hidden = lambda num_classes, image_size: Hidden(num_classes)
+    module.numbered = lambda num_classes, image_size: Numbered(num_classes)
     module.answer = 42
     monkeypatch.setitem(sys.modules, "own_models", module)
     return module
@@ -173,6 +179,7 @@ def test_a_module_of_another_library_is_told_its_backend(library: str, hint: str
         ("own_models:operation", {}, "ends in softmax, expected logits"),
         ("own_models:nested", {}, "ends in softmax, expected logits"),
         ("own_models:hidden", {}, "gives probabilities, expected logits"),
+        ("own_models:numbered", {}, "takes 4 images at a time and no other number: it must take any number"),
         ("keras.applications:MobileNetV2", {"alfa": 1}, "has no option 'alfa': did you mean 'alpha'?"),
         ("keras.applications:MobileNetV2", {"classifier_activation": None}, "has no option 'classifier_activation'"),
         ("keras.applications:MobileNetV2", {"weights": "imagenet"}, "`classes` should be 1000"),
