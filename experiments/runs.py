@@ -262,9 +262,13 @@ def _root(found: argparse.Namespace) -> Path:
 
 def run(found: argparse.Namespace) -> int:
     """Answer a parsed command line."""
-    from experiments.tracking import readers
+    from experiments.tracking import both, readers
 
-    with readers.opened(found.uri, found.journal_only, _root(found)) as runs:
+    # What is named may be a run of --journal-only; questions to all are answered by the database alone, which says
+    # what it lacks.
+    named = found.command == "watch" or getattr(found, "run", None) or getattr(found, "runs", None)
+    opened = both.opened if named else readers.opened
+    with opened(found.uri, found.journal_only, _root(found)) as runs:
         if found.command != "rerun":
             return answer(runs, found)
         from experiments.command import rerun

@@ -123,7 +123,7 @@ def _check_clean(folders: Sequence[Path]) -> None:
             found = repository(folder)
         except NotKnown as error:
             if place == 0:
-                raise UserError(f"--enforce_clean: {folder} is under no version control ({error})") from None
+                raise UserError(f"--enforce_clean: git doesn't tell what has changed in {folder}: {error}") from None
             continue
         if changed := found["changed"]:
             raise UserError(f"--enforce_clean: not committed in {folder}: {few(changed, _FEW, str)}")

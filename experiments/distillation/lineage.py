@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.distillation.options import RunOptions
-from experiments.tracking.folders import RUNS, run_folders
+from experiments.tracking.folders import RUNS, is_number, run_folders
 from experiments.tracking.journal import JOURNAL, JournalReader, is_alive, last_records
 from framework.errors import UserError
 from framework.files.checkpoints import Checkpoints
@@ -19,7 +19,6 @@ from framework.spec.validation import plain
 
 CHECKPOINTS = "checkpoints"
 LATEST = "latest"
-_DAY_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -133,21 +132,16 @@ def _folder(name: str, root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def is_number(name: str) -> bool:
-    """Whether a name can be a number of the database: it has fewer digits than the day that a uid begins with."""
-    return name.isdigit() and len(name) < _DAY_DIGITS
-
-
 def folder_of(document: Mapping[str, Any], root: Path) -> Path:
     """Where a run of the database has its files; `root` is the folder of runs."""
     return Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
 
 
 def _in_database(name: str, root: Path, uri: str | None, journal_only: bool) -> Path:
-    from experiments.tracking import queries, readers
+    from experiments.tracking import both, queries
     from experiments.tracking.journals import InJournals
 
-    with readers.opened(uri, journal_only, root) as runs:
+    with both.opened(uri, journal_only, root) as runs:
         if isinstance(runs, InJournals) and is_number(name):
             raise UserError(
                 f"resume = {name!r}: no run in {root / RUNS} has this uid, and without a database runs have no numbers"

@@ -12,9 +12,9 @@ import numpy as np
 import backends
 from experiments.distillation.answering import Answering, probabilities
 from experiments.distillation.exported import SUFFIX, Exported, exported
-from experiments.distillation.lineage import LATEST, folder_of, is_number
+from experiments.distillation.lineage import LATEST, folder_of
 from experiments.distillation.naming import SHIPPED
-from experiments.tracking.folders import run_folders
+from experiments.tracking.folders import is_number, run_folders
 from framework.errors import UserError
 from framework.files import stored
 from framework.files.paths import path_of

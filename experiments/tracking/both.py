@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ class Both:
 
     def __init__(self, first: Runs, second: Runs) -> None:
         self._first, self._second = first, second
-        documents = first.latest({}, also=("queue.attempts",))
+
+    @cached_property
+    def _known(self) -> set[str | None]:
+        """The uids of the database."""
+        documents = self._first.latest({}, also=("queue.attempts",))
         tries = [each for document in documents for each in (document.get("queue") or {}).get("attempts", ())]
-        self._known = {document.get("uid") for document in documents} | {each["uid"] for each in tries}
+        return {document.get("uid") for document in documents} | {each["uid"] for each in tries}
 
     def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
         """See `Runs`."""

@@ -13,6 +13,8 @@ from framework.errors import UserError
 from framework.files.paths import path_of
 
 RUNS = "runs"
+# Of the day that a uid begins with.
+_DAY_DIGITS = 8
 
 
 def default_root() -> Path:
@@ -71,6 +73,11 @@ def new_run_folder(root: Path) -> Path:
             f"the run's folder {folder} can't be made: {error.strerror}; EXPERIMENTS_DIR moves it"
         ) from None
     return folder
+
+
+def is_number(name: str) -> bool:
+    """Whether a name can be a number of the database: it has fewer digits than the day that a uid begins with."""
+    return name.isdigit() and len(name) < _DAY_DIGITS
 
 
 def run_folders(root: Path) -> list[Path]:

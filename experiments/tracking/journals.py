@@ -11,7 +11,7 @@ from typing import Any
 from experiments.tracking import files
 from experiments.tracking.documents import RunDocument, Thinned, moment
 from experiments.tracking.fields import matches
-from experiments.tracking.folders import run_folders
+from experiments.tracking.folders import is_number, run_folders
 from experiments.tracking.journal import JournalReader, is_alive, last_time, verified
 from experiments.tracking.snapshot import Store
 from experiments.tracking.source import FEW, Captured, Document, Points, listed, points
@@ -46,7 +46,8 @@ class InJournals:
 
     def named(self, text: str) -> list[Document]:
         """See `Runs`."""
-        uids = [uid for uid in self._folders if uid == text] or [uid for uid in self._folders if uid.startswith(text)]
+        begins = [] if is_number(text) else [uid for uid in self._folders if uid.startswith(text)]
+        uids = [text] if text in self._folders else begins
         # As `--id` calls them in a database.
         uids = uids or [each["uid"] for each in self._documents if str(each["journal"].get("id")) == text]
         found = [_document(self._folders[uid], whole=True) for uid in uids[:FEW]] if text else []

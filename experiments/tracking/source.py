@@ -16,6 +16,7 @@ from pymongo.database import Database
 
 from experiments.tracking import files
 from experiments.tracking.documents import Thinned
+from experiments.tracking.folders import is_number
 from experiments.tracking.values import Mongo
 
 Document = dict[str, Any]
@@ -128,7 +129,9 @@ class InDatabase:
         found = runs.find_one({"_id": {"$in": _ids(text)}})
         if found is not None:
             return [found]
-        return list(runs.find({"uid": {"$regex": f"^{re.escape(text)}"}}).limit(FEW)) if text else []
+        if not text or is_number(text):
+            return []
+        return list(runs.find({"uid": {"$regex": f"^{re.escape(text)}"}}).limit(FEW))
 
     def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
         """See `Runs`."""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,22 @@ def test_show_best_compare_and_groups(root: Path, capsys: pytest.CaptureFixture[
     assert [group["backend"] for group in groups] == ["jax", "torch"]
 
 
+def test_a_run_of_its_journal_alone_is_found_by_its_names(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with JournalRecorder(new_run_folder(root)) as recorder:
+        recorder.record("id", id="mine")
+        recorder.started({"seed": 3, "backend": "jax"}, {})
+        recorder.metrics(1, {"train.loss": 7.0})
+        recorder.ended("COMPLETED", {})
+    try:
+        for name in (recorder.uid, "mine", "latest"):
+            assert recorder.uid in answer(capsys, root, "show", name)
+        assert "7" in answer(capsys, root, "curves", "mine")
+        assert json.loads(answer(capsys, root, "compare", "1", "mine", "--json"))
+        assert len(json.loads(answer(capsys, root, "list", "--json"))) == 2
+    finally:
+        shutil.rmtree(recorder.folder)
+
+
 def test_curves_as_table_csv_and_picture(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.split() for line in answer(capsys, root, "curves", "1", "2").splitlines()]
     assert lines == [["step", "train.loss", "[1]", "train.loss", "[2]"], ["1", "0.5", "0.5"], ["2", "0.25", "0.25"]]
@@ -92,6 +109,7 @@ def test_curves_as_table_csv_and_picture(root: Path, tmp_path: Path, capsys: pyt
     ("arguments", "told"),
     [
         (("show", "99"), "no run '99'"),
+        (("show", "20"), "no run '20'"),  # as the uids begin
         (("compare", "1"), "two runs or more"),
         (("list", "--where", "bakend=jax"), "did you mean 'config.backend'?"),
         (("list", "--sort", "-acuracy"), "did you mean"),

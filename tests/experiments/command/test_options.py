@@ -90,7 +90,7 @@ def git(folder: Path, *words: str) -> None:
 def test_sources_that_are_not_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "PROJECT", tmp_path)
     check: Any = lambda: options.check_chosen({"--enforce_clean": True}, DistillSpec(), tmp_path, None, True)  # noqa: E731
-    with pytest.raises(UserError, match="is under no version control"):
+    with pytest.raises(UserError, match=r"git doesn.t tell what has changed in "):
         check()
     git(tmp_path, "init", "-q")
     (tmp_path / "a.py").write_text("1\n")
