@@ -15,7 +15,7 @@ from experiments.tracking import readers
 from experiments.tracking.folders import check_root
 from experiments.tracking.machine import NotKnown, repository
 from experiments.tracking.snapshot import PROJECT
-from framework.errors import UserError, few, near
+from framework.errors import UserError, few, near, one_line
 from framework.spec import DistillSpec
 
 QUEUE, CLEAN, FILES, SQL, ID = "--queue", "--enforce_clean", "--file_storage", "--sql", "--id"
@@ -154,8 +154,8 @@ def _check_places(options: Mapping[str, Any]) -> None:
             raise UserError(f"{FILES} {files}: there is a run {run} already, and --id {run} names it")
     if options.get("--tiny_db"):
         _check_folder("--tiny_db", Path(options["--tiny_db"]))
-    if bucket and not re.match(r"s3://[^/]+/.+", bucket):
-        raise UserError(f"--s3 {bucket}: expected s3://BUCKET/FOLDER")
+    if bucket:
+        _check_s3(bucket)
     if options.get(SQL):
         _check_sql(options[SQL])
 
@@ -165,6 +165,26 @@ def _check_folder(name: str, folder: Path) -> None:
         check_root(folder.absolute())
     except UserError as error:
         raise UserError(f"{name} {folder}: {str(error).partition(';')[0]}") from None
+
+
+def _check_s3(text: str) -> None:
+    """Look into the bucket: Sacred does so when the run has begun."""
+    place = re.fullmatch(r"s3://([^/]+)/(.+)", text)
+    if place is None:
+        raise UserError(f"--s3 {text}: expected s3://BUCKET/FOLDER")
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if boto3.Session().region_name is None:
+        raise UserError(f"--s3 {text}: no region is known: set AWS_DEFAULT_REGION")
+    try:
+        client = boto3.client(
+            "s3", config=Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 2})
+        )
+        client.list_objects_v2(Bucket=place[1], Prefix=place[2], MaxKeys=1)
+    except (BotoCoreError, ClientError) as error:
+        raise UserError(f"--s3 {text}: {one_line(error)}") from None
 
 
 def _check_sql(text: str) -> None:

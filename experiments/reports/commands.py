@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.command.exit import DONE, INTERRUPTED
-from framework.errors import UserError
+from framework.errors import UserError, some
 
 if TYPE_CHECKING:
     from experiments.tracking.source import Document, Runs
@@ -92,14 +92,14 @@ def _report(runs: Runs, found: argparse.Namespace, where: str) -> None:
         raise UserError(f"--output {found.output}: expected a file that ends in .html")
     documents = _chosen(runs, found, where)
     page.write(found.output, payload.payload(runs, documents))
-    print(f"{found.output} ({len(documents)} runs, {found.output.stat().st_size / 1e6:.1f} MB)")
+    print(f"{found.output} ({some(len(documents), 'run', 'runs')}, {found.output.stat().st_size / 1e6:.1f} MB)")
 
 
 def _export(runs: Runs, found: argparse.Namespace, where: str) -> None:
     from experiments.reports import exports
 
     documents = exports.export(runs, _chosen(runs, found, where), found.to, found.output)
-    print(f"{found.output} ({len(documents)} runs)")
+    print(f"{found.output} ({some(len(documents), 'run', 'runs')})")
 
 
 def _chosen(runs: Runs, found: argparse.Namespace, where: str) -> list[Document]:
