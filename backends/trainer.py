@@ -1,7 +1,7 @@
 """What the trainers of all engines share: a step, an evaluation and a state, over a handful of hooks.
 
-An engine fills in the hooks at the end of `EngineTrainer`, in their order, and compiles its methods `seen`, `gathered`,
-`updated`, `answered` and `measured`: functions of tensors, whose first arguments are what the trainer holds:
+An engine fills in the hooks of `backends.hooks` and compiles the methods `seen`, `gathered`, `updated`, `answered` and
+`measured`: functions of tensors, whose first arguments are what the trainer holds:
 
     carry   {"params": [...], "buffers": [...], "moments": {name: [...]}}: the student's state, as in `StateNames`
     frozen  what each teacher computes with
@@ -9,32 +9,25 @@ An engine fills in the hooks at the end of `EngineTrainer`, in their order, and 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import cached_property, wraps
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from keras import ops
 
 from backends.base import Device
-from backends.state import Carry, StateNames
+from backends.hooks import Gradients, Hooks, Tensor, Tensors, Tree
+from backends.state import StateNames
 from framework import evaluation
-from framework.errors import OutOfMemory, UserError
+from framework.errors import OutOfMemory
 from framework.inputs import Inputs
-from framework.models.frozen import freeze
 from framework.optimizers.base import widened
 from framework.protocols import Array, Batch, EvalBatch, Seen
-from framework.task import Task, mode
+from framework.task import Task
 from framework.world import summed_by
-
-Tensor: TypeAlias = Any
-Tree: TypeAlias = Any
-Tensors: TypeAlias = Mapping[str, Any]
-# A loss, the student's logits, its buffers afterwards, and the gradients of its parameters.
-Gradients: TypeAlias = tuple[Any, Any, Sequence[Any], Sequence[Any]]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -50,11 +43,7 @@ def placed_there(method: _Method) -> _Method:
     return there  # type: ignore[return-value]
 
 
-# What an engine does in the first step whose compiled programs stay for the next run.
-COMPILING = "compiling the step (first time for this spec on this device)"
-
-
-class EngineTrainer(ABC):
+class EngineTrainer(Hooks):
     """See `framework.protocols.Trainer`.
 
     Args:
@@ -63,9 +52,6 @@ class EngineTrainer(ABC):
         jit: compile or not; None is the engine's habit.
     """
 
-    first_step = "the first step"
-    # Steps that one call of a program may do; the engine's choice.
-    together = 1
     # How urgently this process wants all of them to end: each hears of it with the gradients.
     asked = 0.0
 
@@ -311,93 +297,3 @@ class EngineTrainer(ABC):
         for place, value in zip(self.task.statistics, values, strict=True):
             new[place] = ops.cast(value, buffers[place].dtype)
         return new
-
-    # The hooks.
-
-    @abstractmethod
-    def placed(self, device: Device | None) -> Any:
-        """The engine's own device."""
-
-    @abstractmethod
-    def carried(self, initial: Carry) -> Tree:
-        """A carry on the device, from one in numpy."""
-
-    @abstractmethod
-    def compiled(self, function: Callable[..., Any], *held: str, donated: int | None = None) -> Callable[..., Any]:
-        """As `holding`, compiled as the engine does it; the argument `donated` is not needed after the call."""
-
-    @abstractmethod
-    def gradients(self, carry: Tree, seen: Tensors) -> Gradients:
-        """The loss of what was seen and its gradients, with the student in training mode."""
-
-    @abstractmethod
-    def put(self, tree: Tree) -> Tree:
-        """Numpy arrays in lists and dictionaries, as tensors on the device."""
-
-    def fed(self, parts: Sequence[Inputs]) -> Tree:
-        """The inputs of each device of this process, on it."""
-        [part] = parts
-        return self.put(part)
-
-    def apart(self, tree: Tree) -> Sequence[Tree]:
-        """What each device of this process gave, from what came of it in numpy."""
-        return [tree]
-
-    def reduced(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The sums over all devices of all processes, everywhere the same; for engines that compute on several."""
-        raise UserError("this backend computes on one device, in one process")
-
-    def summed(self, own: Tensor) -> Tensor:
-        """A tensor's sum over the devices that compute a batch together, through which gradients pass."""
-        return self.reduced([own])[0]
-
-    @abstractmethod
-    def host(self, tree: Tree) -> Tree:
-        """Tensors in lists and dictionaries, as numpy arrays of their own."""
-
-    @abstractmethod
-    def stored(self, carry: Tree, new: Tree) -> Tree | None:
-        """The carry with new values; None where they were written into it."""
-
-    def there(self) -> AbstractContextManager[Any]:
-        """Within it, Keras makes tensors on the trainer's device; here it does already, as `configure` had it."""
-        return nullcontext()
-
-    def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether an exception says that memory was not enough."""
-        return isinstance(error, MemoryError)
-
-    def intact(self) -> bool:
-        """Whether the state is that of before a step that failed; False where nobody knows."""
-        return False
-
-    def values(self, carry: Tree) -> Tree:
-        """A carry as what the optimizer computes with."""
-        return carry
-
-    def added(self, total: Sequence[Tensor], values: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Sums, in the dtype of `total`."""
-        return [each + ops.cast(value, each.dtype) for each, value in zip(total, values, strict=True)]
-
-    def student_logits(self, carry: Tree, view: Tensor) -> Tensor:
-        """The student's logits in evaluation."""
-        del carry  # the model's own variables
-        return self.called(self.task.student, view, training=False)
-
-    def frozen_values(self, teacher: Any) -> Tree:
-        """What a teacher computes with besides its own variables, which hold that from now on where they are ours."""
-        if teacher not in self.task.handed_over:
-            freeze(teacher, self.replace)
-
-    def replace(self, variable: Any, value: Tensor) -> None:
-        """Put a tensor, perhaps of another dtype, in the place of a variable's value."""
-        variable._value = value
-
-    def teacher_logits(self, teacher: Any, values: Tree, view: Tensor) -> Tensor:
-        """A teacher's logits."""
-        del values  # the model's own variables
-        return self.called(teacher, view, training=False)
-
-    def called(self, model: Any, view: Tensor, training: bool) -> Tensor:
-        """A model's logits."""
-        return model(view, **mode(model, training))

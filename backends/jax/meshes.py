@@ -15,8 +15,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from backends.base import Device
+from backends.hooks import Tree
+from backends.jax.loops import LoopTrainer
 from backends.jax.trainer import JaxTrainer
-from backends.trainer import Tree
 from framework.inputs import Inputs
 from framework.task import Task
 
@@ -33,7 +34,6 @@ class MeshTrainer(JaxTrainer):
         by_rank = sorted([*everywhere, *device.all], key=lambda each: (each.process_index, each.id))
         self.here, self.world = Mesh(np.array(device.all), (_AXIS,)), Mesh(np.array(by_rank), (_AXIS,))
         super().__init__(task, device, jit)
-        self.together = 1
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -119,5 +119,5 @@ def _seen_as(sharding: NamedSharding, own: int, leaf: Any) -> jax.Array:
 def trainer(task: Task, device: Device | None = None, jit: bool | None = None) -> JaxTrainer:
     """A trainer for one device, or for all of a world."""
     if task.world.is_alone or device is None:
-        return JaxTrainer(task, device, jit)
+        return LoopTrainer(task, device, jit)
     return MeshTrainer(task, device, jit)

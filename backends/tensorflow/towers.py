@@ -12,8 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from backends.base import Device
+from backends.hooks import Tensors, Tree
 from backends.tensorflow.trainer import TensorFlowTrainer
-from backends.trainer import Tensors, Tree
 from framework.errors import UserError
 from framework.inputs import Inputs
 from framework.protocols import EvalBatch

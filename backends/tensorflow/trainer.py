@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from backends.base import Device
+from backends.hooks import Gradients, Tensors, Tree
 from backends.state import Carry, mapped, replaced
-from backends.trainer import EngineTrainer, Gradients, Tensors, Tree
+from backends.trainer import EngineTrainer
 
 
 class TensorFlowTrainer(EngineTrainer):

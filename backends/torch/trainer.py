@@ -7,23 +7,20 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import keras
-import ml_dtypes
-import numpy as np
 import torch
 
 from backends.base import Device
+from backends.hooks import COMPILING, Gradients, Tensors, Tree
 from backends.state import Carry, mapped, replaced
 from backends.torch import fused
 from backends.torch.graphs import Recorded
-from backends.torch.kernels import channels_last
-from backends.trainer import COMPILING, EngineTrainer, Gradients, Tensors, Tree
+from backends.torch.tensors import Sender, array_of, lay_out, like, read
+from backends.trainer import EngineTrainer
 from framework.models.direct import call_directly, is_direct
-from framework.protocols import Array, Batch, Seen
+from framework.protocols import Batch, Seen
 from framework.task import Task
 
 Tensor: TypeAlias = torch.Tensor
-# Bytes for which pinning takes longer than the copy.
-_SMALL = 2**16
 
 
 class TorchTrainer(EngineTrainer):
@@ -33,8 +30,8 @@ class TorchTrainer(EngineTrainer):
     """
 
     def __init__(self, task: Task, device: Device | None = None, jit: bool | None = None) -> None:
+        self._sender: Sender | None = None
         # A compiled step has nothing to gain from it.
-        self._copies: Any = None
         self._direct = {id(model) for model in (task.student, *task.teachers) if is_direct(model) and not jit}
         super().__init__(task, device, jit)
         for teacher in task.teachers:
@@ -73,7 +70,7 @@ class TorchTrainer(EngineTrainer):
         params = [variable.value for variable in self.task.student.trainable_variables]
         buffers = [variable.value for variable in self.task.student.non_trainable_variables]
         # In the parameters' memory layout, or the optimizer would take a slow path.
-        moments = {name: list(map(_like, params, self.put(arrays))) for name, arrays in initial["moments"].items()}
+        moments = {name: list(map(like, params, self.put(arrays))) for name, arrays in initial["moments"].items()}
         return {"params": params, "buffers": buffers, "moments": moments}
 
     def compiled(self, function: Callable[..., Any], *held: str, donated: int | None = None) -> Callable[..., Any]:
@@ -88,18 +85,12 @@ class TorchTrainer(EngineTrainer):
 
     def put(self, tree: Tree) -> Tree:
         if self.device.type != "cuda":
-            return mapped(lambda array: _read(array).to(self.device), tree)
-        # On a stream of their own the copies don't wait for the steps that are queued.
-        now, self._copies = torch.cuda.current_stream(self.device), self._copies or torch.cuda.Stream(self.device)
-        with torch.cuda.stream(self._copies):
-            sent = mapped(self._sent, tree)
-        now.wait_stream(self._copies)
-        # Its memory is free again only when the steps that read it have ended.
-        mapped(lambda tensor: tensor.record_stream(now), sent)
-        return sent
+            return mapped(lambda array: read(array).to(self.device), tree)
+        self._sender = self._sender or Sender(self.device)
+        return self._sender(tree)
 
     def host(self, tree: Tree) -> Tree:
-        return mapped(_array, tree)
+        return mapped(array_of, tree)
 
     @torch.no_grad()
     def stored(self, carry: Tree, new: Tree) -> None:
@@ -147,35 +138,3 @@ class TorchTrainer(EngineTrainer):
     def _forward_of(self, seen: Tensors) -> tuple[Tensor, Tensor]:
         logits = self.called(self.task.student, seen["view"], training=True)
         return self.loss(logits, seen), logits
-
-    def _sent(self, array: Array | Tensor) -> Tensor:
-        """Out of pinned memory the card copies by itself; what is small has no need of it."""
-        tensor = _read(array)
-        large = not tensor.is_cuda and tensor.nbytes > _SMALL
-        return (tensor.pin_memory() if large else tensor).to(self.device, non_blocking=True)
-
-
-def lay_out(model: Any) -> None:
-    """Bring a model's convolution kernels into `channels_last` memory; what they are stays."""
-    for variable in model.variables:
-        parameter = variable.value
-        if parameter.ndim == 4:
-            parameter.data = channels_last(parameter.data)
-
-
-def _read(array: Array | Tensor) -> Tensor:
-    """The tensor of a numpy array, in its memory where torch knows its dtype."""
-    if array.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.as_tensor(array)
-
-
-def _like(param: Tensor, tensor: Tensor) -> Tensor:
-    return torch.empty_like(param, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
-
-
-def _array(tensor: Tensor) -> Array:
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
-    return tensor.numpy().copy()
