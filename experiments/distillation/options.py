@@ -107,5 +107,5 @@ class RunOptions:
         devices = 0 if self.devices == "all" else self.devices
         world = joined(self.rank_timeout)
         if world.size > 1 and self.on_nan == "skip":
-            raise UserError("on_nan = 'skip': several processes can't go back together; it must be 'stop'")
+            raise UserError("on_nan = 'skip': several processes don't go back together; it must be 'stop'")
         return Settings(self.device, threads, spec.precision, cache, self.tf32, self.deterministic, devices, world)

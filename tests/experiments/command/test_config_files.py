@@ -56,8 +56,12 @@ def test_the_config_of_a_resumed_run_makes_all_of_it_again() -> None:
     [
         ("no.json", None, "'no.json' can't be read: No such file or directory"),
         ("a.json", "{", "'a.json' is not valid JSON: Expecting property name"),
-        ("a.yaml", "a: [", "'a.yaml' is no YAML: while parsing"),
-        ("a.yaml", "!!python/object/apply:os.getcwd []", "'a.yaml' is no YAML: could not determine a constructor"),
+        ("a.yaml", "a: [", "'a.yaml' is not valid YAML: while parsing"),
+        (
+            "a.yaml",
+            "!!python/object/apply:os.getcwd []",
+            "'a.yaml' is not valid YAML: could not determine a constructor",
+        ),
         ("a.json", "[1]", "'a.json' holds list: expected keys and values"),
         ("a.json", '{"sed": 1}', "'a.json': unknown key 'sed': did you mean 'seed'?"),
         ("a.json", '{"optimizer": {"lr": -1}}', "'a.json': optimizer.lr = -1.0: must be more than 0"),

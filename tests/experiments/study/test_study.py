@@ -207,7 +207,7 @@ def test_mistakes_leave_no_run(words: tuple[str, ...], root: Path, capsys: pytes
         (): "which study?",
         ("teaching", "digits"): "after 'with'",
         ("teaching", "with", "digitss"): "did you mean 'digits'",
-        ("teaching", "with", "digits", "teaching=fix/rs"): "what the study compares",
+        ("teaching", "with", "digits", "teaching=fix/rs"): "the study itself compares",
         ("teaching", "with", "digits", "seed=3"): "--seeds",
         ("teaching", "with", "digits", "optimizer.lrr=3"): "did you mean",
         ("teaching", "with", "digits", "--durations", "1e3,x"): "expected numbers",

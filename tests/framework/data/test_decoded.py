@@ -124,7 +124,7 @@ def test_skip_stops_above_one_in_a_thousand(
     for count, bad in ((1999, 2), (9, 2), (1, 1)):
         file = rows_with(dict.fromkeys(range(bad), truncated), count)
         with pytest.raises(
-            UserError, match=rf"{bad} of {count} images are bad, at most {min(1, count - 1)} may be.*row 0"
+            UserError, match=rf"{bad} of {count} images are bad, more than the {min(1, count - 1)} allowed.*row 0"
         ):
             read(file, on_bad_image="skip", validation=None, labels=None)
 

@@ -95,5 +95,5 @@ def test_skip_stops_above_one_in_a_thousand(folder: Path, drawn: Callable[..., I
     for name in ("a/02.png", "b/05.png"):
         (folder / name).write_bytes(b"nothing")
     source = drawn(folder, on_bad_image="skip")
-    with pytest.raises(UserError, match="2 of 12 images are bad, at most 1 may be"):
+    with pytest.raises(UserError, match="2 of 12 images are bad, more than the 1 allowed"):
         source.sizes(np.arange(COUNT))

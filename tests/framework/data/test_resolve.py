@@ -258,7 +258,7 @@ def test_a_single_saved_split_keeps_its_name(tmp_path: Path, read: Read, encoded
     Dataset.from_dict({"image": encoded_rows(4), "label": [0, 1, 0, 1]}, split="test").save_to_disk(
         tmp_path / "held out"
     )
-    with pytest.raises(UserError, match="there is test"):
+    with pytest.raises(UserError, match="it has test"):
         read(tmp_path / "held out")
 
 
