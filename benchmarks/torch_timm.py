@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import timm
 import torch
 from timm.layers import StdConv2d
 from timm.models.resnetv2 import ResNetV2
@@ -34,6 +33,3 @@ def make(work: Work, student: Arrays, teacher: Arrays, device: torch.device, com
     del student, teacher
     pupil, frozen = net(work.student, compiles, device), net(work.teacher, compiles, device)
     return stepping(work, pupil.train(), frozen.eval().requires_grad_(False), device)
-
-
-VERSION = timm.__version__
