@@ -233,7 +233,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--backend", default="torch")
     found = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         campaign = Campaign(Path(folder), found.backend, found.runs, found.workers, found.kills, found.seed)
         report = campaign.run()
     print(json.dumps(report))
