@@ -25,8 +25,9 @@ from experiments.parity.measure import fill, models
 from experiments.tracking.recorder import JournalRecorder
 from framework.data.loader import Loader
 from framework.data.source import Splits
+from framework.loop.cadence import Cadence
 from framework.loop.evaluator import Evaluator, evaluation_batches
-from framework.loop.fit import Cadence, Loop
+from framework.loop.fit import Loop
 from framework.protocols import Array, Batch, Trainer
 from framework.spec import DistillSpec, LossSpec, ModelSpec, schedules
 

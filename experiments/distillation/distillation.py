@@ -26,8 +26,9 @@ from framework.draws.views import draws_hash
 from framework.errors import OutOfMemory, UserError
 from framework.files.checkpoints import Checkpoints
 from framework.loop import progress as shown
+from framework.loop.cadence import Cadence
 from framework.loop.evaluator import Evaluator
-from framework.loop.fit import Cadence, Loop, Turns, finish
+from framework.loop.fit import Loop, Turns, finish
 from framework.loop.progress import Progress
 from framework.loop.saving import Best
 from framework.loop.stop import Stop

@@ -23,8 +23,9 @@ from experiments.planning.estimates import RandomSource
 from experiments.tracking.unobserved import NoRecorder
 from framework.data.loader import Loader
 from framework.data.source import Splits
+from framework.loop.cadence import Cadence
 from framework.loop.evaluator import Evaluator, evaluation_batches
-from framework.loop.fit import Cadence, Loop
+from framework.loop.fit import Loop
 from framework.loop.stop import Stop
 from framework.loop.together import Shared, together
 from framework.protocols import Batch, Seen, Trainer

@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, cast
 
 from framework.errors import OutOfMemory
 from framework.files.checkpoints import Checkpoints
+from framework.loop.cadence import Cadence
 from framework.loop.evaluator import Evaluator, nested
 from framework.loop.progress import Progress
 from framework.loop.saving import Best, Saver, newest
@@ -21,7 +21,6 @@ from framework.loop.skipping import NotFinite, Skipping
 from framework.loop.stop import Stop
 from framework.loop.waiting import waiting
 from framework.protocols import Batch, Outcome, Recorder, Seen, Status, Trainer
-from framework.spec.training import Spacing
 from framework.world import World
 
 # A loop a step at a time: it pauses after each, and gives its outcome at the end.
@@ -29,62 +28,6 @@ Turns = Generator[None, None, Outcome]
 
 # How urgently a process wants all to end, as a number whose sum over the processes says it too.
 _WISHES: dict[Status | None, float] = {None: 0.0, "INTERRUPTED": 1.0, "PREEMPTED": 2.0**20}
-
-# A loss is read from the device this often at most: reading waits for the step to end.
-_LOGS_PER_RUN = 400
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """When the loop logs, evaluates and saves.
-
-    Attributes:
-        total_steps: where it ends.
-        log_every: steps between two logged losses; None takes 400 points a run.
-        num_evaluations: evaluations along the way, the last at the end.
-        checkpoint_minutes: longest time between two checkpoints; each evaluation is followed by one anyway.
-        checkpoint_steps: steps between two checkpoints, whatever the time; None for none.
-        keep_every: a checkpoint is written at its multiples too; None for none.
-        spacing: whether evaluations are spread evenly over the steps, or over their logarithm.
-    """
-
-    total_steps: int
-    log_every: int | None = None
-    num_evaluations: int = 10
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int | None = None
-    keep_every: int | None = None
-    spacing: Spacing = "linear"
-
-    def saves_at(self, step: int, seconds: float) -> bool:
-        """Whether the state is kept after so many steps, and so many seconds after it was kept last."""
-        every = (self.checkpoint_steps, self.keep_every)
-        return seconds > 60 * self.checkpoint_minutes or any(number and step % number == 0 for number in every)
-
-    @property
-    def log_steps(self) -> int:
-        """Steps between two looks at the metrics."""
-        return self.log_every or max(1, self.total_steps // _LOGS_PER_RUN)
-
-    def logs_at(self, step: int) -> bool:
-        """Whether metrics are read after so many steps."""
-        return step % self.log_steps == 0 or step == self.total_steps
-
-    def is_due_at(self, step: int) -> bool:
-        """Whether anything is done after so many steps."""
-        return self.logs_at(step) or self.evaluates_at(step) or self.saves_at(step, 0.0)
-
-    def evaluates_at(self, step: int) -> bool:
-        """Whether models are measured after so many steps; the end is measured anyway."""
-        return step in self._evaluated
-
-    @cached_property
-    def _evaluated(self) -> frozenset[int]:
-        total, times = self.total_steps, self.num_evaluations
-        places = range(1, times)
-        if self.spacing == "log":
-            return frozenset(round(total ** (place / times)) for place in places) - {total}
-        return frozenset(-(-total * place // times) for place in places) - {total}
 
 
 @dataclass

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from framework.loop.fit import Cadence, Loop
+from framework.loop.cadence import Cadence
+from framework.loop.fit import Loop
 from framework.loop.stop import Stop
 from framework.protocols import Batch
 from tests.backends.contract import equal

@@ -23,7 +23,7 @@ from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import JournalRecorder
-from framework.loop.fit import Cadence
+from framework.loop.cadence import Cadence
 from tests.experiments.reports.noise import noise
 
 STEPS = 20_000

@@ -18,7 +18,7 @@ from experiments.tracking import pieces
 from experiments.tracking.folders import new_run_folder
 from experiments.tracking.mongod import open_database
 from experiments.tracking.recorder import Pace, Tracker
-from framework.loop.fit import Cadence
+from framework.loop.cadence import Cadence
 
 COLLECTIONS = ("runs", "metrics", "metric_chunks")
 

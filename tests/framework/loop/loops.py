@@ -12,8 +12,9 @@ import numpy as np
 from framework.data.loader import Loader
 from framework.data.source import Splits
 from framework.files.checkpoints import Checkpoints
+from framework.loop.cadence import Cadence
 from framework.loop.evaluator import Evaluator, evaluation_batches
-from framework.loop.fit import Cadence, Loop
+from framework.loop.fit import Loop
 from framework.loop.progress import Progress
 from framework.protocols import Array, Trainer
 from framework.spec import DistillSpec

@@ -12,8 +12,9 @@ import pytest
 
 from framework.files.arrays import read_arrays
 from framework.files.checkpoints import BEST, BEST_STUDENT, Checkpoints
+from framework.loop.cadence import Cadence
 from framework.loop.evaluator import Evaluator
-from framework.loop.fit import Cadence, Loop
+from framework.loop.fit import Loop
 from framework.loop.saving import Best
 from framework.protocols import Array
 from tests.framework.loop.loops import STEPS, Written, equal

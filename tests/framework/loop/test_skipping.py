@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from framework.loop.fit import Cadence, Loop
+from framework.loop.cadence import Cadence
+from framework.loop.fit import Loop
 from framework.protocols import Batch
 from tests.framework.loop.loops import STEPS, equal
 
