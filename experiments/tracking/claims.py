@@ -22,6 +22,7 @@ from experiments.tracking.documents import LAYOUT, nothing_yet
 from experiments.tracking.pieces import JOURNAL
 from experiments.tracking.publisher import BEAT_S, insert_run, replay
 from experiments.tracking.values import Mongo, bson_safe
+from framework.errors import UserError
 
 Document = dict[str, Any]
 
@@ -178,6 +179,21 @@ def claim(database: Mongo, where: Mapping[str, Any], folder: Path) -> Claim | No
         return_document=ReturnDocument.AFTER,
     )
     return None if found is None else Claim(database, found)
+
+
+def cancel(database: Mongo, number: int | str) -> str | None:
+    """Take a run that waits out of the queue; returns None, or as what it stands where it doesn't wait.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    changes = {"$set": {"status": "INTERRUPTED", "stop_time": _now(), "queue.cancelled": _now()}}
+    if database.runs.update_one({"_id": number, "status": "QUEUED", "queue.claim": NOBODY}, changes).modified_count:
+        return None
+    found = database.runs.find_one({"_id": number}, {"status": 1})
+    if found is None:
+        raise UserError(f"there is no run {number}")
+    return str(found["status"])
 
 
 def of(database: Mongo, uid: str) -> Claim | None:

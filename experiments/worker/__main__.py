@@ -3,6 +3,7 @@
     python -m experiments.worker
     python -m experiments.worker -m db.example:27017:runs --idle-exit 600
     python -m experiments.worker --where config.data.name=flowers --max-runs 1
+    python -m experiments.worker --cancel 3 4
 
 Any number of workers, on any machines that reach the database, share one queue: each run is claimed by one of them, the
 oldest first (-P sets a priority), and run in a process of its own, under its own number. A worker leaves runs for
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import backends
-from experiments.command.exit import Parser, add_debug, guarded
+from experiments.command.exit import DONE, Parser, add_debug, guarded
+from experiments.command.options import run_id
 from experiments.command.stopping import stoppable
 from experiments.config import defaults
 from experiments.tracking import claims, fields, queries
@@ -60,6 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="give back runs whose worker has shown no heartbeat for so long; 0.5 or more "
         "(%(default)g; one that died on this machine is noticed at once)",
     )
+    add("--cancel", nargs="+", metavar="ID", help="take these runs out of the queue instead, and end")
     add_debug(parser)
     return parser.parse_args(arguments)
 
@@ -98,6 +101,8 @@ def run(found: argparse.Namespace, stop: Stop) -> int:
         UserError: no database, no backend, or a condition that can't be.
     """
     root: Path = default_root()
+    if found.cancel:
+        return cancelled(found, root)
     if not backends.installed():
         raise UserError("no backend is installed here, so no run can be: python -m pip install -e '.[jax]'")
     if found.lost_after < 0.5:
@@ -107,6 +112,22 @@ def run(found: argparse.Namespace, stop: Stop) -> int:
         assert destination.database is not None
         where = filtered(destination.database, found.where)
         return Worker(destination, root, where, found, stop).work()
+
+
+def cancelled(found: argparse.Namespace, root: Path) -> int:
+    """Take runs out of the queue, and say so; returns the exit code.
+
+    Raises:
+        UserError: no database, or a run that doesn't wait; those before it are out of the queue.
+    """
+    with open_database(found.mongo_db, False, root, required=True) as destination:
+        assert destination.database is not None
+        for text in found.cancel:
+            status = claims.cancel(destination.database, run_id(text))
+            if status is not None:
+                raise UserError(f"run {text} is {status}, not QUEUED; Ctrl-C or SIGTERM stops one that is running")
+            print(f"run {text} is out of the queue")
+    return DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from experiments.tracking.publisher import Publisher, replay
 from experiments.tracking.readers import opened
 from experiments.tracking.recorder import Pace, Tracker
 from experiments.tracking.values import Mongo
+from framework.errors import UserError
 
 PROJECT = Path(__file__).parents[3]
 # Claims what it is told to, says so, and writes a step now and then until it is killed.
@@ -93,6 +94,17 @@ def test_the_oldest_of_the_highest_priority_is_next(database: Mongo, take: Calla
     assert take(here) is None
     assert take().number == 5
     assert claims.waiting(database, {}) == 0
+
+
+def test_a_run_is_taken_out_of_the_queue_while_it_waits(database: Mongo, take: Callable[..., Claim]) -> None:
+    first, second = put(database), put(database)
+    assert claims.cancel(database, first) is None
+    assert claims.cancel(database, first) == "INTERRUPTED"
+    assert take().number == second
+    assert claims.cancel(database, second) == "RUNNING"
+    with pytest.raises(UserError, match="there is no run 7"):
+        claims.cancel(database, 7)
+    assert [each["status"] for each in database.runs.find().sort("_id", 1)] == ["INTERRUPTED", "RUNNING"]
 
 
 def test_each_run_is_claimed_once_however_many_ask(database: Mongo, tmp_path: Path) -> None:

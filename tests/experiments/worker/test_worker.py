@@ -104,6 +104,10 @@ def test_queued_runs_end_as_they_must(here: Any, worker: Any, short: Any, databa
     changed = {"config.teachers.0.name": "nobody"}
     database.runs.update_one({"_id": other["_id"]}, {"$set": changed})
 
+    assert here.run("-q", *short).returncode == 0
+    code, lines, told = worker("--cancel", "3", "9")
+    assert (code, lines, told) == (2, ["run 3 is out of the queue"], "experiments.worker: there is no run 9\n")
+
     code, lines, told = worker("--idle-exit", "0")
     assert code == 1, (lines, told)
     assert lines[1].startswith("run 1: claimed, funmatch digits seed 0, output in ")
@@ -114,7 +118,8 @@ def test_queued_runs_end_as_they_must(here: Any, worker: Any, short: Any, databa
         "idle: nothing waits for this worker, 0 runs are with others, ending after 0 s without",
         "worker ends: 2 runs ended here, 1 FAILED",
     ]
-    one, two = database.runs.find().sort("_id", 1)
+    one, two, three = database.runs.find().sort("_id", 1)
+    assert three["status"] == "INTERRUPTED"
     (folder,) = run_folders(here.root)
     assert (one["_id"], one["status"], one["uid"]) == (1, "COMPLETED", folder.name)
     assert one["result"]["steps"] == 4
