@@ -34,6 +34,7 @@ LONG = [
     for name in (
         "experiments/test_run.py",
         "experiments/distillation/test_resuming.py",
+        "experiments/distillation/test_interrupted.py",
         "parity/test_backends.py",
         "parity/test_float64.py",
         "backends/test_trainer.py",
