@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from framework.data import Splits
+from framework.data.source import ImageSource
 
 Read = Callable[..., Splits]
 Paint = Callable[..., np.ndarray]
@@ -16,10 +17,13 @@ Write = Callable[..., Path]
 OWN = {"validation": None, "test": None}
 
 
+def labels_of(source: object) -> list[int]:
+    assert isinstance(source, ImageSource)
+    return source.labels(np.arange(source.num_examples)).tolist()  # type: ignore[union-attr]
+
+
 def labels(splits: Splits, role: str = "train") -> list[int]:
-    source = getattr(splits, role)
-    found: list[int] = source.labels(np.arange(source.num_examples)).tolist()
-    return found
+    return labels_of(getattr(splits, role))
 
 
 def several(*folders: str, count: int = 3) -> list[str]:
