@@ -6,23 +6,24 @@ Nothing is downloaded and no image is decoded. `--timed-steps 0` leaves the timi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sacred.commandline_options import cli_option
 
-from backends.base import Backend, Device
 from experiments import config as configs
-from experiments.distillation import fitting, outputs
+from experiments.distillation import fitting
 from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
 from experiments.planning.spread import Spread
+from experiments.planning.timing import Timing, planned
+from experiments.planning.words import duration, scaled
 from experiments.tracking.folders import default_root
 from framework.data.counts import Counts, count
 from framework.errors import UserError
-from framework.spec import DistillSpec, ModelSpec
+from framework.spec import DistillSpec
 
 if TYPE_CHECKING:
     from sacred import Experiment
@@ -51,23 +52,6 @@ def add_command(experiment: Experiment) -> None:
         print("\n".join(lines(spec, options, default_root(), _run.info.get(_FLAG, DEFAULT_STEPS))))
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A student or teacher as it is to be built: its spec, its logits, the size of its views, and what it costs."""
-
-    who: str
-    spec: ModelSpec
-    num_classes: int
-    size: int
-    cost: Cost
-
-    def describe(self) -> str:
-        cost, options = self.cost, ", ".join(f"{key}={value}" for key, value in self.spec.options.items())
-        named = f"{self.spec.name}({options})"
-        arithmetic = f"{_scaled(2 * cost.macs)}FLOP" if cost.macs else "arithmetic unknown"
-        return f"{named}, {cost.parameters:,} parameters, {arithmetic} an image of {self.size} px"
-
-
 def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> list[str]:
     """The plan of a run, for people.
 
@@ -85,46 +69,27 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     check_functions(spec)
     counts = count(spec.data, root / "cache")
     fitting.check(spec, counts.num_classes, counts.classes)
-    student, *others = models = _models(spec, counts)
-    costs = student.cost, [teacher.cost for teacher in others]
+    models = planned(spec, counts)
+    timing = Timing(spec, options, models, counts, backend, device)
+    costs = timing.costs
     total_steps = spec.duration.steps(counts.train, spec.batch_size)
-    room = estimates.checkpoint(spec, student.cost) * (options.keep_checkpoints + 1)
+    room = estimates.checkpoint(spec, costs[0]) * (options.keep_checkpoints + 1)
     a_step = estimates.flops(spec, *costs) * spec.batch_size
     work = a_step * total_steps + estimates.target_flops(spec, counts.train, costs[1])
     lacking += missing.things(spec, counts, root, room, work, device)
-    seconds = _seconds(spec, options, models, counts, (backend, device), steps)
+    seconds = _seconds(timing, steps)
     rows = [
         ("data", _data(spec, counts)),
         ("length", _length(spec, counts, total_steps)),
         *((model.who, model.describe()) for model in models),
-        (
-            "work",
-            f"{_scaled(a_step)}FLOP a step, {_scaled(work)}FLOP in all (a backward pass as two forward)",
-        ),
+        ("work", f"{scaled(a_step)}FLOP a step, {scaled(work)}FLOP in all (a backward pass as two forward)"),
         ("memory", _memory(spec, *costs)),
-        ("checkpoint", f"{_scaled(estimates.checkpoint(spec, student.cost))}B, {options.keep_checkpoints} are kept"),
-        ("time", _time(spec, models, (backend, device), seconds, total_steps)),
-        *_spread(spec, spread_over, student.cost, seconds, total_steps),
+        ("checkpoint", f"{scaled(estimates.checkpoint(spec, costs[0]))}B, {options.keep_checkpoints} are kept"),
+        ("time", _time(timing, seconds, total_steps)),
+        *_spread(spec, spread_over, costs[0], seconds, total_steps),
         *(("missing here" if not number else "", line) for number, line in enumerate(lacking or ["nothing"])),
     ]
     return [f"{name:14}{text}" for name, text in rows]
-
-
-def _models(spec: DistillSpec, counts: Counts) -> list[_Model]:
-    from framework.models import cost
-
-    def model(who: str, built: ModelSpec, num_classes: int, size: int) -> _Model:
-        outline = cost.outline(built.name, built.options, num_classes, size)
-        return _Model(who, built, num_classes, size, cost.of(outline))
-
-    found = [outputs.to_be_built(teacher, counts.num_classes) for teacher in spec.teachers]
-    num_classes = counts.num_classes or (found[0][1] if found else None)
-    if num_classes is None:
-        raise UserError("data without labels and without a teacher: nothing says how many classes there are")
-    taught = [
-        model("teacher", each, logits, size) for (each, logits), size in zip(found, spec.teacher_sizes, strict=True)
-    ]
-    return [model("student", spec.student, num_classes, spec.views.size), *taught]
 
 
 def _data(spec: DistillSpec, counts: Counts) -> str:
@@ -146,46 +111,29 @@ def _length(spec: DistillSpec, counts: Counts, total_steps: int) -> str:
 def _memory(spec: DistillSpec, student: Cost, others: Sequence[Cost]) -> str:
     found = estimates.memory(spec, student, others)
     return (
-        f"about {_scaled(found.total)}B on one device: student with gradients and moments {_scaled(found.student)}B, "
-        f"teachers {_scaled(found.teachers)}B, activations {_scaled(found.activations)}B (the inputs of the student's "
-        f"layers with parameters, a teacher's widest layer), views {_scaled(found.views)}B, without the libraries' "
+        f"about {scaled(found.total)}B on one device: student with gradients and moments {scaled(found.student)}B, "
+        f"teachers {scaled(found.teachers)}B, activations {scaled(found.activations)}B (the inputs of the student's "
+        f"layers with parameters, a teacher's widest layer), views {scaled(found.views)}B, without the libraries' "
         "workspaces"
     )
 
 
-def _seconds(
-    spec: DistillSpec,
-    options: RunOptions,
-    models: Sequence[_Model],
-    counts: Counts,
-    place: tuple[Backend, Device],
-    steps: int,
-) -> tuple[float, float] | str:
+def _seconds(timing: Timing, steps: int) -> tuple[float, float] | str:
     """Seconds of the first step and of a later one; or why they aren't known."""
     if steps == 0:
         return "not timed"
-    size, needed = _timed_batch(spec, models, place[1])
-    if _is_too_large(needed, place[1]):
-        free = estimates.available_memory() or 0
-        return f"not timed: {size} examples need about {_scaled(2 * needed)}B, {_scaled(free)}B are free"
-    return _measured(spec, options, models, counts, place, steps)
+    why = timing.too_large()
+    return f"not timed: {why}" if why else timing.seconds(steps)
 
 
-def _time(
-    spec: DistillSpec,
-    models: Sequence[_Model],
-    place: tuple[Backend, Device],
-    seconds: tuple[float, float] | str,
-    total_steps: int,
-) -> str:
-    where = f"{place[0].name}, {place[1]}"
+def _time(timing: Timing, seconds: tuple[float, float] | str, total_steps: int) -> str:
+    where, batch_size = f"{timing.backend.name}, {timing.device}", timing.spec.batch_size
     if isinstance(seconds, str):
         return f"{seconds} ({where})"
-    first, scaled = seconds
-    size, _ = _timed_batch(spec, models, place[1])
-    part = f" (timed on {size} of them)" if size < spec.batch_size else ""
+    first, each = seconds
+    part = f" (timed on {timing.size} of them)" if timing.size < batch_size else ""
     return (
-        f"about {duration(first + scaled * total_steps)}: {scaled:.3g} s a step of {spec.batch_size}{part}, "
+        f"about {duration(first + each * total_steps)}: {each:.3g} s a step of {batch_size}{part}, "
         f"{first:.1f} s for the first; without decoding and evaluations ({where})"
     )
 
@@ -198,87 +146,3 @@ def _spread(
         return []
     spread = Spread(devices, spec.batch_size, student.parameters, seconds[1], total_steps)
     return [("spread", spread.describe())]
-
-
-def _timed_batch(spec: DistillSpec, models: Sequence[_Model], device: Device) -> tuple[int, int]:
-    """How many examples are timed, and the bytes that they need."""
-    costs = models[0].cost, [teacher.cost for teacher in models[1:]]
-    size = estimates.timed_batch(spec, *costs, device)
-    return size, estimates.memory(replace(spec, batch_size=size), *costs).total
-
-
-def _is_too_large(needed: int, device: Device) -> bool:
-    free = estimates.available_memory()
-    return device.kind == "cpu" and free is not None and 2 * needed > free
-
-
-def _measured(
-    spec: DistillSpec,
-    options: RunOptions,
-    models: Sequence[_Model],
-    counts: Counts,
-    place: tuple[Backend, Device],
-    steps: int,
-) -> tuple[float, float]:
-    """Seconds of the first step, and of a later one with the whole batch."""
-    from framework.models import catalog
-
-    size, _ = _timed_batch(spec, models, place[1])
-    student, *others = (catalog.build(m.spec.name, m.spec.options, m.num_classes, m.size, None) for m in models)
-    first, each = estimates.seconds_per_step(
-        replace(spec, batch_size=size),
-        (student, others),
-        estimates.RandomSource(counts.train, counts.num_classes or models[0].num_classes, counts.side),
-        place,
-        options.compile,
-        steps,
-    )
-    return first, each * spec.batch_size / size
-
-
-def step_seconds(
-    spec: DistillSpec, options: RunOptions, root: Path, steps: int = DEFAULT_STEPS
-) -> tuple[float, float] | None:
-    """Seconds of the first step and of a later one, timed on noise; None where a step doesn't fit in memory.
-
-    Args and errors are those of `lines`.
-    """
-    backend, device, _ = missing.backend_of(spec, options)
-    counts = count(spec.data, root / "cache")
-    models = _models(spec, counts)
-    if _is_too_large(_timed_batch(spec, models, device)[1], device):
-        return None
-    return _measured(spec, options, models, counts, (backend, device), steps)
-
-
-def arithmetic(spec: DistillSpec, counts: Counts) -> tuple[int, int]:
-    """Multiply-adds of one example in one step: of the student, its backward pass included, and of its teachers.
-
-    The backend must be loaded. Errors are those of `lines`.
-    """
-    student, *others = _models(spec, counts)
-    return 3 * student.cost.macs, 0 if spec.scheme.averaged else sum(each.cost.macs for each in others)
-
-
-def _scaled(number: float) -> str:
-    """`2.67 G` for 2.67e9: the unit follows.
-
-    >>> _scaled(23_576_165), _scaled(12)
-    ('23.6 M', '12 ')
-    """
-    for power, prefix in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if number >= 10**power:
-            return f"{number / 10**power:.3g} {prefix}"
-    return f"{number:.3g} "
-
-
-def duration(seconds: float) -> str:
-    """In a unit of which there are some.
-
-    >>> duration(90), duration(200_000)
-    ('90 s', '56 h')
-    """
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= (3 if unit == "days" else 2) * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.planning.plan import duration
+from experiments.planning.words import duration
 from experiments.study import work
 from experiments.study.work import Cost
 from experiments.sweep.student import Student

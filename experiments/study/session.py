@@ -10,7 +10,8 @@ from experiments import config as configs
 from experiments.distillation import early
 from experiments.distillation.distillation import tell
 from experiments.figures import compose
-from experiments.planning import plan as planning
+from experiments.planning.timing import step_seconds
+from experiments.planning.words import duration
 from experiments.study import work
 from experiments.study.bar import Overall
 from experiments.study.known import Known, identified
@@ -70,7 +71,7 @@ class Study:
         if not left:
             return "nothing: all runs are there"
         try:
-            measured = planning.step_seconds(left[0], configs.spec_and_options(self.request.config)[1], self._root, 20)
+            measured = step_seconds(left[0], configs.spec_and_options(self.request.config)[1], self._root, 20)
         except UserError as error:
             return f"not known: {error}"
         if measured is None:
@@ -78,7 +79,7 @@ class Study:
         first, each = measured
         one = self._costs.of(left[0])
         seconds = each / max(1.0, one.student + one.teacher) * self._work(plan) + _COMPILED * first * len(left)
-        return f"about {planning.duration(seconds)}, {each:.3g} s a step of one student alone; evaluations are left out"
+        return f"about {duration(seconds)}, {each:.3g} s a step of one student alone; evaluations are left out"
 
     def _work(self, plan: Plan) -> float:
         return work.together([item.spec for item in plan.left], self._costs) + work.together(plan.later, self._costs)

@@ -17,7 +17,7 @@ from experiments.distillation.feed import Feed
 from experiments.distillation.prepare import Common, gather, num_logits
 from experiments.distillation.trained import data_for
 from experiments.planning import estimates
-from experiments.planning.plan import duration
+from experiments.planning.words import duration
 from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.student import Student

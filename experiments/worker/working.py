@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import backends
 from experiments.command import rerun
 from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED
-from experiments.planning.plan import duration
+from experiments.planning.words import duration
 from experiments.tracking import claims
 from experiments.tracking.claims import Claim, Watch
 from experiments.tracking.dead import mark_dead
