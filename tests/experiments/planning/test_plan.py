@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import backends
+from backends.base import Settings
 from experiments import config
 from experiments.distillation.options import RunOptions
 from experiments.distillation.weights import located
@@ -79,10 +81,12 @@ def test_the_data_may_have_no_labels(planned: Any) -> None:
     assert "23,576,165 parameters" in found["student"]
 
 
-def test_timed_steps_of_a_small_recipe(planned: Any) -> None:
+def test_timed_steps_of_a_small_recipe(planned: Any, backend: str) -> None:
     timed = planned("digits", steps=1)["time"]
     assert " s a step of 100, " in timed
-    assert timed.endswith(", 1 thread))")  # as the run itself would take
+    # As the run itself would take; JAX keeps the threads that the process's first device had.
+    device = backends.load(backend).configure(Settings("cpu", 1))
+    assert timed.endswith(f" ({backend}, {device})")
     fixed = planned("digits", "teaching=fixed", "batch_size=7", "compile=false", steps=1)["time"]
     assert " s a step of 7, " in fixed
     assert planned("digits")["time"].startswith("not timed (")
