@@ -32,6 +32,7 @@ from experiments.tracking.publisher import replay
 from experiments.tracking.recorder import PACE, Tracker
 from experiments.tracking.scrub import reason
 from experiments.tracking.unobserved import NoRecorder, Unobserved
+from framework.errors import some
 from framework.files.checkpoints import Checkpoints
 from framework.loop.saving import newest
 from framework.loop.stop import Stop
@@ -238,7 +239,8 @@ class Training:
     def _title(self) -> str:
         epochs = self.ready.total_steps * self.spec.batch_size / self.ready.splits.train.num_examples
         teaching = self.spec.teaching if self.spec.teachers else "training on labels"
-        return f"{teaching}: {self.ready.total_steps} steps ({epochs:.0f} epochs) of {self.spec.data.name}"
+        steps = some(self.ready.total_steps, "step", "steps")
+        return f"{teaching}: {steps} ({some(round(epochs), 'epoch', 'epochs')}) of {self.spec.data.name}"
 
     def _completed(self, finish: Finish) -> int:
         assert self.outcome is not None

@@ -22,6 +22,7 @@ from experiments.planning.timing import Timing, planned
 from experiments.planning.words import duration, scaled
 from experiments.tracking.folders import default_root
 from framework.data.counts import Counts, count
+from framework.data.presence import named_classes
 from framework.errors import UserError
 from framework.spec import DistillSpec
 
@@ -80,6 +81,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     seconds = _seconds(timing, steps)
     rows = [
         ("data", _data(spec, counts)),
+        *(("", note) for note in counts.notes),
         ("length", _length(spec, counts, total_steps)),
         *((model.who, model.describe()) for model in models),
         ("work", f"{scaled(a_step)}FLOP a step, {scaled(work)}FLOP in all (a backward pass as two forward)"),
@@ -95,7 +97,8 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
 def _data(spec: DistillSpec, counts: Counts) -> str:
     splits = {"training": counts.train, "validation": counts.validation, "test": counts.test}
     numbers = ", ".join(f"{number:,} {role}" for role, number in splits.items() if number)
-    classes = f"{counts.num_classes} classes" if counts.num_classes else "no labels"
+    numbered = f"{counts.num_classes} classes" if counts.num_classes else "no labels"
+    classes = named_classes(counts.classes) if counts.classes else numbered
     return f"{spec.data.name}: {numbers} examples, {classes} ({counts.known})"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from framework.data.catalog import CATALOG
 from framework.data.offline import INSTALLED, OFFLINE, is_installed
 from framework.data.origins import is_hub, open_data
-from framework.data.roles import assign, expressions_of
+from framework.data.roles import assign, expressions_of, image_column
 from framework.data.splits import select
 from framework.errors import UserError
 from framework.spec import DataSpec
@@ -30,6 +30,7 @@ class Counts:
         side: of the square images, in pixels; None where it is not known or sizes differ.
         known: how this is known, for people.
         classes: the class names; None without labels, and where only their number is known.
+        notes: what was assumed, is missing or left out.
     """
 
     train: int
@@ -39,6 +40,7 @@ class Counts:
     side: int | None
     known: str
     classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def count(spec: DataSpec, cache: Path) -> Counts:
@@ -88,10 +90,14 @@ def _no_labels(split: str) -> np.ndarray:
 
 
 def _local(spec: DataSpec, cache: Path) -> Counts:
-    roles = assign(spec, open_data(spec.name, spec.config, cache))
+    opened = open_data(spec.name, spec.config, cache)
+    roles = assign(spec, opened)
+    for split in {part.split for parts in roles.chosen.values() for part in parts}:
+        image_column(spec, opened, split)
     numbers = {role: sum(len(part.rows) for part in parts) for role, parts in roles.chosen.items()}
     counted = _made(numbers, len(roles.classes) if roles.classes else None, None, "as counted here")
-    return replace(counted, classes=roles.classes)
+    left_out = (f"{spec.name}: left out: {opened.left_out}",) if opened.left_out else ()
+    return replace(counted, classes=roles.classes, notes=(*opened.notes, *roles.notes, *left_out))
 
 
 def _made(numbers: Mapping[str, int], num_classes: int | None, side: int | None, known: str) -> Counts:

@@ -142,12 +142,12 @@ def _unread(tables: Iterable[Path], used: Set[str]) -> str:
     return f"{len(left)} .parquet whose names say no split ({few(left)})" if left else ""
 
 
-def _check_table(name: str, file: Path) -> None:
+def _num_rows(name: str, file: Path) -> int:
     """Refuse what is not a parquet file by its own name, which `datasets` would not say."""
     import pyarrow.parquet
 
     try:
-        pyarrow.parquet.read_metadata(file)
+        return int(pyarrow.parquet.read_metadata(file).num_rows)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"data {name!r}: {file} can't be read as parquet: {one_line(error)}") from error
 
@@ -157,8 +157,9 @@ def _read(name: str, cache: Path, files: Sequence[Path], **options: Any) -> tupl
     import datasets
     from pyarrow.lib import ArrowException
 
-    for file in files:
-        _check_table(name, file)
+    num_rows = [_num_rows(name, file) for file in files]
+    if files and not any(num_rows):
+        raise UserError(f"data {name!r}: a split is empty")
     state = _state(files)
     kept = without_colons(cache) / "huggingface" / state
     failures = (OSError, ValueError, ArrowException, datasets.exceptions.DatasetsError)

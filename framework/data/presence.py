@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from framework.data.classes import plain_name
 from framework.data.source import Splits
-from framework.errors import UserError, few
+from framework.errors import UserError, few, some
 from framework.protocols import Array, Source
 from framework.spec import DataSpec
 
@@ -32,6 +32,11 @@ def check_presence(spec: DataSpec, classes: tuple[str, ...], labels: Mapping[str
             "data.labels=none to distil without labels"
         )
     notes = _look_alikes(spec.name, classes)
+    for role, array in labels.items():
+        missing = int((array < 0).sum())
+        if 0 < missing < len(array):
+            told = some(missing, f"{role} image has", f"{role} images have")
+            notes += (f"{spec.name}: {told} no label, of {len(array)}",)
     counts = {role: np.bincount(array[array >= 0], minlength=len(classes)) for role, array in labels.items()}
     for role, count in counts.items():
         absent = np.flatnonzero(count == 0)
@@ -64,14 +69,19 @@ def _look_alikes(name: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     return (f"{name}: the classes {pairs[0]} have nearly one name{more}, and are taken as different classes",)
 
 
+def named_classes(classes: Sequence[str]) -> str:
+    """How many classes there are, and the names of the first."""
+    names = ", ".join(classes[:_SHOWN]) + (", ..." if len(classes) > _SHOWN else "")
+    return f"{len(classes)} classes: {names}"
+
+
 def summary(splits: Splits, left_out: str) -> str:
     """One line on a data set: images, classes, training images a class, files left out."""
     sources = (("to train", splits.train), ("to validate", splits.validation), ("to test", splits.test))
     parts = [f"{source.num_examples} images {what}" for what, source in sources if source is not None]
     parts = [part if number == 0 else part.replace(" images", "") for number, part in enumerate(parts)]
     if splits.classes is not None:
-        names = ", ".join(splits.classes[:_SHOWN]) + (", ..." if len(splits.classes) > _SHOWN else "")
-        parts.append(f"{len(splits.classes)} classes: {names}{_per_class(splits.train, len(splits.classes))}")
+        parts.append(named_classes(splits.classes) + _per_class(splits.train, len(splits.classes)))
     told = f"data {splits.name}: {', '.join(parts)}"
     return f"{told}; left out: {left_out}" if left_out else told
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from framework.data.catalog import CATALOG, check_entry
-from framework.data.columns import find_image
+from framework.data.catalog import check_entry
 from framework.data.decoded import open_decoded
 from framework.data.opened import Opened
 from framework.data.origins import open_data
 from framework.data.presence import summary
-from framework.data.roles import ROLES, assign
+from framework.data.roles import ROLES, assign, image_column
 from framework.data.rows import Part, Rows
 from framework.data.source import ImageSource, Splits
 from framework.data.splits import Selection
@@ -117,12 +116,9 @@ def _splits(
 def _rows(spec: DataSpec, opened: Opened, text: str, parts: tuple[Selection, ...]) -> Rows:
     from datasets import Image
 
-    entry = CATALOG.get(spec.name)
-    wanted = spec.image or (entry.image if entry is not None else None)
     made = []
     for selection in parts:
-        dataset = opened.splits[selection.split]
-        column = find_image(dataset.features, wanted, f"data {spec.name!r}, split {selection.split!r}")
+        dataset, column = opened.splits[selection.split], image_column(spec, opened, selection.split)
         encoded = dataset.with_format(None).select_columns([column]).cast_column(column, Image(decode=False))
         made.append(Part(selection.split, column, encoded, selection.rows, dataset._fingerprint))
     return Rows(spec.name, text, made)

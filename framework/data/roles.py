@@ -11,7 +11,7 @@ import numpy as np
 
 from framework.data.catalog import CATALOG
 from framework.data.classes import one_form
-from framework.data.columns import LABEL_NAMES, find_labels
+from framework.data.columns import LABEL_NAMES, find_image, find_labels
 from framework.data.labels import LabelColumn, class_names, numbering, to_numbers
 from framework.data.offline import OFFLINE
 from framework.data.opened import Opened
@@ -235,6 +235,13 @@ def _label_column(spec: DataSpec, opened: Opened, split: str) -> str | None:
     entry = CATALOG.get(spec.name)
     wanted = entry.labels if entry is not None and spec.labels == "auto" else spec.labels
     return find_labels(opened.splits[split].features, wanted, f"data {spec.name!r}, split {split!r}")
+
+
+def image_column(spec: DataSpec, opened: Opened, split: str) -> str:
+    """The column of a split's images; errors as in `find_image`."""
+    entry = CATALOG.get(spec.name)
+    wanted = spec.image or (entry.image if entry is not None else None)
+    return find_image(opened.splits[split].features, wanted, f"data {spec.name!r}, split {split!r}")
 
 
 def _values(dataset: Dataset, column: str) -> list[Any]:

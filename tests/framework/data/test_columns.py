@@ -32,6 +32,8 @@ def test_no_or_several_image_columns(
         read(write_parquet({"front": encoded_rows(2), "back": encoded_rows(2), "label": [0, 1]}, "two.parquet"))
     with pytest.raises(UserError, match=r"no image column among x \(int64\), label \(int64\)"):
         read(write_parquet({"x": [1, 2], "label": [0, 1]}, "none.parquet"))
+    with pytest.raises(UserError, match=r"no rows\.parquet': a split is empty"):
+        read(write_parquet({"image": [], "label": []}, "no rows.parquet"))
     chosen = write_parquet({"front": encoded_rows(2), "back": encoded_rows(2, 50), "label": [0, 1]}, "two.parquet")
     assert read(chosen, image="back").fingerprint != read(chosen, image="front").fingerprint
 

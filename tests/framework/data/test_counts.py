@@ -58,6 +58,16 @@ def test_folders_and_images_of_another_one(tmp_path: Path) -> None:
     assert fewer.fingerprint != loaded.fingerprint
 
 
+def test_what_a_run_would_refuse_or_tell_is_told(tmp_path: Path) -> None:
+    mine = write(tmp_path / "mine", 2, 10)
+    with pytest.raises(UserError, match=r"no column 'picture' \(data\.image\): allowed: image, label"):
+        count(DataSpec(name=mine, image="picture"), tmp_path / "cache")
+    (tmp_path / "mine" / "c0" / "a.txt").write_text("")
+    notes = count(DataSpec(name=mine), tmp_path / "cache").notes
+    assert any("2 of the 20 training images" in note for note in notes)
+    assert any(note.endswith("left out: 1 .txt") for note in notes)
+
+
 def test_glyphs_are_counted_without_being_drawn(tmp_path: Path) -> None:
     found = count(DataSpec(name="glyphs"), tmp_path)
     assert (found.train, found.validation, found.test, found.num_classes, found.side) == (660, 660, 1980, 33, 24)

@@ -26,6 +26,7 @@ def test_whole_numbers_that_are_floats_are_numbers(stored: Any, read: Read) -> N
     """As pandas stores them where some are missing."""
     splits = read(stored([1.0, 0.0, None, float("nan")]), **OWN)
     assert (splits.classes, splits.train.labels(np.arange(4)).tolist()) == (("0", "1"), [1, 0, -1, -1])
+    assert any("2 train images have no label, of 4" in note for note in splits.notes)
 
 
 @pytest.mark.parametrize(
