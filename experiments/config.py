@@ -12,6 +12,7 @@ import ast
 import copy
 import dataclasses
 import difflib
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,13 +23,15 @@ from experiments.command.suggestions import advice, check_key, is_known, key_for
 from experiments.distillation.options import RunOptions
 from experiments.distillation.packaged import PACKAGED
 from experiments.recipes import DEFAULT, RECIPES
-from framework.errors import UserError, near
+from framework.errors import UserError, near, one_line
 from framework.spec import DataSpec, DistillSpec, DurationSpec, ModelSpec, TeacherSpec
 from framework.spec.renamed import current
 from framework.spec.validation import build, plain
 
 Config = dict[str, Any]
 _OPTION_NAMES = [field.name for field in dataclasses.fields(RunOptions)]
+# A list of bare words, as people write it: [train,test].
+_WORDS = re.compile(r"\[([\w./:+-]+(?:, *[\w./:+-]+)*)\]")
 _DURATIONS = [field.name for field in dataclasses.fields(DurationSpec)]
 # The key that a part's value alone is the value of: `optimizer=sgd`, `loss=kl`, `duration=100`.
 _NAMED = {
@@ -254,7 +257,11 @@ def _pair(word: str) -> tuple[str, Any]:
     key, _, text = word.partition("=")
     if key and not text.strip():  # as `data=$PHOTOS` is where there is no such variable
         raise UserError(f"{word!r} has no value: write {key}=VALUE, or {key}=none for none")
-    return key.strip(), value_of(text)
+    value = value_of(text)
+    if isinstance(value, str) and text[0] in "[{(" and (text[-1] in "]})" or _is_open(text)):
+        forms = "a list is written [8,16] or ['a b','c'], keys and values {'a':1}"
+        raise UserError(f"{one_line(word, 80)!r} can't be read: {forms}; quote the whole word")
+    return key.strip(), value
 
 
 def value_of(text: str) -> Any:
@@ -263,7 +270,9 @@ def value_of(text: str) -> Any:
         with warnings.catch_warnings(action="ignore"):  # of what looks like Python and is a path, say
             value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        bare = _WORDS.fullmatch(text)
         value = {"true": True, "false": False, "none": None, "null": None}.get(text.lower(), text)
+        value = [value_of(each.strip()) for each in bare[1].split(",")] if bare else value
     return plain(value)
 
 

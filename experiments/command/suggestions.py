@@ -27,7 +27,7 @@ _OURS = {
     "evaluation.batch_size": "eval_batch_size val_batch_size validation_batch_size per_device_eval_batch_size",
     "evaluation.num_times": "eval_every eval_interval val_interval validation_freq eval_freq eval_steps",
     "views.size": "image_size img_size input_size crop_size resolution imgsz image_shape input_shape",
-    "views.area": "scale",
+    "views.area": "scale crop random_resized_crop",
     "views.aspect": "ratio",
     "views.flip": "hflip horizontal_flip",
     "views.mixup": "mixup_alpha mix",
@@ -46,7 +46,8 @@ _OURS = {
     "teacher": "teacher_model teacher_path teacher_name",
     "threads": "workers num_workers j num_threads cpus",
     "precision": "amp fp16 bf16 half mixed_precision dtype",
-    "device": "gpu gpus cuda accelerator devices",
+    "device": "gpu cuda accelerator",
+    "devices": "gpus num_gpus n_gpus num_devices nproc_per_node",
     "backend": "framework engine keras_backend",
     "seed": "random_seed manual_seed random_state rng",
     "grad_accum_steps": "grad_accum accum_steps accumulate_grad_batches gradient_accumulation_steps",
@@ -60,11 +61,20 @@ _OURS = {
 _THEIRS = {word: key for key, words in _OURS.items() for word in words.split()} | {
     word: f"student.options.{word}" for word in ("depth", "width", "depths", "widths")
 }
+_EXPORT = (
+    "afterwards `python -m experiments.runs export --to wandb-offline|tensorboard|csv` writes what other tools read"
+)
+_FILE = "a file of keys is named alone after 'with', as a recipe is: with FILE.json"
 _OUTPUT = "runs are written to .experiments, or where EXPERIMENTS_DIR says"
 # What there is no key for.
 _NONE = {
     **dict.fromkeys(("num_classes", "nb_classes", "classes", "n_classes"), "the number of classes is the data's"),
     **dict.fromkeys(("output", "output_dir", "out", "save_dir", "log_dir", "logdir", "experiment_dir"), _OUTPUT),
+    **dict.fromkeys(("wandb", "tensorboard", "report_to", "logger", "log_wandb"), _EXPORT),
+    **dict.fromkeys(("config", "cfg", "config_file", "yaml"), _FILE),
+    **dict.fromkeys(("cutmix", "cutmix_alpha"), "views are mixed by views.mixup alone"),
+    **dict.fromkeys(("dropout", "drop", "drop_rate", "drop_path"), "dropout is in the student itself, if it has any"),
+    **dict.fromkeys(("ema", "ema_decay", "model_ema", "swa"), "no average of weights is kept; best_by picks a student"),
     **dict.fromkeys(
         ("patience", "early_stopping", "early_stop"), "training is never cut short; the best student is kept as well"
     ),
@@ -133,7 +143,8 @@ def check_key(key: str) -> None:
         raise UserError(f"unknown key {key!r}: {advice(key)}")
     first = rest.partition(".")[0]
     # A slip within the part is answered by the part, with all that it has.
-    if first and inner and first not in inner and not difflib.get_close_matches(first, inner, n=1, cutoff=0.5):
+    is_slip = first not in _THEIRS and difflib.get_close_matches(first, inner, n=1, cutoff=0.5)
+    if first and inner and first not in inner and not is_slip:
         theirs = _THEIRS.get(first) or _only_leaf(first)
         told = f"did you mean {theirs!r}?" if theirs else near(first, inner)
         raise UserError(f"unknown key {key!r}: {told}")
@@ -168,4 +179,5 @@ def _instead(name: str, value: str | None) -> str:
     found = key_for(name)
     if none or not found:
         return none or "--help lists the options and keys"
+    value = f"gpu:{value}" if found == "device" and value and value.isdecimal() else value
     return f"keys have no dashes and follow 'with': with {found}={value or '...'}"

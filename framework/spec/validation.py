@@ -213,5 +213,7 @@ def _convert_scalar(kind: Any, value: Any, path: str) -> Any:
 def _name(kind: Any) -> str:
     if kind is type(None):
         return "None"
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
     names = {int: "an integer", float: "a number", bool: "True or False", str: "a word"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))

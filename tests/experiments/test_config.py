@@ -124,6 +124,12 @@ def test_another_student_drops_the_options_of_the_former() -> None:
     assert read("digits", "student=convnet")["student"] == config.defaults("digits")["student"]
 
 
+@pytest.mark.parametrize("text", ["{[]:1}", "(" * 5000, "[1,2", "[a b,c]", "{a:1}"])
+def test_brackets_that_cannot_be_read_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"^'data\.image=.{1,80}' can't be read: a list is written \[8,16\]"):
+        read(f"data.image={text}")
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -139,8 +145,8 @@ def test_another_student_drops_the_options_of_the_former() -> None:
         ("a=b", "a=b"),
         ("./x/y z", "./x/y z"),
         ("1if", "1if"),
-        ("{[]:1}", "{[]:1}"),
-        ("(" * 5000, "(" * 5000),
+        ("[a,b 1]/x", "[a,b 1]/x"),
+        ("[train, test]", ["train", "test"]),
     ],
 )
 def test_values(text: str, value: Any, recwarn: pytest.WarningsRecorder) -> None:
