@@ -122,9 +122,10 @@ def _answered(models: Sequence[Answering], batch: Sequence[Read], size: int) -> 
     from experiments.distillation.answering import probabilities
 
     read = [images for _, images in batch if not isinstance(images, str)]
-    each = [[images[place] for images in read] for place in range(len(models))]
-    found = zip(*(probabilities(model.answer(own, size)) for model, own in zip(models, each, strict=True)), strict=True)
-    shares = iter(list(found) if read else ())
+    # Where no image can be read, there is nothing to ask.
+    each = [[images[place] for images in read] for place in range(len(models) if read else 0)]
+    found = [probabilities(model.answer(own, size)) for model, own in zip(models, each, strict=False)]
+    shares = iter(list(zip(*found, strict=True)))
     for path, images in batch:
         yield path, images if isinstance(images, str) else list(next(shares))
 

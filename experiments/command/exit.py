@@ -10,6 +10,7 @@ import argparse
 import errno
 import os
 import pdb
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from typing import Any, NoReturn, Self
 
 from experiments.command.streams import lasting
 from experiments.tracking.scrub import scrub_text
-from framework.errors import UserError, one_line
+from framework.errors import UserError, near, one_line
 
 DONE, FAULT, MISTAKE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
 _MAX_CHARS = 1500
+# What argparse says of a word that is none of those that are allowed.
+_CHOICE = re.compile(r"argument (.+?): invalid choice: '(.*)' \(choose from (.*)\)")
 # No room: on the disk, in a quota, for a file of that size.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -121,7 +124,12 @@ class Parser(argparse.ArgumentParser):
         _, unknown, words = message.partition("unrecognized arguments: ")
         if unknown:
             option, *rest = words.split()
-            message = f"unknown option {option}: {self._meant(option, rest)}"
+            known = f"unknown option {option}: {self._meant(option, rest)}"
+            message = known if option.startswith("-") else f"unexpected {option!r}"
+        elif choice := _CHOICE.fullmatch(message):
+            what = "there is no command" if "|" in choice[1] else choice[1]
+            allowed = re.findall(r"[^ ,']+", choice[3])
+            message = f"{what} {choice[2]!r}: {near(choice[2], allowed)}"
         say(name, f"{message} (see {self.prog} --help)")
         raise SystemExit(MISTAKE)
 
@@ -130,7 +138,13 @@ class Parser(argparse.ArgumentParser):
 
         name, _, value = option.partition("=")
         takes_keys = "with" in (self.usage or "")
-        return suggestions.meant(name, list(self._option_string_actions), value or "".join(rest[:1]), takes_keys)
+        return suggestions.meant(name, self._options(), value or "".join(rest[:1]), takes_keys)
+
+    def _options(self) -> list[str]:
+        """Its own, and those of its commands."""
+        commands = [each.choices for each in self._actions if isinstance(each, argparse._SubParsersAction)]
+        parsers = [self, *(parser for choices in commands for parser in choices.values())]
+        return [option for parser in parsers for option in parser._option_string_actions]
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

@@ -139,8 +139,11 @@ def _checked(what: subject.Subject, how: Format, path: Path) -> str:
 def _kept_if_done(folder: Path) -> Iterator[Path]:
     """A folder for what is being written, beside its place; it goes away however this ends."""
     new = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    except OSError as error:
+        raise UserError(f"--output: nothing can be written to {folder.absolute()}: {error.strerror}") from None
     before = signal.signal(signal.SIGTERM, _interrupted)
     try:
         yield temporary

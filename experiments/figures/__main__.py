@@ -63,6 +63,10 @@ def run(found: argparse.Namespace) -> int:
     if not found.name:
         raise UserError(f"which figure? {', '.join(FIGURES)}; or --from FILE.csv (see --help)")
     compose.check_split(found.split)
+    if found.output is not None and found.output.suffix in (".png", ".svg", ".pdf"):
+        raise UserError(
+            f"--output {found.output}: it is a folder, in which each figure is a .png, a .svg, a .pdf and a .csv"
+        )
     output = found.output or Path(FOLDER)
     root = Path(found.dir or found_root()).absolute()
     met = f" that meet {' and '.join(found.where)}" if found.where else ""

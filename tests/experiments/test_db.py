@@ -77,7 +77,9 @@ def test_serve_status_stop_and_replay(tmp_path: Path) -> None:
         (("replay",), "no database: there is no mongod here"),
         (("serve",), "no database: there is no mongod here"),
         (("status", "-m", "x"), "takes no address"),
-        (("nosuch",), "invalid choice"),
+        (("srve",), "there is no command 'srve': did you mean 'serve'? allowed: replay, serve, status, stop"),
+        (("stop", "extra"), "unexpected 'extra'"),
+        (("status", "--jsn"), "unknown option --jsn"),
         ((), "required"),
     ],
 )

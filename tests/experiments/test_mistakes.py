@@ -13,8 +13,9 @@ import pytest
 
 from experiments.tracking.mongod import VARIABLE
 
-RUN, TEACHER, SWEEP, PARITY = (
-    f"experiments.{name}" for name in ("run", "teacher", "sweep.__main__", "parity.__main__")
+RUN, TEACHER, SWEEP, PARITY, RUNS, FIGURES = (
+    f"experiments.{name}"
+    for name in ("run", "teacher", "sweep.__main__", "parity.__main__", "runs", "figures.__main__")
 )
 MINE = """
 import keras
@@ -117,6 +118,12 @@ WORDS: list[tuple[str, str, tuple[str, ...]]] = [
     (RUN, "--jornal-only with digits", ("unknown option --jornal-only", "did you mean --journal-only")),
     (SWEEP, "over seed=1,2 with digits --jornal-only", ("--jornal-only", "did you mean --journal-only")),
     (RUN, "--nosuch", ("unknown option --nosuch",)),
+    (RUNS, "lst", ("there is no command 'lst'", "did you mean 'list'")),
+    (RUNS, "list --jsn", ("unknown option --jsn", "did you mean --json")),
+    (RUNS, "show 1 2", ("unexpected '2'",)),
+    (RUNS, "export --to tensorbord --output x", ("--to 'tensorbord'", "did you mean 'tensorboard'")),
+    (RUNS, "curves 1 --plot a.png --log z", ("--log 'z'", "allowed: x, xy, y")),
+    (FIGURES, "patience --output patience.png", ("--output patience.png", "it is a folder")),
     (RUN, "-m", ("-m needs a value",)),
     (RUN, "with", ("nothing follows 'with'",)),
     (RUN, "digits", ("'digits'", "write 'with' before")),

@@ -88,6 +88,10 @@ def test_a_bad_image_is_named_and_the_others_are_answered(
     assert "experiments.predict:" in err
     assert "broken.png" in err
     assert "1 of 4 images could not be read" in err
+    # Where none can be read, too.
+    assert main(["glyphs", str(images / "broken.png"), "--backend", backend]) == 1
+    out, err = capsys.readouterr()
+    assert (out, "1 of 1 images could not be read" in err, len(err.splitlines())) == ("", True, 2)
 
 
 @pytest.mark.backend

@@ -122,7 +122,7 @@ def wandb_records(path: Path) -> Iterator[Any]:
     ("words", "told"),
     [
         (["nosuch", "--to", "csv"], "no run 'nosuch'"),
-        (["--to", "excel"], "invalid choice: 'excel' (choose from"),
+        (["--to", "excel"], "--to 'excel': allowed: csv, tensorboard, wandb-offline"),
         (["--to", "csv", "--where", "config.seed=99"], "no runs meet the conditions: nothing to export"),
         (["x", "--to", "csv", "--where", "seed=1"], "export takes the IDs of runs, or conditions"),
         ([], "the following arguments are required: --to"),

@@ -196,7 +196,7 @@ def test_mistakes(tmp_path: Path, recorder: JournalRecorder, capsys: pytest.Capt
     for words, told in (
         (["nosuch", "--dir", str(tmp_path)], "no run 'nosuch'; the latest are: "),
         (["--dir", str(tmp_path / "empty")], "there is no run to watch"),
-        (["a", "b"], "unknown option b"),
+        (["a", "b"], "unexpected 'b'"),
     ):
         try:
             code = main(["watch", "--journal-only", *words])
