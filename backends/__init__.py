@@ -1,4 +1,4 @@
-"""The engines. `load` is the one place that knows their names; no engine knows another."""
+"""The backends. `load` alone knows their names; no backend knows another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backends.base import Backend
 from backends.stderr import held_back
 from framework.errors import UserError, near
 
-# Our name for an engine, and the module that must be there for it.
+# Our name for a backend, and the module that must be there for it.
 BACKENDS = {"jax": "jax", "torch": "torch", "tensorflow": "tensorflow"}
 # What else they are called.
 _ALIASES = {"tf": "tensorflow", "pytorch": "torch"}
@@ -25,7 +25,7 @@ def canonical(name: str) -> str:
 
 
 def installed() -> tuple[str, ...]:
-    """The backends whose engine can be imported here, without importing it."""
+    """The backends whose library can be imported here, without importing it."""
     return tuple(name for name, module in BACKENDS.items() if importlib.util.find_spec(module) is not None)
 
 
@@ -33,7 +33,7 @@ def choose(name: str | None = None) -> str:
     """A backend's name, checked: the one asked for, else the one Keras already runs on here, else the first installed.
 
     Raises:
-        UserError: an unknown name, or an engine that is not installed.
+        UserError: an unknown name, or a backend that is not installed.
     """
     if name is None and "keras" in sys.modules:
         name = str(sys.modules["keras"].config.backend())
@@ -55,18 +55,18 @@ def choose(name: str | None = None) -> str:
 
 
 def _anew(names: str) -> str:
-    """How a process comes to another engine than the one that Keras has."""
+    """How a process comes to another backend than the one that Keras has."""
     return f"start Python anew with KERAS_BACKEND={names} set before Keras is imported"
 
 
 def load(name: str) -> Backend:
-    """Import a backend; one process has one, because Keras fixes its engine when it is first imported.
+    """Import a backend; one process has one, because Keras fixes its backend when it is first imported.
 
     Args:
         name: `jax`, `torch` or `tensorflow`.
 
     Raises:
-        UserError: an unknown name, an engine that is not installed, or Keras already imported with another one.
+        UserError: an unknown name, a backend that is not installed, or Keras already imported with another one.
     """
     name = choose(name)
     if "keras" in sys.modules:

@@ -77,16 +77,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Backend:
-    """An engine.
+    """A backend.
 
     Attributes:
         name: as `backends.load` knows it.
         configure: chooses device, threads and precision for the process, before any model is built.
-        trainer: makes a trainer of a task, for a device (None: the CPU), compiled or not (None: the engine's habit).
+        trainer: makes a trainer of a task, for a device (None: the CPU), compiled or not (None: the backend's habit).
         kernels: replacements for `framework.kernels`.
-        versions: versions of the engine and of Keras.
+        versions: versions of the backend's library and of Keras.
         peak_memory: the most bytes of an accelerator that the process has held; None where the library doesn't say.
-        wrap: makes a Keras model of the engine's own modules: see `framework.models.catalog.install_wrapper`.
+        wrap: makes a Keras model of the backend's own modules: see `framework.models.catalog.install_wrapper`.
         read_weights: reads its library's own files: see `framework.models.weights.install_reader`.
         write_program: writes a model as a program of its library's own, where that has such a form. Called with the
             model, its plain operations (None for a model that is none of ours), the image size and a path; it returns

@@ -1,4 +1,4 @@
-"""Devices by name, the same way on every engine."""
+"""Devices by name, the same way on every backend."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What differs between engines: the hooks that `backends.trainer` does a step, an evaluation and a state with.
+"""What differs between backends: the hooks that `backends.trainer` does a step, an evaluation and a state with.
 
-An engine fills them in, in this order; those that are not abstract do what most engines need.
+A backend fills them in, in this order; those that are not abstract do what most backends need.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Tensors: TypeAlias = Mapping[str, Any]
 # A loss, the student's logits, its buffers afterwards, and the gradients of its parameters.
 Gradients: TypeAlias = tuple[Any, Any, Sequence[Any], Sequence[Any]]
 
-# What an engine does in the first step whose compiled programs stay for the next run.
+# What a backend does in the first step whose compiled programs stay for the next run.
 COMPILING = "compiling the step (first time for this spec on this device)"
 
 
 class Hooks(ABC):
-    """An engine's part of a trainer.
+    """A backend's part of a trainer.
 
     Attributes:
         task: the spec with its models.
         first_step: what is waited for before the first step has ended.
-        together: steps that one call of a program may do; the engine's choice.
+        together: steps that one call of a program may do; the backend's choice.
     """
 
     task: Task
@@ -44,7 +44,7 @@ class Hooks(ABC):
 
     @abstractmethod
     def placed(self, device: Device | None) -> Any:
-        """The engine's own device."""
+        """The backend's own device."""
 
     @abstractmethod
     def carried(self, initial: Carry) -> Tree:
@@ -52,7 +52,7 @@ class Hooks(ABC):
 
     @abstractmethod
     def compiled(self, function: Callable[..., Any], *held: str, donated: int | None = None) -> Callable[..., Any]:
-        """As `holding`, compiled as the engine does it; the argument `donated` is not needed after the call."""
+        """As `holding`, compiled as the backend does it; the argument `donated` is not needed after the call."""
 
     @abstractmethod
     def gradients(self, carry: Tree, seen: Tensors) -> Gradients:
@@ -72,7 +72,7 @@ class Hooks(ABC):
         return [tree]
 
     def reduced(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The sums over all devices of all processes, everywhere the same; for engines that compute on several."""
+        """The sums over all devices of all processes, everywhere the same; for backends that compute on several."""
         raise UserError("this backend computes on one device, in one process")
 
     def summed(self, own: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def apply(precision: Precision) -> None:
 def keep_float64() -> None:
     """Stop Keras from mapping float64 to float32 in its promotion rules, as it does on JAX and PyTorch.
 
-    Without it two engines agree to every digit on a wrong loss. The table is private: a test fails when it moves.
+    Without it two backends agree to every digit on a wrong loss. The table is private: a test fails when it moves.
     """
     from keras.src.backend.common import dtypes
 

@@ -1,4 +1,4 @@
-"""A trainer's state under names that are the same on every engine.
+"""A trainer's state under names that are the same on every backend.
 
 `student/<parameter>`, `optimizer/<moment>/<parameter>` and `step`, as plain numpy arrays.
 """
@@ -18,7 +18,7 @@ Carry = dict[str, Any]
 
 
 class StateNames:
-    """Translates between an engine's lists and named arrays.
+    """Translates between a backend's lists and named arrays.
 
     A carry is {"params": [...], "buffers": [...], "moments": {name: [...]}} in the order of Keras's trainable and
     non-trainable variables.

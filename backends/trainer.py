@@ -1,6 +1,6 @@
-"""What the trainers of all engines share: a step, an evaluation and a state, over a handful of hooks.
+"""What the trainers of all backends share: a step, an evaluation and a state, over a handful of hooks.
 
-An engine fills in the hooks of `backends.hooks` and compiles the methods `seen`, `gathered`, `updated`, `answered` and
+A backend fills in the hooks of `backends.hooks` and compiles the methods `seen`, `gathered`, `updated`, `answered` and
 `measured`: functions of tensors, whose first arguments are what the trainer holds:
 
     carry   {"params": [...], "buffers": [...], "moments": {name: [...]}}: the student's state, as in `StateNames`
@@ -36,20 +36,20 @@ def placed_there(method: _Method) -> _Method:
     """The method, with all that Keras makes in it on the trainer's device."""
 
     @wraps(method)
-    def there(self: EngineTrainer, *args: Any, **keywords: Any) -> Any:
+    def there(self: BackendTrainer, *args: Any, **keywords: Any) -> Any:
         with self.there():
             return method(self, *args, **keywords)
 
     return there  # type: ignore[return-value]
 
 
-class EngineTrainer(Hooks):
+class BackendTrainer(Hooks):
     """See `framework.protocols.Trainer`.
 
     Args:
         task: the spec with its models.
         device: where it computes; None is the CPU.
-        jit: compile or not; None is the engine's habit.
+        jit: compile or not; None is the backend's habit.
     """
 
     # How urgently this process wants all of them to end: each hears of it with the gradients.

@@ -161,7 +161,7 @@ def check_parts(
         in_turn: parts that a device takes one after the other.
         student: the Keras model.
         world: the processes and devices.
-        equal: whether the engine wants all devices to have as many examples.
+        equal: whether the backend wants all devices to have as many examples.
         norm_size: examples over which BatchNorm takes its statistics; None is all of a batch.
 
     Raises:

@@ -13,10 +13,10 @@ import numpy as np
 from backends.base import Device
 from backends.hooks import COMPILING, Gradients, Tensors, Tree
 from backends.state import Carry
-from backends.trainer import EngineTrainer
+from backends.trainer import BackendTrainer
 
 
-class JaxTrainer(EngineTrainer):
+class JaxTrainer(BackendTrainer):
     """The state lives in `carry`; the models' own variables only say its shapes."""
 
     first_step = COMPILING

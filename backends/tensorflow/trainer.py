@@ -12,10 +12,10 @@ import tensorflow as tf
 from backends.base import Device
 from backends.hooks import Gradients, Tensors, Tree
 from backends.state import Carry, mapped, replaced
-from backends.trainer import EngineTrainer
+from backends.trainer import BackendTrainer
 
 
-class TensorFlowTrainer(EngineTrainer):
+class TensorFlowTrainer(BackendTrainer):
     """The parameters and buffers of `carry` are the student's own, in place; with XLA if `jit` is True."""
 
     first_step = "compiling the step (TensorFlow keeps none for the next run)"

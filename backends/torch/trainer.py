@@ -15,7 +15,7 @@ from backends.state import Carry, mapped, replaced
 from backends.torch import fused
 from backends.torch.graphs import Recorded
 from backends.torch.tensors import Sender, array_of, lay_out, like, read
-from backends.trainer import EngineTrainer
+from backends.trainer import BackendTrainer
 from framework.models.direct import call_directly, is_direct
 from framework.protocols import Batch, Seen
 from framework.task import Task
@@ -23,7 +23,7 @@ from framework.task import Task
 Tensor: TypeAlias = torch.Tensor
 
 
-class TorchTrainer(EngineTrainer):
+class TorchTrainer(BackendTrainer):
     """The parameters and buffers of `carry` are the student's own, in place; eager unless `jit` is True.
 
     On a card the step is recorded as a graph, and norms are compiled, unless `jit` is False.

@@ -1,7 +1,7 @@
 """What the processes of a world tell each other besides gradients: a star of sockets around the first of them.
 
 Lines of JSON go over it: small values that all need, a sign of life each second, and how a process ends. So each knows
-within seconds which of them has died, whatever the engine's collective operations are waiting for.
+within seconds which of them has died, whatever the backend's collective operations are waiting for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The world of this process: found and joined once, as Keras's engine is."""
+"""The world of this process: found and joined once, as Keras's backend is."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def leave() -> None:
 
 
 def end(code: int) -> None:
-    """End this process at once where another is lost: some engines would wait at the end for all of them."""
+    """End this process at once where another is lost: some backends would wait at the end for all of them."""
     others = channel()
     if others is not None and others.is_lost:
         sys.stdout.flush()

@@ -47,7 +47,7 @@ def break_it(how: str | None) -> None:
     The partner across the border of a part, unequal parts as equals, clip before the sum, or each device's statistics.
     """
     from backends import trainer
-    from backends.trainer import EngineTrainer
+    from backends.trainer import BackendTrainer
     from framework import task, world
     from framework.optimizers.adamw import clip_factor, global_norm
 
@@ -69,14 +69,14 @@ def break_it(how: str | None) -> None:
         world._summing.append(lambda own: own)
         trainer.summed_by = lambda function: nullcontext()  # type: ignore[assignment]
     if how == "clip":
-        weighed = EngineTrainer.weighed
+        weighed = BackendTrainer.weighed
 
         def clipped(self: Any, carry: Any, seen: Any) -> Any:
             (loss, *grads), buffers = weighed(self, carry, seen)
             factor = clip_factor(global_norm(grads), 0.05)
             return [loss, *(each * factor for each in grads)], buffers
 
-        EngineTrainer.weighed = clipped  # type: ignore[method-assign]
+        BackendTrainer.weighed = clipped  # type: ignore[method-assign]
 
 
 def main(job: dict[str, Any]) -> None:
