@@ -22,7 +22,7 @@ from framework.models.frozen import is_frozen
 from framework.models.initial import parameters
 from framework.optimizers.base import decays
 from framework.protocols import Batch, EvalBatch
-from framework.spec import GIVEN, DistillSpec, schedules
+from framework.spec import GIVEN, DistillSpec, ViewsSpec, schedules
 from framework.spec.named import find
 from framework.spec.teachings import CONSTANT, RESIZED_FIRST
 from framework.world import World, check_parts, in_turn, micro_batches
@@ -93,6 +93,12 @@ class Task:
         """Which of the others are statistics of a batch that has several parts: all that aren't counters."""
         others = self.student.non_trainable_variables if self.parts > 1 else []
         return [place for place, variable in enumerate(others) if "float" in str(variable.dtype)]
+
+    @cached_property
+    def _views_at(self) -> dict[tuple[str, int], ViewsSpec]:
+        """The views of each, at each size: made once, since a spec is checked when it is made."""
+        sizes = {"student": (self.spec.views.size,), "teacher": self.spec.view_sizes}
+        return {(who, size): replace(spec, size=size) for who, spec in self.view_specs.items() for size in sizes[who]}
 
     @property
     def norms_whole(self) -> bool:
@@ -196,7 +202,7 @@ class Task:
 
     def _cut(self, who: str, inputs: Inputs, size: int | None = None) -> Tensor:
         draws = draws_of(who, inputs) or draws_of("student", inputs)
-        spec = replace(self.view_specs[who], size=size or self.spec.views.size)
+        spec = self._views_at[who, size or self.spec.views.size]
         view = views.render(inputs["images"], **draws, spec=spec, dtype=self.dtype, beyond=self.beyond[who])
         return self._mixed(view, inputs)
 
