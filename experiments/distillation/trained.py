@@ -17,10 +17,12 @@ from experiments.distillation.naming import TRAINED, trained_folder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.outputs import to_be_built
 from experiments.distillation.prepare import build_student, load_data, prepare
+from experiments.distributed.joining import joined
 from experiments.tracking.unobserved import NoRecorder
 from framework.data.source import Splits
 from framework.files import stored
 from framework.spec import DistillSpec
+from framework.world import check_parts, in_turn
 
 _PATIENCE = 3600.0
 
@@ -35,7 +37,7 @@ def data_for(
     Raises:
         UserError: the data can't be trained on, or a teacher, student or schedule doesn't fit them.
     """
-    backends.load(backends.choose(options.backend))
+    backend = backends.load(backends.choose(options.backend))
     splits = load_data(spec, root, tell, _check)
     check_length(spec, splits.train.num_examples)
     for each in spec.teachers:
@@ -44,7 +46,11 @@ def data_for(
     ours = [each for each in spec.teachers if each.name in TRAINED]
     if any(not stored.is_stored(trained_folder(each.name, root)) for each in ours):
         # What would be refused once the teacher is trained.
-        admit_student(build_student(spec.student, _num_logits(spec, splits.classes), spec, root), spec)
+        student = build_student(spec.student, _num_logits(spec, splits.classes), spec, root)
+        admit_student(student, spec)
+        world = replace(joined(options.rank_timeout), devices=backend.configure(options.settings(spec)).count)
+        turns = in_turn(spec.batch_size, spec.batch_norm_size, options.grad_accum_steps, world)
+        check_parts(spec.batch_size, turns, student, world, backend.equal, spec.batch_norm_size)
         train_missing(spec, options, root, tell)
     return splits
 
