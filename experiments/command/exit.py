@@ -7,7 +7,7 @@ or a closed terminal.
 from __future__ import annotations
 
 import argparse
-import errno
+import contextlib
 import os
 import pdb
 import re
@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, Self
 
-from experiments.command.streams import lasting
+from experiments.command.streams import FULL, lasting
 from experiments.tracking.scrub import scrub_text
 from framework.errors import UserError, near, one_line
 
@@ -24,8 +24,6 @@ DONE, FAULT, MISTAKE, PREEMPTED, INTERRUPTED = 0, 1, 2, 75, 130
 _MAX_CHARS = 1500
 # What argparse says of a word that is none of those that are allowed.
 _CHOICE = re.compile(r"argument (.+?): invalid choice: '(.*)' \(choose from (.*)\)")
-# No room: on the disk, in a quota, for a file of that size.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def guarded(name: str, call: Callable[[], int], debug: bool = False, post_mortem: bool = False) -> int:
@@ -37,12 +35,17 @@ def guarded(name: str, call: Callable[[], int], debug: bool = False, post_mortem
         debug: show the traceback as well.
         post_mortem: show it, and start the debugger where the fault arose.
     """
-    with lasting():
+    with lasting() as lost:
         try:
             _check_here()
-            return call()
+            code = call()
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every end becomes an exit code and a line
-            return ended(name, error, debug, post_mortem=post_mortem)
+            code = ended(name, error, debug, post_mortem=post_mortem)
+    if lost and code == DONE:
+        with contextlib.suppress(OSError):
+            say(name, f"not all of the output could be written: {lost[0].strerror}")
+        return FAULT
+    return code
 
 
 def _check_here() -> None:
@@ -92,7 +95,7 @@ def _reason(error: BaseException) -> str:
     from experiments.tracking.mongod import DatabaseError
     from experiments.tracking.scrub import reason
 
-    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+    if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
         return f"{error} (runs and caches are in {default_root()})"
     return reason(error) if isinstance(error, DatabaseError) else str(error)
 

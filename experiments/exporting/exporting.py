@@ -81,7 +81,11 @@ class Wanted:
 
 
 def _check_place(output: Path, how: Format) -> None:
-    """Refuse to write over what is none of ours."""
+    """Refuse to write over what is none of ours, and where nothing can be written."""
+    place = output.absolute().parent
+    there = next(each for each in (place, *place.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"--output {output}: nothing can be written to {there}")
     if output.is_dir() and not how.is_folder:
         raise UserError(f"--output {output} is a folder: expected a file, such as {output / 'student'}{how.suffix}")
     if how.is_folder and output.exists() and not (output / "saved_model.pb").is_file():

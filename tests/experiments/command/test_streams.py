@@ -58,6 +58,19 @@ def test_a_command_without_any_output_runs(tmp_path: Path) -> None:
     assert (tmp_path / "reached").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_finds_no_room_is_a_fault() -> None:
+    code = (
+        "import sys; from experiments.command.exit import guarded; sys.exit(guarded('some', lambda: print('x') or 0))"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "some: not all of the output could be written: No space left on device\n",
+    )
+
+
 def test_the_streams_are_what_they_were_afterwards() -> None:
     before = sys.stdout, sys.stderr
     seen = []
