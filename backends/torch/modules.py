@@ -28,6 +28,12 @@ def wrap(made: Any, image_size: int, seed: int) -> keras.Model | None:
     """See `framework.models.catalog.install_wrapper`."""
     if not isinstance(made, nn.Module) or isinstance(made, keras.layers.Layer):
         return None
+    try:
+        made.eval()
+    except NotImplementedError:
+        raise UserError(
+            "the torch module is what torch.export made of one, and knows one mode: give the module itself"
+        ) from None
     _refuse_hidden(made)
     return TorchModel(made, image_size, seed)
 

@@ -159,7 +159,9 @@ def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], nu
     check_options(function, options, _OURS, f"model {name!r}")
     for needed in _OURS:
         if needed not in known and not any(each.kind is each.VAR_KEYWORD for each in known.values()):
-            raise UserError(f"model {name!r}: its function must take {needed}= (it takes {', '.join(known)})")
+            raise UserError(
+                f"model {name!r}: its function must take {needed}= (it takes {', '.join(known) or 'nothing'})"
+            )
     if name in MODELS:
         return function(num_classes=num_classes, image_size=image_size, **options)
     with running(f"model {name!r}"):

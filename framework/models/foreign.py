@@ -49,8 +49,10 @@ def taking_views(
         cure = (
             f"for a model of another image size, set views.teacher_size={size} (teacher) or views.size={size} (student)"
         )
-        # Another number of arguments is no question of size.
-        hint = "" if isinstance(error, TypeError) and "argument" in str(error) else f"{cure}; "
+        # Another number of arguments, or of channels, is no question of size.
+        is_other = isinstance(error, TypeError) and "argument" in str(error)
+        colours = "views have the 3 channels red, green and blue; " if "channel" in str(error) else f"{cure}; "
+        hint = "" if is_other else colours
         raise UserError(
             f"{who} doesn't take views [B, {', '.join(map(str, shape))}]: {hint}{one_line(error)}"
         ) from error

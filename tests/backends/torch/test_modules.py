@@ -196,6 +196,11 @@ def quantised(num_classes, image_size):
     return torch.ao.quantization.quantize_dynamic(Running(num_classes, image_size), {nn.Linear}, dtype=torch.qint8)
 
 
+def exported(num_classes, image_size):
+    program = torch.export.export(build(num_classes, image_size), (torch.rand(2, 3, image_size, image_size),))
+    return program.module()
+
+
 def sized(num_classes, image_size):
     return Sized(num_classes, 0.0)
 
@@ -366,7 +371,11 @@ def test_what_moves_keeps_its_tensors() -> None:
         ("eight", r"takes 8 images at a time and no other number: it must take any number"),
         ("squeezed", r"gives \[4\] for one image: it must take any number"),
         ("quantised", r"'head._packed_params._packed_params' is quantised, .*: give the network as it was before"),
-        ("nhwc", r"doesn't take views \[B, 3, 8, 8\]: .*expected input\[4, 3, 8, 8\] to have 8 channels"),
+        ("exported", "is what torch.export made of one, and knows one mode: give the module itself"),
+        (
+            "nhwc",
+            r"doesn't take views \[B, 3, 8, 8\]: views have the 3 channels red, green and blue; .*to have 8 channels",
+        ),
     ],
 )
 def test_mistakes_are_explained(function: str, message: str) -> None:
