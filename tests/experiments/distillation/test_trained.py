@@ -49,6 +49,21 @@ def weights(folder: Path) -> Path:
 
 
 @pytest.mark.backend
+def test_parts_that_cannot_be_are_refused_before_a_teacher_is_trained(tmp_path: Path, backend: str) -> None:
+    spec = recipe_spec("digits")
+    normed = replace(spec, student=ModelSpec(name="tests.backends.tiny:normed"))
+    told: list[str] = []
+    for each, parts, message in (
+        (spec, 3, "grad_accum_steps = 3: allowed are divisors of batch_size"),
+        (normed, 2, r"grad_accum_steps = 2: .*moving_mean.* batch_norm_size=50"),
+        (replace(normed, batch_norm_size=25), 2, "grad_accum_steps = 2: batch_norm_size = 25 makes it 4"),
+    ):
+        with pytest.raises(UserError, match=message):
+            trained.data_for(each, RunOptions(backend=backend, grad_accum_steps=parts), tmp_path / "e", told.append)
+    assert not any("training the teacher" in line for line in told)
+
+
+@pytest.mark.backend
 def test_the_data_are_looked_at_before_a_teacher_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
