@@ -51,7 +51,7 @@ def test_it_gives_what_it_gave(name: str, precision: Any, engine: Any, monkeypat
 
     frozen = teacher(name, OWN.get(name, {}))
     with monkeypatch.context() as patch:
-        patch.setattr("backends.trainer.freeze", lambda *_: None)
+        patch.setattr("backends.hooks.freeze", lambda *_: None)
         (expected,) = trainer(teacher(name, OWN.get(name, {}))).teach(batch)
     one, other = trainer(frozen), trainer(frozen)
     # XLA adds up in another order where it makes the kernels within the step.
