@@ -179,7 +179,7 @@ def test_a_module_of_another_library_is_told_its_backend(library: str, hint: str
         ("own_models:operation", {}, "ends in softmax, expected logits"),
         ("own_models:nested", {}, "ends in softmax, expected logits"),
         ("own_models:hidden", {}, "gives probabilities, expected logits"),
-        ("own_models:numbered", {}, "takes 4 images at a time and no other number: it must take any number"),
+        ("own_models:numbered", {}, ": it must take any number"),
         ("keras.applications:MobileNetV2", {"alfa": 1}, "has no option 'alfa': did you mean 'alpha'?"),
         ("keras.applications:MobileNetV2", {"classifier_activation": None}, "has no option 'classifier_activation'"),
         ("keras.applications:MobileNetV2", {"weights": "imagenet"}, "`classes` should be 1000"),
