@@ -58,7 +58,8 @@ def killed_once(root: Path, backend: str, dice: random.Random) -> float:
     processes[victim].kill()
     began = time.monotonic()
     codes = worlds.ended(processes, 60)
-    assert all(code in (0, 1, -9) for code in codes), (codes, worlds.told(logs))
+    # JAX aborts the others by itself where the first process, which leads them, is killed.
+    assert all(code in (0, 1, -9, -6) for code in codes), (codes, worlds.told(logs))
     return time.monotonic() - began
 
 
