@@ -41,7 +41,7 @@ def newest_step(root: Path) -> int:
     return max((int(path.stem.split("_")[-1]) for path in kept), default=0)
 
 
-def killed_once(root: Path, backend: str, dice: random.Random) -> float:
+def killed_once(root: Path, backend: str, dice: random.Random, within: float) -> float:
     """Start or resume on a random number of processes, kill one; the seconds until all had ended."""
     size, known = dice.choice((2, 3)), len(folders(root)) if (root / "e" / "runs").exists() else 0
     words = ["resume=latest"] if newest_step(root) else [*STEADY, f"duration.total_steps={STEPS}"]
@@ -53,7 +53,7 @@ def killed_once(root: Path, backend: str, dice: random.Random) -> float:
                 each.kill()
             raise AssertionError(worlds.told(logs))
         time.sleep(0.05)
-    time.sleep(dice.uniform(0.0, 0.5))
+    time.sleep(dice.uniform(0.0, within))
     victim = dice.randrange(size)
     processes[victim].kill()
     began = time.monotonic()
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--within", type=float, default=0.5, help="seconds after a run has begun; JAX compiles for ten")
     options = parser.parse_args()
     dice = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
@@ -78,7 +79,7 @@ def main() -> None:
         assert worlds.ended(alone, 300) == [0], worlds.told(logs)
         took = [0.0]
         while len(took) <= options.kills and newest_step(root) < STEPS:
-            took.append(killed_once(root, options.backend, dice))
+            took.append(killed_once(root, options.backend, dice, options.within))
         logs, *last = start(3, root, options.backend, "resume=latest")
         assert worlds.ended(last, 300) == [0] * 3, worlds.told(logs)
         found = statuses(root)
