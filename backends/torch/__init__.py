@@ -6,18 +6,18 @@ import keras
 import torch
 
 from backends.base import Backend
+from backends.torch.cards import trainer
 from backends.torch.devices import configure, peak_memory
 from backends.torch.kernels import KERNELS
 from backends.torch.modules import call, wrap
 from backends.torch.optimizer import adamw_update
 from backends.torch.programs import write
 from backends.torch.states import read_weights
-from backends.torch.trainer import TorchTrainer
 
 BACKEND = Backend(
     name="torch",
     configure=configure,
-    trainer=TorchTrainer,
+    trainer=trainer,
     kernels={**KERNELS, "adamw_update": adamw_update},
     versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
     peak_memory=peak_memory,

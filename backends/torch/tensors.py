@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -43,6 +44,17 @@ def array_of(tensor: Tensor) -> Array:
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
     return tensor.numpy().copy()
+
+
+def all_reduced(values: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Each tensor's sum over all processes, written into it; one call for all of a dtype."""
+    for dtype in {value.dtype: None for value in values}:
+        own = [value for value in values if value.dtype == dtype]
+        flat = torch.cat([value.reshape(-1) for value in own])
+        torch.distributed.all_reduce(flat)
+        sums = flat.split([value.numel() for value in own])
+        torch._foreach_copy_(own, [each.view(value.shape) for each, value in zip(sums, own, strict=True)])
+    return values
 
 
 class Sender:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
@@ -12,53 +12,28 @@ import torch
 from backends.base import Device
 from backends.hooks import COMPILING, Gradients, Tensors, Tree
 from backends.state import Carry, mapped, replaced
-from backends.torch import fused
-from backends.torch.graphs import Recorded
-from backends.torch.tensors import Sender, array_of, lay_out, like, read
+from backends.torch.tensors import all_reduced, array_of, lay_out, like, read
 from backends.trainer import BackendTrainer
 from framework.models.direct import call_directly, is_direct
-from framework.protocols import Batch, Seen
 from framework.task import Task
 
 Tensor: TypeAlias = torch.Tensor
 
 
 class TorchTrainer(BackendTrainer):
-    """The parameters and buffers of `carry` are the student's own, in place; eager unless `jit` is True.
-
-    On a card the step is recorded as a graph, and norms are compiled, unless `jit` is False.
-    """
+    """The parameters and buffers of `carry` are the student's own, in place; eager unless `jit` is True."""
 
     def __init__(self, task: Task, device: Device | None = None, jit: bool | None = None) -> None:
-        self._sender: Sender | None = None
         # A compiled step has nothing to gain from it.
         self._direct = {id(model) for model in (task.student, *task.teachers) if is_direct(model) and not jit}
         super().__init__(task, device, jit)
         for teacher in task.teachers:
             if teacher not in task.handed_over:
                 teacher.requires_grad_(False)
-        fused.now.compiles = jit is not False
-        # What other processes add to a step isn't recorded.
-        on_card = self.device.type == "cuda" and jit is not False and task.world.size == 1
-        self._recorded = Recorded(self._whole, self.device) if on_card else None
         self._forward = self._forward_of
         if jit:
             self.first_step = COMPILING
             self._see, self._forward = torch.compile(self._see), torch.compile(self._forward)
-
-    def _step(self, batch: Batch | Seen) -> Mapping[str, Any]:
-        metrics = None
-        if self._recorded is not None and isinstance(batch, Batch):
-            metrics = self._recorded(self.task.micro_batches(batch), self.task.scalars(self.steps_done))
-            if metrics is None:
-                self._recorded = None
-        if metrics is None:
-            return super()._step(batch)
-        self.steps_done += 1
-        return metrics
-
-    def _whole(self, parts: Sequence[Tensors], scalars: Tensors) -> dict[str, Tensor]:
-        return dict(self.learn([self._see(part) for part in parts], scalars))
 
     def placed(self, device: Device | None) -> torch.device:
         return device.handle if device else torch.device("cpu")
@@ -84,10 +59,7 @@ class TorchTrainer(BackendTrainer):
             return loss.detach(), logits, carry["buffers"], grads
 
     def put(self, tree: Tree) -> Tree:
-        if self.device.type != "cuda":
-            return mapped(lambda array: read(array).to(self.device), tree)
-        self._sender = self._sender or Sender(self.device)
-        return self._sender(tree)
+        return mapped(lambda array: read(array).to(self.device), tree)
 
     def host(self, tree: Tree) -> Tree:
         return mapped(array_of, tree)
@@ -103,13 +75,7 @@ class TorchTrainer(BackendTrainer):
         return total
 
     def reduced(self, values: Sequence[Tensor]) -> Sequence[Tensor]:
-        for dtype in {value.dtype: None for value in values}:
-            own = [value for value in values if value.dtype == dtype]
-            flat = torch.cat([value.reshape(-1) for value in own])
-            torch.distributed.all_reduce(flat)
-            sums = flat.split([value.numel() for value in own])
-            torch._foreach_copy_(own, [each.view(value.shape) for each, value in zip(sums, own, strict=True)])
-        return values
+        return all_reduced(values)
 
     def summed(self, own: Tensor) -> Tensor:
         return torch.distributed.nn.functional.all_reduce(own)

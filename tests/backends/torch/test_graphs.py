@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backends.torch import BACKEND, fused
+from backends.torch.cards import whole_step
 from backends.torch.graphs import Buffers
 from framework import kernels
 
@@ -56,7 +57,7 @@ SPECS: dict[str, dict[str, Any]] = {
 def whole(trainer: Any, batch: Any) -> Any:
     parts = trainer.put(trainer.task.micro_batches(batch)), trainer.put(trainer.task.scalars(trainer.steps_done))
     with Watch() as watch:
-        trainer._whole(*parts)
+        whole_step(trainer, *parts)
     return watch.noted
 
 
@@ -108,4 +109,4 @@ def test_a_step_on_buffers_is_the_step(tiny: Any) -> None:
         inputs = [other.task.micro_batches(tiny.batch(spec, step)), other.task.scalars(step)]
         buffers = buffers or Buffers(inputs, torch.device("cpu"))
         buffers.fill(inputs)
-        assert float(other._whole(*buffers.tensors)["loss"]) == loss
+        assert float(whole_step(other, *buffers.tensors)["loss"]) == loss
