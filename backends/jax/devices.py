@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import platform
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import jax
@@ -13,6 +13,7 @@ import jax
 from backends import precision as policy
 from backends.base import Device, Settings
 from backends.devices import cores, match, several
+from backends.jax.coordinator import coordinator
 from framework.errors import UserError
 from framework.world import World
 
@@ -60,18 +61,19 @@ def _share(settings: Settings) -> None:
     world, count = settings.world, settings.devices
     if count and (settings.device or "cpu").startswith("cpu"):
         # Once the process has computed, the number stays: `several` says so.
-        with contextlib.suppress(RuntimeError):
+        with suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", count)
     if world.size > 1 and not _met:
-        place = world.gather(world.free_address())[0]
-        jax.distributed.initialize(
-            place,
-            world.size,
-            world.rank,
-            local_device_ids=_local(world),
-            initialization_timeout=int(world.patience),
-            heartbeat_timeout_seconds=max(10, int(world.patience)),
-        )
+        place, patience = world.gather(world.free_address())[0], max(10, int(world.patience))
+        with nullcontext() if world.rank else coordinator(place, world.size, patience):
+            jax.distributed.initialize(
+                place,
+                world.size,
+                world.rank,
+                local_device_ids=_local(world),
+                initialization_timeout=int(world.patience),
+                heartbeat_timeout_seconds=patience,
+            )
         _met = True
 
 

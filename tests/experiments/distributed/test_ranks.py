@@ -49,12 +49,12 @@ def journal(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
 
 
-def wait_for(folder: Path, step: int) -> None:
+def wait_for(folder: Path, step: int | None) -> None:
+    """Until a step is stored, or with None a run has a folder."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if any(
-            step <= int(path.stem.split("_")[-1]) for path in folder.glob("e/runs/*/checkpoints/step_*.safetensors")
-        ):
+        stored = [int(path.stem.split("_")[-1]) for path in folder.glob("e/runs/*/checkpoints/step_*.safetensors")]
+        if any(step <= each for each in stored) if step is not None else list(folder.glob("e/runs/*")):
             return
         time.sleep(0.1)
     raise AssertionError(f"no step {step}")
@@ -101,6 +101,15 @@ def test_killed_stopped_and_resumed_by_other_numbers(tmp_path: Path, backend: st
         finals.append(Checkpoints(folders(root)[-1] / "checkpoints").load()[0])
     for name, array in finals[0].items():
         np.testing.assert_allclose(finals[1][name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("when", ["before the first step", "in a step"])
+def test_the_first_one_killed_is_named_by_the_others(tmp_path: Path, backend: str, when: str) -> None:
+    logs, first, second = start(2, tmp_path, backend, *TINY, "duration.total_steps=100000")
+    wait_for(tmp_path, None if when == "before the first step" else 20)
+    first.kill()
+    assert worlds.ended([first, second], 60) == [-signal.SIGKILL, 1], worlds.told(logs)
+    assert "rank 0 died without a word" in (folders(tmp_path)[-1] / "ranks" / "rank-1.log").read_text()
 
 
 def test_a_mistake_ends_all_and_leaves_nothing(tmp_path: Path, backend: str) -> None:
