@@ -32,6 +32,10 @@ EXECUTED = Counter[str]()
 LONG = [
     TESTS / name
     for name in (
+        "backends/test_worlds.py",
+        "experiments/distributed/test_ranks.py",
+        "experiments/study/test_study.py",
+        "backends/torch/test_queues.py",
         "experiments/test_run.py",
         "experiments/distillation/test_resuming.py",
         "experiments/distillation/test_interrupted.py",
