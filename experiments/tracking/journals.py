@@ -91,13 +91,16 @@ def _document(folder: Path, whole: bool = False) -> Document | None:
     """A run's document without the metrics' points; None for a folder that can't be read."""
     try:
         run, alive, tail = RunDocument(folder.name), is_alive(folder), last_time(folder)
-        for record in JournalReader(folder, but=METRICS).rest():
+        reader = JournalReader(folder) if whole else JournalReader(folder, but=METRICS)
+        for record in reader.rest():
             run.fold(record)
     except OSError:
         return None
     last = moment(tail) if tail is not None else None
     # As in a replay: what has no end and no process is dead.
-    place = {"folder": str(folder)} | ({} if run.wanted_id is None else {"id": run.wanted_id})
+    place = {"folder": str(folder), "damaged": reader.damaged} | (
+        {} if run.wanted_id is None else {"id": run.wanted_id}
+    )
     ended = {} if run.ended or alive else {"status": "DEAD", "stop_time": last}
     document = {"_id": folder.name, **run.fields, "heartbeat": last, "journal": place, **ended}
     if whole:

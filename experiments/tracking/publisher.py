@@ -110,7 +110,8 @@ class Publisher:
         self._write_series()
         beat = datetime.now(UTC).replace(tzinfo=None) if alive else moment(self._document.last_time)
         changed = {name: self._document.fields[name] for name in self._document.changed}
-        changed |= {"heartbeat": beat, "journal": {"bytes": self._reader.offset, "folder": str(self._folder)}}
+        read = {"bytes": self._reader.offset, "damaged": self._reader.damaged, "folder": str(self._folder)}
+        changed |= {"heartbeat": beat, "journal": read}
         # A queued run is that of the attempt that has claimed it; others have no claim.
         mine = {"_id": self.number, "uid": self._folder.name, "queue.claim": {"$in": [None, self._folder.name]}}
         if not self._database.runs.update_one(mine, {"$set": changed}).matched_count:

@@ -103,6 +103,9 @@ def show(source: Source, run: ID) -> pd.DataFrame:
         {key: value for key, value in document.items() if key not in ("captured_out", "info", "spec", "journal")}
     )
     flat["metrics"] = [entry["name"] for entry in (document.get("info") or {}).get("metrics", [])]
+    damaged = (document.get("journal") or {}).get("damaged")
+    if damaged:
+        flat["journal"] = f"{damaged} damaged line{'s' if damaged > 1 else ''} left out"
     left_out = ("experiment.sources", "experiment.dependencies", "queue.points")
     told = [
         (name, value)

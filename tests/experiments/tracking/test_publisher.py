@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from experiments.tracking import queries
 from experiments.tracking.folders import new_run_folder
 from experiments.tracking.journal import JOURNAL
 from experiments.tracking.journals import InJournals
@@ -40,6 +41,21 @@ def test_a_replay_done_twice_changes_nothing(destination: Destination, tmp_path:
     assert replay(folder, database) == "present"
     assert replay(folder, database, force=True) == "written"
     assert everything(database) == first
+
+
+def test_damaged_lines_are_told(destination: Destination, tmp_path: Path) -> None:
+    folder, database = journaled(tmp_path, points=9), destination.database
+    assert database is not None
+    lines = (folder / JOURNAL).read_bytes().splitlines()
+    for number in (4, 6):
+        lines[number] = lines[number].replace(b"time", b"tame")
+    (folder / JOURNAL).write_bytes(b"\n".join(lines) + b"\n")
+    assert replay(folder, database) == "written"
+    for source in (database, InJournals(tmp_path)):
+        shown = queries.show(source, folder.name).set_index("field")["value"]
+        assert shown["journal"] == "2 damaged lines left out"
+    whole = journaled(tmp_path, points=9)
+    assert "journal" not in queries.show(InJournals(tmp_path), whole.name)["field"].tolist()
 
 
 def test_a_run_that_never_ended_is_dead_and_one_that_lives_is_left_alone(
