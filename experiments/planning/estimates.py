@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras import Model
 
     from backends.base import Backend, Device
+    from framework.data.counts import Counts
     from framework.models.cost import Cost
 
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "mixed_bfloat16": 2}
@@ -74,6 +75,24 @@ def checkpoint(spec: DistillSpec, student: Cost) -> int:
 def flops(spec: DistillSpec, student: Cost, teachers: Sequence[Cost]) -> int:
     """Floating-point operations of one example in one step: a backward pass counts as two forward passes."""
     return 2 * (3 * student.macs + (0 if spec.scheme.averaged else sum(teacher.macs for teacher in teachers)))
+
+
+def evaluation_macs(spec: DistillSpec, counts: Counts, student: int, teacher: int) -> int:
+    """Multiply-adds of all evaluations of a run: before it, along the way, and of all splits at its end.
+
+    Args:
+        spec: the distillation.
+        counts: of its data.
+        student, teacher: of one forward pass; a teacher answers each image once.
+    """
+    sizes = {
+        "train": min(spec.evaluation.train_subset, counts.train),
+        "validation": counts.validation or 0,
+        "test": counts.test or 0,
+    }
+    along_the_way = max(0, spec.evaluation.num_times - 1) * sum(sizes[split] for split in spec.evaluation.splits)
+    every = sum(sizes.values())
+    return student * (2 * every - sizes["train"] + along_the_way) + teacher * every
 
 
 def target_flops(spec: DistillSpec, num_examples: int, teachers: Sequence[Cost]) -> int:

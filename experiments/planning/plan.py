@@ -134,10 +134,15 @@ def _time(timing: Timing, seconds: tuple[float, float] | str, total_steps: int) 
     if isinstance(seconds, str):
         return f"{seconds} ({where})"
     first, each = seconds
+    student, others = timing.costs
+    teacher = sum(other.macs for other in others)
+    evaluated = estimates.evaluation_macs(timing.spec, timing.counts, student.macs, teacher)
+    step = 3 * student.macs + (0 if timing.spec.scheme.averaged else teacher)
+    between = each / max(1, step * batch_size) * evaluated
     part = f" (timed on {timing.size} of them)" if timing.size < batch_size else ""
     return (
-        f"about {duration(first + each * total_steps)}: {each:.3g} s a step of {batch_size}{part}, "
-        f"{first:.1f} s for the first; without decoding and evaluations ({where})"
+        f"about {duration(first + each * total_steps + between)}: {each:.3g} s a step of {batch_size}{part}, "
+        f"{first:.1f} s for the first, evaluations about {duration(between)}; without decoding ({where})"
     )
 
 

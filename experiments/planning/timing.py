@@ -125,10 +125,12 @@ def step_seconds(spec: DistillSpec, options: RunOptions, root: Path, steps: int)
     return None if timing.too_large() else timing.seconds(steps)
 
 
-def arithmetic(spec: DistillSpec, counts: Counts) -> tuple[int, int]:
+def arithmetic(spec: DistillSpec, counts: Counts) -> tuple[int, int, int]:
     """Multiply-adds of one example in one step: of the student, its backward pass included, and of its teachers.
 
-    The backend must be loaded. Errors are those of `plan.lines`.
+    And those of all evaluations. The backend must be loaded. Errors are those of `plan.lines`.
     """
     student, *others = planned(spec, counts)
-    return 3 * student.cost.macs, 0 if spec.scheme.averaged else sum(each.cost.macs for each in others)
+    teacher = sum(each.cost.macs for each in others)
+    evaluated = estimates.evaluation_macs(spec, counts, student.cost.macs, teacher)
+    return 3 * student.cost.macs, 0 if spec.scheme.averaged else teacher, evaluated

@@ -77,9 +77,8 @@ class Study:
         if measured is None:
             return "not timed: a step does not fit into the memory that is free"
         first, each = measured
-        one = self._costs.of(left[0])
-        seconds = each / max(1.0, one.student + one.teacher) * self._work(plan) + _COMPILED * first * len(left)
-        return f"about {duration(seconds)}, {each:.3g} s a step of one student alone; evaluations are left out"
+        seconds = each / max(1.0, self._costs.of(left[0]).step) * self._work(plan) + _COMPILED * first * len(left)
+        return f"about {duration(seconds)}, {each:.3g} s a step of one student alone"
 
     def _work(self, plan: Plan) -> float:
         return work.together([item.spec for item in plan.left], self._costs) + work.together(plan.later, self._costs)

@@ -21,12 +21,15 @@ class Cost:
 
     Attributes:
         steps: of all of it.
-        student, teacher: multiply-adds of one step.
+        student: multiply-adds of one step, with a step's share of the evaluations.
+        teacher: those of one step.
+        step: those of both in a step alone.
     """
 
     steps: int
     student: float
     teacher: float
+    step: float
 
 
 class Costs:
@@ -39,7 +42,7 @@ class Costs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._counts: dict[DataSpec, Counts] = {}
-        self._models: dict[str, tuple[int, int]] = {}
+        self._models: dict[str, tuple[int, int, int]] = {}
 
     def of(self, spec: DistillSpec) -> Cost:
         """One run's.
@@ -51,12 +54,13 @@ class Costs:
             self._counts[spec.data] = self._counted(spec.data)
         counts = self._counts[spec.data]
         check_length(spec, counts.train)
-        kind = repr((spec.student, spec.teachers, spec.views, spec.teaching, spec.data))
+        kind = repr((spec.student, spec.teachers, spec.views, spec.teaching, spec.data, spec.evaluation))
         if kind not in self._models:
             self._models[kind] = arithmetic(spec, counts)
-        student, teacher = self._models[kind]
+        student, teacher, evaluated = self._models[kind]
         steps = spec.duration.steps(counts.train, spec.batch_size)
-        return Cost(steps, student * spec.batch_size, teacher * spec.batch_size)
+        own, taught = student * spec.batch_size, teacher * spec.batch_size
+        return Cost(steps, own + evaluated / steps, taught, own + taught)
 
     def _counted(self, data: DataSpec) -> Counts:
         """Without decoding them, where that is possible."""
@@ -65,7 +69,9 @@ class Costs:
         except UserError:
             splits = data_layer.load(data, self._root / "cache")
             classes = len(splits.classes) if splits.classes else None
-            return Counts(splits.train.num_examples, None, None, classes, None, "loaded")
+            others = (splits.validation, splits.test)
+            validation, test = (None if source is None else source.num_examples for source in others)
+            return Counts(splits.train.num_examples, validation, test, classes, None, "loaded")
 
 
 def upto(costs: Sequence[Cost], step: int, done: Sequence[int]) -> float:

@@ -14,9 +14,12 @@ from experiments import config
 from experiments.distillation.options import RunOptions
 from experiments.distillation.weights import located
 from experiments.planning import estimates, plan
+from experiments.tracking.unobserved import NoRecorder
+from framework.data.counts import count
 from framework.errors import UserError
 from framework.files.arrays import write_arrays
 from framework.models import cost
+from framework.spec import DistillSpec
 
 PETS = ("pet_fast", "teacher.weights=nowhere.npz")
 
@@ -107,6 +110,27 @@ def test_a_checkpoint_is_as_large_as_it_says(backend: str, tmp_path: Path) -> No
     write_arrays(tmp_path / "state", ready.trainer.state(), {})
     expected = estimates.checkpoint(spec, cost.of(ready.student))
     assert expected < (tmp_path / "state").stat().st_size < expected + 20_000
+
+
+@pytest.mark.parametrize("splits", [["validation"], ["train", "validation", "test"]])
+def test_evaluations_are_counted_as_they_are_made(backend: str, tmp_path: Path, splits: list[str]) -> None:
+    from experiments.distillation.prepare import prepare
+
+    words = {"duration": {"total_steps": 12}, "schedule": {"warmup_steps": 2}}
+    changes = {**words, "evaluation": {"num_times": 3, "train_subset": 50, "splits": splits}}
+    spec = DistillSpec.from_dict(config.recipe_spec("digits_labels").to_dict() | changes)
+    ready = prepare(spec, RunOptions(backend=backend, device="cpu"), root=tmp_path)
+    seen, evaluate = [], ready.trainer.evaluate
+
+    def counted(batches: Any) -> Any:
+        kept = list(batches)
+        seen.append(sum(int(batch.mask.sum()) for batch in kept))
+        return evaluate(kept)
+
+    ready.trainer.evaluate = counted
+    assert ready.run(NoRecorder(), None, quiet=True).status == "COMPLETED"
+    assert sum(seen) == estimates.evaluation_macs(spec, count(spec.data, tmp_path), 1, 0)
+    assert estimates.evaluation_macs(spec, count(spec.data, tmp_path), 0, 1) == 50 + 297 + 900
 
 
 def test_a_step_on_a_cpu_is_timed_on_few_examples() -> None:
