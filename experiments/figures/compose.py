@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import pandas as pd
 
 from experiments.figures import drawing, selection, table
 from experiments.figures.catalog import FIGURES, Figure
-from experiments.figures.selection import Run
+from experiments.figures.selection import Run, epochs
 from experiments.tracking.source import Document, Runs
 from framework.errors import UserError, near
 
@@ -74,7 +75,8 @@ def make(runs: Runs, documents: Iterable[Document], wanted: Request) -> list[Pat
     found, notes = selection.readable(documents)
     own = selection.named(found, wanted.figure)
     if wanted.length is not None:
-        own = [run for run in own if run.length == wanted.length]
+        # As people write what they were told.
+        own = [run for run in own if math.isclose(run.length, wanted.length, rel_tol=5e-3)]
     if not own:
         raise UserError(_none(wanted, len(found)))
     for note in notes:
@@ -86,7 +88,7 @@ def make(runs: Runs, documents: Iterable[Document], wanted: Request) -> list[Pat
 def _none(wanted: Request, count: int) -> str:
     where = f" in {wanted.place}" if wanted.place else ""
     what = f"of {count} runs{where} none belongs to figure {wanted.name!r}" if count else f"there are no runs{where}"
-    which = f" of {wanted.length:,.12g} epochs" if wanted.length is not None else ""
+    which = f" of {epochs(wanted.length)} epochs" if wanted.length is not None else ""
     train = f"python -m experiments.study {wanted.figure.study} with RECIPE"
     other = "" if count else " (EXPERIMENTS_DIR or --dir names another folder, -m a server)"
     return f"{what}{which}{other}; to train what it shows: {train}"

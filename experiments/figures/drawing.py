@@ -11,6 +11,7 @@ import pandas as pd
 
 from experiments.figures import scales, style, summary
 from experiments.figures.catalog import FIGURES, TAUGHT, Figure, Panel
+from experiments.figures.selection import epochs
 from experiments.figures.style import Look, Theme
 from framework.errors import UserError
 
@@ -109,8 +110,8 @@ def _panel(axes: Axes, panel: Panel, means: pd.DataFrame, found: Mapping[Curve, 
     if panel.over == "key":
         _ends(axes, ends.sort_values("key"), "key", Look(theme.text, "-", "o"), None)
         return
-    for name in dict.fromkeys(name for name, _ in found):
-        look = next(look for curve, look in found.items() if curve[0] == name)
+    names = dict.fromkeys((name, 0.0) for name, _ in found)
+    for (name, _), look in style.looks(list(names), False, theme).items():
         _ends(axes, ends[ends["curve"] == name].sort_values("length"), "length", look, name)
 
 
@@ -119,7 +120,7 @@ def _course(axes: Axes, points: pd.DataFrame, look: Look, several: bool) -> None
     if not len(points):
         return
     last = points.iloc[-1]
-    length = f"{last['length']:,.12g} epochs" if several or not last["curve"] else ""
+    length = f"{epochs(last['length'])} epochs" if several or not last["curve"] else ""
     name = ", ".join(filter(None, (last["curve"], length)))
     ended = "" if last["finished"] else ", not finished"
     label = f"{name} ({seeds(int(last['seeds']))}{ended})"

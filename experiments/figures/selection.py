@@ -173,6 +173,15 @@ def chosen(runs: Sequence[Run], figure: Figure) -> tuple[list[Run], list[str]]:
     return kept, notes
 
 
+def epochs(length: float) -> str:
+    """A length for people, with three digits or as a whole number.
+
+    >>> epochs(48.4848), epochs(4848.48), epochs(1e6)
+    ('48.5', '4,848', '1,000,000')
+    """
+    return f"{length:,.0f}" if length >= 100 else f"{length:.3g}"
+
+
 def _of_common_length(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Those of the length that most curves have; of several, the longest."""
     curves: dict[float, set[str]] = defaultdict(set)
@@ -182,8 +191,8 @@ def _of_common_length(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     if len(curves) < 2:
         return list(runs), []
     length = max(curves, key=lambda each: (len(curves[each]), each))
-    others = ", ".join(f"{each:,.12g}" for each in sorted(curves) if each != length)
-    note = f"runs of {length:,.12g} epochs are drawn; those of {others} are left out (--length N draws them)"
+    others = ", ".join(epochs(each) for each in sorted(curves) if each != length)
+    note = f"runs of {epochs(length)} epochs are drawn; those of {others} are left out (--length N draws them)"
     return [run for run in runs if run.length == length], [note]
 
 

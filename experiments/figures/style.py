@@ -20,7 +20,7 @@ _GREY, _PALE, _SKY, _YELLOW = (
     ("#8A7A00", "#F0E442"),
 )
 _OTHERS = (_BLUE, _ORANGE, _GREEN, _PINK, _GREY, _SKY, _YELLOW)
-# Teachings of one kind have one colour, and differ in their lines.
+# Teachings of one kind have one colour and its mark, and differ in their lines; labels have two.
 _KINDS = {
     "function matching": (_BLUE,),
     "consistent": (_GREEN,),
@@ -99,9 +99,9 @@ def looks(curves: Sequence[tuple[str, float]], ordered: bool, theme: Theme) -> d
     several = len(curves) > len(names)
     found = {}
     for name, length in curves:
-        pair, member = members[name]
+        pair, mark, member = members[name]
         place = len(lengths) - 1 - lengths.index(length) if several else member
-        found[name, length] = Look(pair[theme.place], _LINES[place % len(_LINES)], _MARKS[place % len(_MARKS)])
+        found[name, length] = Look(pair[theme.place], _LINES[place % len(_LINES)], mark)
     return found
 
 
@@ -113,14 +113,19 @@ def _in_series(place: int, count: int, theme: Theme) -> Look:
     return Look(colour, _LINES[place % len(_LINES)], _MARKS[place % len(_MARKS)])
 
 
-def _members(names: Sequence[str]) -> dict[str, tuple[tuple[str, str], int]]:
-    """The pair of colours of each name, and its place among those of its kind."""
-    found: dict[str, tuple[tuple[str, str], int]] = {}
+def _members(names: Sequence[str]) -> dict[str, tuple[tuple[str, str], str, int]]:
+    """The pair of colours of each name, its mark, and its place among those of its kind."""
+    found: dict[str, tuple[tuple[str, str], str, int]] = {}
     counts: dict[str, int] = {}
     for name in names:
         kind = next((kind for kind in _KINDS if name.startswith(kind)), "")
         place = counts.get(kind, 0)
         counts[kind] = place + 1
         palette = _KINDS.get(kind, _OTHERS)
-        found[name] = palette[place % len(palette)], place if kind else place // len(_OTHERS)
+        which = (list(_KINDS).index(kind) if kind else 0) + place % len(palette)
+        found[name] = (
+            palette[place % len(palette)],
+            _MARKS[which % len(_MARKS)],
+            place if kind else place // len(_OTHERS),
+        )
     return found

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.figures import drawing, style, summary, table
 from experiments.figures.__main__ import main
-from experiments.figures.catalog import FIGURES
+from experiments.figures.catalog import FIGURES, TAUGHT
 from experiments.recipes import RECIPES
 from experiments.tracking.folders import new_run_folder, run_folders
 from experiments.tracking.journal import read_journal
@@ -244,6 +244,23 @@ def test_validation_stands_in_where_nobody_looked_at_the_test(
     }
     assert "drawn on validation data" in capsys.readouterr().err
     assert "Test data chose nothing" not in Path("figures/patience-digits.csv").read_text()
+
+
+def test_a_length_is_asked_for_as_it_is_told(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    for teaching in ("funmatch", "consistent"):
+        make(0.9, seed=0, teaching=teaching, duration__total_epochs=100 / 7)
+    make(0.9, seed=0, duration__total_epochs=25.0)
+    drawn("3")
+    assert "runs of 14.2 epochs are drawn; those of 25 are left out" in capsys.readouterr().err
+    assert set(drawn("3", "--length", "14.2")["length"].dropna()) == {14.25}
+
+
+def test_in_print_each_teaching_is_another() -> None:
+    looks = style.looks([(name, 25.0) for name in TAUGHT], False, style.LIGHT)
+    assert len({(look.line, look.mark) for look in looks.values()}) == len(TAUGHT)
+    # Where curves are of several lengths, lines tell the lengths.
+    looks = style.looks([(name, length) for name in TAUGHT[:2] for length in (25.0, 50.0)], False, style.LIGHT)
+    assert len({(look.line, look.mark) for look in looks.values()}) == 4
 
 
 def test_mistakes_leave_no_file(root: Path, make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
