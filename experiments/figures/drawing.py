@@ -143,7 +143,8 @@ def _ends(axes: Axes, points: pd.DataFrame, over: str, look: Look, name: str | N
     """Ends of finished runs over something; the bars go from the smallest to the largest of the seeds."""
     if not len(points):
         return
-    low, high = points["mean"] - points["low"], points["high"] - points["mean"]
+    # The mean of equal numbers may be rounded to one beside them.
+    low, high = ((points[end] - points["mean"]).abs() for end in ("low", "high"))
     axes.errorbar(
         points[over],
         points["mean"],

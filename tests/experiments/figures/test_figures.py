@@ -263,6 +263,15 @@ def test_in_print_each_teaching_is_another() -> None:
     assert len({(look.line, look.mark) for look in looks.values()}) == 4
 
 
+def test_a_mean_that_rounding_puts_below_its_seeds_is_drawn() -> None:
+    from matplotlib.figure import Figure
+
+    mean = sum([0.7] * 3) / 3
+    assert mean < 0.7
+    points = pd.DataFrame({"length": [9.0], "mean": [mean], "low": [0.7], "high": [0.7], "seeds": [3]})
+    drawing._ends(Figure().subplots(), points, "length", style.Look("k", "-", "o"), "x")
+
+
 def test_mistakes_leave_no_file(root: Path, make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["4", "-J"]) == 2
     assert f"there are no runs in {root} (EXPERIMENTS_DIR" in capsys.readouterr().err
