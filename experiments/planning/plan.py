@@ -18,7 +18,7 @@ from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
 from experiments.planning.spread import Spread
-from experiments.planning.timing import Timing, planned
+from experiments.planning.timing import Timing, arithmetic_of, planned
 from experiments.planning.words import duration, scaled
 from experiments.tracking.folders import default_root
 from framework.data.counts import Counts, count
@@ -134,11 +134,8 @@ def _time(timing: Timing, seconds: tuple[float, float] | str, total_steps: int) 
     if isinstance(seconds, str):
         return f"{seconds} ({where})"
     first, each = seconds
-    student, others = timing.costs
-    teacher = sum(other.macs for other in others)
-    evaluated = estimates.evaluation_macs(timing.spec, timing.counts, student.macs, teacher)
-    step = 3 * student.macs + (0 if timing.spec.scheme.averaged else teacher)
-    between = each / max(1, step * batch_size) * evaluated
+    student, teacher, evaluated = arithmetic_of(timing.spec, timing.counts, *timing.costs)
+    between = each / max(1, (student + teacher) * batch_size) * evaluated
     part = f" (timed on {timing.size} of them)" if timing.size < batch_size else ""
     return (
         f"about {duration(first + each * total_steps + between)}: {each:.3g} s a step of {batch_size}{part}, "

@@ -130,7 +130,12 @@ def arithmetic(spec: DistillSpec, counts: Counts) -> tuple[int, int, int]:
 
     And those of all evaluations. The backend must be loaded. Errors are those of `plan.lines`.
     """
-    student, *others = planned(spec, counts)
-    teacher = sum(each.cost.macs for each in others)
-    evaluated = estimates.evaluation_macs(spec, counts, student.cost.macs, teacher)
-    return 3 * student.cost.macs, 0 if spec.scheme.averaged else teacher, evaluated
+    student, *others = [each.cost for each in planned(spec, counts)]
+    return arithmetic_of(spec, counts, student, others)
+
+
+def arithmetic_of(spec: DistillSpec, counts: Counts, student: Cost, others: Sequence[Cost]) -> tuple[int, int, int]:
+    """As `arithmetic`, of models whose costs are known."""
+    teacher = sum(each.macs for each in others)
+    evaluated = estimates.evaluation_macs(spec, counts, student.macs, teacher)
+    return 3 * student.macs, 0 if spec.scheme.averaged else teacher, evaluated
