@@ -42,8 +42,19 @@ class Kernel(Generic[_Parameters, _Result]):
         self.default = default
 
     def __call__(self, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        """Compute it."""
+        """Compute it; of a tensor without numbers, note it in Keras's graph as one operation."""
+        if args and isinstance(args[0], keras.KerasTensor):
+            noted: _Result = Noted(self).symbolic_call(*args, **kwargs)
+            return noted
         return _installed.get(self.name, self.default)(*args, **kwargs)
+
+
+class Noted(keras.Operation):
+    """A kernel in a graph of Keras's: one operation, whatever it is made of."""
+
+    def __init__(self, kernel: Kernel[..., Any]) -> None:
+        super().__init__(kernel.name)
+        self.compute_output_spec = kernel.default
 
 
 def install(replacements: Mapping[str, Callable[..., Any]]) -> None:
