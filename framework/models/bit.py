@@ -16,7 +16,7 @@ import keras
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models.layers import Dense, Direct, GroupNorm, Net, Shape, StdConv2D, Tensor, build_in_turn, registered
+from framework.models.layers import Composed, Dense, Direct, GroupNorm, Net, Shape, StdConv2D, Tensor, registered
 
 GROUPS = 32
 DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
@@ -24,7 +24,7 @@ ROOT_PADDING = {"-inf": -math.inf, "zero": 0.0}
 
 
 @registered
-class BitUnit(Direct):
+class BitUnit(Composed, Direct):
     """A pre-activation bottleneck: float [B, H, W, C] to [B, H / stride, W / stride, 4 * width].
 
     Args:
@@ -43,8 +43,7 @@ class BitUnit(Direct):
     def build(self, input_shape: Shape) -> None:
         if self.stride != 1 or input_shape[-1] != 4 * self.width:
             self.conv_proj = StdConv2D(4 * self.width, 1, self.stride, name="conv_proj")
-            self.conv_proj.build(input_shape)
-        build_in_turn((self.gn1, self.conv1, self.gn2, self.conv2, self.gn3, self.conv3), input_shape)
+        super().build(input_shape)
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         y = self.gn1(x_bhwc, relu=True)
@@ -54,12 +53,9 @@ class BitUnit(Direct):
         y = self.gn3(self.conv2(y), relu=True)
         return self.conv3(y) + shortcut
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return self.conv3.compute_output_shape(self.conv2.compute_output_shape(input_shape))
-
 
 @registered
-class BitBlock(Direct):
+class BitBlock(Composed, Direct):
     """Units of one width, the first with the block's stride."""
 
     def __init__(self, units: int, width: int, stride: int, **kwargs: Any) -> None:
@@ -67,22 +63,14 @@ class BitBlock(Direct):
         strides = [stride] + [1] * (units - 1)
         self.units = [BitUnit(width, step, name=f"unit{i:02d}") for i, step in enumerate(strides, start=1)]
 
-    def build(self, input_shape: Shape) -> None:
-        build_in_turn(self.units, input_shape)
-
     def call(self, x_bhwc: Tensor) -> Tensor:
         for unit in self.units:
             x_bhwc = unit(x_bhwc)
         return x_bhwc
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        for unit in self.units:
-            input_shape = unit.compute_output_shape(input_shape)
-        return input_shape
-
 
 @registered
-class BitRoot(Direct):
+class BitRoot(Composed, Direct):
     """The 7x7 convolution and the max-pool, both of stride 2: float [B, H, W, 3] to [B, H / 4, W / 4, width].
 
     Args:
@@ -95,15 +83,8 @@ class BitRoot(Direct):
         self.width, self.padding = width, padding
         self.conv_root = StdConv2D(width, 7, stride=2, name="conv_root")
 
-    def build(self, input_shape: Shape) -> None:
-        self.conv_root.build(input_shape)
-
     def call(self, x_bhwc: Tensor) -> Tensor:
         return kernels.max_pool(self.conv_root(x_bhwc), 3, 2, 1, ROOT_PADDING[self.padding])
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch, *extent, channels = self.conv_root.compute_output_shape(input_shape)
-        return (batch, *(None if side is None else (side - 1) // 2 + 1 for side in extent), channels)
 
 
 @registered
@@ -129,10 +110,6 @@ class Bit(Net):
         self.norm_pre_head = GroupNorm(GROUPS, name="norm-pre-head")
         self.head = Dense(num_classes, name="head")
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
-
-    def build(self, input_shape: Shape) -> None:
-        shape = build_in_turn((self.root_block, *self.blocks, self.norm_pre_head), input_shape)
-        self.head.build((shape[0], shape[-1]))
 
     def features(self, x_bhwc: Tensor) -> Tensor:
         """The last map, normalised and rectified: float [B, H / 32, W / 32, F] with four blocks."""

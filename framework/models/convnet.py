@@ -9,31 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import keras
 
 from framework import kernels
 from framework.errors import UserError
-from framework.models.layers import (
-    Conv2D,
-    Dense,
-    Direct,
-    GroupNorm,
-    Net,
-    Shape,
-    StdConv2D,
-    Tensor,
-    build_in_turn,
-    registered,
-)
+from framework.models.layers import Composed, Conv2D, Dense, Direct, GroupNorm, Net, StdConv2D, Tensor, registered
 
 MAX_GROUPS = 8
 
 
 @registered
-class ConvStage(Direct):
+class ConvStage(Composed, Direct):
     """Convolutions of 3x3 at one width, the first of them with the stage's stride, each normalised and rectified."""
 
     def __init__(self, width: int, convs: int, stride: int, standardised: bool, **kwargs: Any) -> None:
@@ -44,18 +32,10 @@ class ConvStage(Direct):
         groups = math.gcd(MAX_GROUPS, width)
         self.norms = [GroupNorm(groups, name=f"norm{i}") for i in range(1, convs + 1)]
 
-    def build(self, input_shape: Shape) -> None:
-        build_in_turn(chain.from_iterable(zip(self.convs, self.norms, strict=True)), input_shape)
-
     def call(self, x_bhwc: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x_bhwc = norm(conv(x_bhwc), relu=True)
         return x_bhwc
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        for conv in self.convs:
-            input_shape = conv.compute_output_shape(input_shape)
-        return input_shape
 
 
 @registered
@@ -80,10 +60,6 @@ class ConvNet(Net):
         ]
         self.head = Dense(num_classes, name="head")
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
-
-    def build(self, input_shape: Shape) -> None:
-        shape = build_in_turn(self.stages, input_shape)
-        self.head.build((shape[0], shape[-1]))
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         for stage in self.stages:

@@ -17,7 +17,7 @@ from keras import ops
 from framework import kernels
 from framework.errors import UserError
 from framework.models.inverted_residual import NORMS, InvertedResidual
-from framework.models.layers import Conv2D, Dense, Net, Shape, Tensor, build_in_turn, registered
+from framework.models.layers import Conv2D, Dense, Net, Tensor, registered
 
 
 class Row(NamedTuple):
@@ -68,10 +68,6 @@ class EfficientNetLite(Net):
         self.top, self.top_norm = Conv2D(TOP, 1, name="top"), NORMS[norm](TOP, groups, "top_norm")
         self.head = Dense(num_classes, name="head")
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
-
-    def build(self, input_shape: Shape) -> None:
-        shape = build_in_turn((self.stem, self.stem_norm, *self.blocks, self.top, self.top_norm), input_shape)
-        self.head.build((shape[0], shape[-1]))
 
     def call(self, x_bhwc: Tensor, training: bool = False) -> Tensor:
         # Keras hands `training` down to the norms by itself.

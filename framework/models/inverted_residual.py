@@ -9,20 +9,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from keras import layers, ops
+from keras import ops
 
 from framework import kernels
-from framework.models.layers import (
-    BatchNorm,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    GroupNorm,
-    Shape,
-    Tensor,
-    build_in_turn,
-    registered,
-)
+from framework.models.layers import BatchNorm, Composed, Conv2D, Dense, DepthwiseConv2D, GroupNorm, Tensor, registered
 
 ACTIVATIONS = {"relu": ops.relu, "relu6": ops.relu6, "hard_swish": ops.hard_silu}
 NORMS: dict[str, Callable[[int, int, str], Any]] = {
@@ -51,29 +41,21 @@ def groups_for(channels: int, groups: int) -> int:
 
 
 @registered
-class SqueezeExcite(layers.Layer):
+class SqueezeExcite(Composed):
     """Each channel weighted by a small net of all channels' means: float [B, H, W, C] to the same."""
 
     def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.channels = channels
         self.reduce = Dense(rounded(channels / 4), name="reduce")
         self.expand = Dense(channels, name="expand")
-
-    def build(self, input_shape: Shape) -> None:
-        self.reduce.build((input_shape[0], self.channels))
-        self.expand.build((input_shape[0], self.reduce.units))
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         weights_bc = ops.hard_sigmoid(self.expand(ops.relu(self.reduce(kernels.global_mean(x_bhwc)))))
         return x_bhwc * weights_bc[:, None, None, :]
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 @registered
-class InvertedResidual(layers.Layer):
+class InvertedResidual(Composed):
     """Expand, convolve by channel, weight the channels, project: float [B, H, W, I] to [B, H / stride, W / stride, O].
 
     Args:
@@ -114,18 +96,9 @@ class InvertedResidual(layers.Layer):
         self.project = Conv2D(filters, 1, name="project")
         self.project_norm = make_norm(filters, groups, "project_norm")
 
-    def build(self, input_shape: Shape) -> None:
-        expand = [] if self.expand is None else [self.expand, self.expand_norm]
-        squeeze = [] if self.squeeze_excite is None else [self.squeeze_excite]
-        in_turn = [*expand, self.depthwise, self.depthwise_norm, *squeeze, self.project, self.project_norm]
-        build_in_turn(in_turn, input_shape)
-
     def call(self, x_bhwc: Tensor) -> Tensor:
         y = x_bhwc if self.expand is None else self.activation(self.expand_norm(self.expand(x_bhwc)))
         y = self.activation(self.depthwise_norm(self.depthwise(y)))
         y = y if self.squeeze_excite is None else self.squeeze_excite(y)
         y = self.project_norm(self.project(y))
         return x_bhwc + y if self.adds else y
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return self.project.compute_output_shape(self.depthwise.compute_output_shape(input_shape))

@@ -7,7 +7,6 @@ Variables start as zeros made by numpy, because Keras's own initialisers compile
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import keras
@@ -39,15 +38,17 @@ def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def build_in_turn(layers: Iterable[Any], shape: Shape) -> Shape:
-    """Build each layer for what the one before it gives; returns the shape that the last one gives."""
-    for layer in layers:
-        layer.build(shape)
-        shape = layer.compute_output_shape(shape)
-    return shape
+class Composed(keras.layers.Layer):
+    """A layer of layers: by following its `call` with a tensor without numbers, these are built and shapes are told."""
+
+    def build(self, input_shape: Shape) -> None:
+        self.call(keras.KerasTensor(input_shape, self.compute_dtype))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
+        return self.call(*args, **kwargs)
 
 
-class Net(keras.Model):
+class Net(Composed, keras.Model):
     """A net of ours: views float [B, H, W, 3] in [-1, 1] to logits [B, C].
 
     Attributes:

@@ -18,7 +18,7 @@ from keras import ops
 from framework import kernels
 from framework.errors import UserError
 from framework.models.inverted_residual import NORMS, InvertedResidual, rounded
-from framework.models.layers import Conv2D, Dense, Net, Shape, Tensor, build_in_turn, registered
+from framework.models.layers import Conv2D, Dense, Net, Tensor, registered
 
 
 class Row(NamedTuple):
@@ -98,12 +98,6 @@ class MobileNetV3(Net):
         self.conv_2 = Dense(rounded(features * max(1.0, width)), name="conv_2")
         self.head = Dense(num_classes, name="head")
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
-
-    def build(self, input_shape: Shape) -> None:
-        layers = (self.conv, self.conv_norm, *self.blocks, self.conv_1, self.conv_1_norm)
-        shape = build_in_turn(layers, input_shape)
-        self.conv_2.build((shape[0], shape[-1]))
-        self.head.build((shape[0], self.conv_2.units))
 
     def call(self, x_bhwc: Tensor, training: bool = False) -> Tensor:
         # Keras hands `training` down to the norms by itself.
