@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import backends
 from backends.base import Settings
@@ -148,7 +146,8 @@ def _kept_if_done(folder: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     except OSError as error:
         raise UserError(f"--output: nothing can be written to {folder.absolute()}: {error.strerror}") from None
-    before = signal.signal(signal.SIGTERM, _interrupted)
+    # As Ctrl-C, so that what was begun is removed.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield temporary
     finally:
@@ -158,11 +157,6 @@ def _kept_if_done(folder: Path) -> Iterator[Path]:
             # Those with something in them stay.
             with suppress(OSError):
                 each.rmdir()
-
-
-def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    """As Ctrl-C, so that what was begun is removed."""
-    raise KeyboardInterrupt
 
 
 def _moved(path: Path, folder: Path) -> None:
