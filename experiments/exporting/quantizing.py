@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +19,6 @@ from framework.protocols import Array
 # Images from which the ranges of the activations are taken, and on which the result is measured at most.
 NUM_CALIBRATING, NUM_MEASURED = 256, 2000
 _BATCH = 64
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What rounding has cost.
-
-    Attributes:
-        split: what it was measured on, in words.
-        agreement: share of the images on which both put the same class first.
-        before, after: accuracies; None without labels.
-    """
-
-    split: str
-    agreement: float
-    before: float | None
-    after: float | None
-
-    def __str__(self) -> str:
-        """In a sentence."""
-        told = f"It agrees with the student on {self.agreement:.2%} of {self.split}"
-        if self.before is None or self.after is None:
-            return f"{told}."
-        return f"{told}; accuracy {self.before:.2%} before, {self.after:.2%} after."
 
 
 def quantize(subject: Subject, path: Path) -> str:
@@ -74,8 +50,7 @@ def quantize(subject: Subject, path: Path) -> str:
             weight_type=QuantType.QInt8,
         )
         made.replace(path)
-    cost = measured(subject, exported(path))
-    return f"Quantised to int8, on {len(images)} training images. {cost}"
+    return f"Quantised to int8, on {len(images)} training images. {_cost(subject, exported(path))}"
 
 
 class _Reader:
@@ -90,20 +65,20 @@ class _Reader:
         return next(self._inputs, None)
 
 
-def measured(subject: Subject, rounded: Answering) -> Cost:
-    """Compare a student with its rounded form on the data's test images."""
+def _cost(subject: Subject, rounded: Answering) -> str:
+    """What rounding has cost on the data's test images, in a sentence."""
     assert subject.splits is not None
     assert subject.measured is not None
     split, source = subject.measured
     ids = spread(source.num_examples, NUM_MEASURED)
     before, after = (np.concatenate(list(_first(each, source, ids))) for each in (subject.student, rounded))
-    told = f"{split} of {subject.splits.name}, {len(ids)} images"
     agreement = float((before == after).mean())
+    told = f"It agrees with the student on {agreement:.2%} of {split} of {subject.splits.name}, {len(ids)} images"
     labels, classes = source.labels(ids), subject.splits.classes
     if labels is None or classes != subject.card.classes:
-        return Cost(told, agreement, None, None)
-    known = labels >= 0
-    return Cost(told, agreement, *(float((found == labels)[known].mean()) for found in (before, after)))
+        return f"{told}."
+    shares = [float((found == labels)[labels >= 0].mean()) for found in (before, after)]
+    return f"{told}; accuracy {shares[0]:.2%} before, {shares[1]:.2%} after."
 
 
 def _first(student: Answering, source: Any, ids: Array) -> Iterator[Array]:
