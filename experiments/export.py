@@ -63,7 +63,7 @@ def run(found: argparse.Namespace) -> int:
     from experiments.exporting.exporting import Wanted, export
 
     root = (found.dir or default_root()).absolute()
-    wanted = Wanted.from_words(found.format, found.output, found.views, found.data, found.backend, found.quantize)
+    wanted = Wanted.from_words(found)
     folder = find_student(found.run, root, found.uri)
     try:
         for line in export(folder, wanted, root, lambda line: say(NAME, line)):

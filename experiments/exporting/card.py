@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.command.report import interval
 from experiments.exporting.formats import Format
-from experiments.exporting.subject import Subject
+from experiments.exporting.subject import LICENCE, Subject
 from framework.data.origins import is_hub
 from framework.errors import UserError
 
@@ -49,7 +49,7 @@ def text(subject: Subject, files: Sequence[Path], how: Format, checked: str, fol
         "\n" + _preprocessing(subject),
         *_kept(folder, files[0].name),
         _loading(subject, files, how, checked),
-        f"## Licence\n\n{subject.licence}.\n",
+        f"## Licence\n\n{LICENCE}.\n",
     ]
     return "\n".join(parts)
 
@@ -76,7 +76,7 @@ def _facts(subject: Subject) -> Iterator[str]:
     rows |= _measured(card.result)
     rows["spec's fingerprint"] = card.fingerprint or "not known"
     rows["weights' SHA-256"] = card.sha256
-    rows["classes"] = ", ".join(subject.classes)
+    rows["classes"] = ", ".join(subject.student.classes)
     for name, value in rows.items():
         yield f"| {name} | {value.replace('|', '&#124;')} |"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import backends
@@ -28,54 +29,40 @@ class Wanted:
     """What is asked for.
 
     Attributes:
-        name: of the format.
+        how: the format.
         output: the file.
-        views: it is to take views instead of images.
         data: what to check it on instead of the run's data, by name.
         backend: on which the student is loaded; None takes the first that is installed.
         quantize: the whole numbers to round to, `int8`; None rounds nothing.
     """
 
-    name: str
+    how: Format
     output: Path
-    views: bool = False
-    data: str | None = None
-    backend: str | None = None
-    quantize: str | None = None
+    data: str | None
+    backend: str | None
+    quantize: str | None
 
     @classmethod
-    def from_words(
-        cls,
-        name: str | None,
-        output: Path | None,
-        views: bool = False,
-        data: str | None = None,
-        backend: str | None = None,
-        quantize: str | None = None,
-    ) -> Wanted:
-        """From a command line's values, None where one wasn't given.
+    def from_words(cls, found: argparse.Namespace) -> Wanted:
+        """From a parsed command line.
 
         Raises:
-            UserError: they can't be done here, or not together.
+            UserError: its values can't be done here, or not together.
         """
-        name = chosen(name, output)
+        name, backend = chosen(found.format, found.output), found.backend
         how = FORMATS[name]
-        if views and how.takes != "images":
+        if found.views and how.takes != "images":
             raise UserError(f"--views: a file of the format {name} takes views already: only onnx has the choice")
-        if quantize and name != "onnx":
-            raise UserError(f"--quantize {quantize}: allowed with --format onnx, not with {name}")
+        if found.quantize and name != "onnx":
+            raise UserError(f"--quantize {found.quantize}: allowed with --format onnx, not with {name}")
         check_libraries(name)
         if how.backend and backend and backends.canonical(backend) != how.backend:
             raise UserError(f"--format {name} is written on {how.backend}, not on {backend}: leave --backend out")
-        output = path_of(output or DEFAULT.with_suffix(how.suffix))
+        output = path_of(found.output or DEFAULT.with_suffix(how.suffix))
         _check_place(output, how)
         card.check(output.parent)
-        return cls(name, output, views, data, how.backend or backend, quantize)
-
-    @property
-    def how(self) -> Format:
-        """The format."""
-        return FORMATS[self.name].of_views() if self.views else FORMATS[self.name]
+        how = how.of_views() if found.views else how
+        return cls(how, output, found.data, how.backend or backend, found.quantize)
 
 
 def _check_place(output: Path, how: Format) -> None:
@@ -113,7 +100,7 @@ def export(folder: Path, wanted: Wanted, root: Path, tell: Callable[[str], None]
     student = on_backend(folder, wanted.backend)
     if student.card.normalize:
         raise UserError(f"{folder} expects another input range, {student.card.normalize}, which is not exported")
-    what = replace(subject.find(student, folder, wanted.data, root), takes_views=wanted.views)
+    what = subject.find(student, folder, wanted.data, root)
     tell(f"checked on {what.images_from}{what.why and f' ({what.why})'}")
     with _kept_if_done(wanted.output.parent) as temporary:
         files = wanted.how.write(what, temporary / wanted.output.name)

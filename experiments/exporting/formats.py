@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from experiments.exporting import to_arrays, to_keras, to_onnx, to_torch
@@ -48,7 +49,8 @@ class Format:
 
     def of_views(self) -> Format:
         """The same, of a file that takes views instead of images."""
-        return replace(self, run=self.run.replace('"images": images', '"views": views'), takes="views")
+        write, run = partial(to_onnx.write, of_views=True), self.run.replace('"images": images', '"views": views')
+        return replace(self, write=write, run=run, takes="views")
 
 
 FORMATS: dict[str, Format] = {

@@ -42,7 +42,6 @@ class Subject:
         splits: the data of that run, or others that were asked for; None where there are none.
         images_from: where the images come from, in words.
         why: they are not the run's; empty where they are.
-        takes_views: the file is to take views instead of images.
     """
 
     student: Student
@@ -51,8 +50,6 @@ class Subject:
     splits: Splits | None
     images_from: str
     why: str = ""
-    takes_views: bool = False
-    licence: str = LICENCE
 
     @property
     def card(self) -> ModelCard:
@@ -61,21 +58,11 @@ class Subject:
         return replace(card, name=Path(card.name).name) if card.name.endswith(".keras") else card
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of its outputs, in order."""
-        return self.student.classes
-
-    @property
     def is_ours(self) -> bool:
         """Whether the model is one of the project's own, whose operations are known."""
         from framework.models.catalog import MODELS
 
         return self.card.name in MODELS
-
-    @property
-    def is_wrapped(self) -> bool:
-        """Whether it is a module of another library than Keras's, which needs its own source code."""
-        return hasattr(self.student.model, "given")
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -101,7 +88,7 @@ class Subject:
         """
         from framework.models.stock import stock
 
-        if self.is_wrapped:
+        if hasattr(self.student.model, "given"):  # it wraps a module of another library's
             raise UserError(
                 f"{self.card.name} is no Keras model, and can't become one: "
                 "--format onnx, safetensors or npz, or torch for a torch module"
@@ -176,6 +163,8 @@ def find(student: Student, folder: Path, data: str | None, root: Path) -> Subjec
     Raises:
         UserError: `data` can't be read.
     """
+    from framework import data as data_layer
+
     beginning = started(folder.parent)
     spec = DistillSpec.from_dict(beginning["spec"]) if "spec" in beginning else None
     if data is not None:
@@ -187,7 +176,7 @@ def find(student: Student, folder: Path, data: str | None, root: Path) -> Subjec
             student, folder, None, None, PHOTOGRAPHS, "a stored model doesn't know its data: give --data NAME"
         )
     try:
-        splits = _opened(wanted, root)
+        splits = data_layer.load(wanted, root / "cache")
     except UserError as error:
         if data is not None:
             raise
@@ -195,9 +184,3 @@ def find(student: Student, folder: Path, data: str | None, root: Path) -> Subjec
     subject = Subject(student, folder, spec, splits, "")
     split, source = subject.measured or ("", splits.train)
     return replace(subject, images_from=f"{split} of {wanted.name}, {source.num_examples} images")
-
-
-def _opened(data: DataSpec, root: Path) -> Splits:
-    from framework import data as data_layer
-
-    return data_layer.load(data, root / "cache")

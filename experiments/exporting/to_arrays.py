@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.exporting.subject import Subject
+from experiments.exporting.subject import LICENCE, Subject
 from framework.files.arrays import write_arrays
 from framework.spec.validation import plain as plain_values
 
 
 def write_safetensors(subject: Subject, path: Path) -> list[Path]:
     """Write a `.safetensors` file; its metadata have the model's card and a CRC32 of each array."""
-    write_arrays(path, subject.arrays, {"model": plain_values(subject.card), "licence": subject.licence})
+    write_arrays(path, subject.arrays, {"model": plain_values(subject.card), "licence": LICENCE})
     return [path]
 
 

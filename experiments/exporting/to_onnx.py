@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from experiments.distillation.exported import CARD, IMAGES, VIEWS
 from experiments.exporting.foreign import foreign
 from experiments.exporting.graph import Graph, model, value
 from experiments.exporting.network import network
-from experiments.exporting.subject import Subject
+from experiments.exporting.subject import LICENCE, Subject
 from experiments.exporting.views import views
 from framework.spec.validation import plain as plain_values
 
@@ -22,9 +21,9 @@ LOGITS, PROBABILITIES = "logits", "probabilities"
 TELEMETRY = "openvino_telemetry"
 
 
-def write(subject: Subject, path: Path) -> list[Path]:
-    """Write the file; its outputs are `logits` and `probabilities`, float32 [N, C]."""
-    path.write_bytes(_made(subject).SerializeToString())
+def write(subject: Subject, path: Path, of_views: bool = False) -> list[Path]:
+    """Write a file that takes images, or views; its outputs are `logits` and `probabilities`, float32 [N, C]."""
+    path.write_bytes(_made(subject, of_views).SerializeToString())
     return [path]
 
 
@@ -37,14 +36,14 @@ def write_openvino(subject: Subject, path: Path) -> list[Path]:
     sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]
     import openvino
 
-    made = _made(replace(subject, takes_views=True)).SerializeToString()
+    made = _made(subject, of_views=True).SerializeToString()
     openvino.serialize(openvino.Core().read_model(made, b""), str(path))
     return [path, path.with_suffix(".bin")]
 
 
-def _made(subject: Subject) -> Any:
+def _made(subject: Subject, of_views: bool) -> Any:
     graph, size = Graph(), subject.card.image_size
-    if subject.takes_views:
+    if of_views:
         given, source = value(VIEWS, np.float32, ["N", size, size, 3]), VIEWS
     else:
         given = value(IMAGES, np.uint8, ["N", "H", "W", 3])
@@ -55,20 +54,20 @@ def _made(subject: Subject) -> Any:
         foreign(graph, subject, source, LOGITS)
     graph("Softmax", LOGITS, name=PROBABILITIES)
     outputs = [value(name, np.float32, ["N", subject.card.num_classes]) for name in (LOGITS, PROBABILITIES)]
-    return model(graph, [given], outputs, "student", metadata(subject))
+    return model(graph, [given], outputs, "student", _metadata(subject, of_views))
 
 
-def metadata(subject: Subject) -> dict[str, str]:
+def _metadata(subject: Subject, of_views: bool) -> dict[str, str]:
     """What the file says about itself, as texts."""
-    card, views_only = subject.card, subject.takes_views
-    of_views = f"{VIEWS}: float32 [N, {card.image_size}, {card.image_size}, 3] in [-1, 1]"
+    card, size = subject.card, subject.card.image_size
+    images = f"{IMAGES}: uint8 [N, H, W, 3], RGB, upright, of any size"
     return {
-        "input": of_views if views_only else f"{IMAGES}: uint8 [N, H, W, 3], RGB, upright, of any size",
-        "classes": json.dumps(subject.classes),
+        "input": f"{VIEWS}: float32 [N, {size}, {size}, 3] in [-1, 1]" if of_views else images,
+        "classes": json.dumps(subject.student.classes),
         "preprocessing": json.dumps(card.preprocessing),
         "fingerprint": card.fingerprint,
         "weights_sha256": card.sha256,
         "made_by": card.made_by,
-        "licence": subject.licence,
+        "licence": LICENCE,
         CARD: json.dumps(plain_values(card)),
     }
