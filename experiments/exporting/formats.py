@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from experiments.exporting import to_arrays, to_keras, to_onnx, to_torch
+from experiments.exporting import to_onnx, writers
 from experiments.exporting.subject import Subject
 from framework.errors import UserError, near
 
@@ -65,7 +65,7 @@ FORMATS: dict[str, Format] = {
     ),
     "keras": Format(
         suffix=".keras",
-        write=to_keras.write,
+        write=writers.keras,
         load='import keras\nmodel = keras.saving.load_model("FILE")',
         run="logits = model.predict_on_batch(views)",
         takes="views",
@@ -73,7 +73,7 @@ FORMATS: dict[str, Format] = {
     ),
     "torch": Format(
         suffix=".pt2",
-        write=to_torch.write,
+        write=writers.torch,
         load='import torch\nmodel = torch.export.load("FILE").module()',
         run="logits = model(torch.from_numpy(views)).detach().numpy()",
         takes="channels first",
@@ -84,7 +84,7 @@ FORMATS: dict[str, Format] = {
     ),
     "litert": Format(
         suffix=".tflite",
-        write=to_keras.write_litert,
+        write=writers.litert,
         load='import tensorflow\nmodel = tensorflow.lite.Interpreter("FILE").get_signature_runner()',
         run="(logits,) = model(views=views).values()",
         takes="views",
@@ -94,7 +94,7 @@ FORMATS: dict[str, Format] = {
     ),
     "savedmodel": Format(
         suffix=".savedmodel",
-        write=to_keras.write_savedmodel,
+        write=writers.savedmodel,
         load='import tensorflow\nmodel = tensorflow.saved_model.load("FILE")',
         run="logits = model.serve(views).numpy()",
         takes="views",
@@ -116,7 +116,7 @@ FORMATS: dict[str, Format] = {
     ),
     "safetensors": Format(
         suffix=".safetensors",
-        write=to_arrays.write_safetensors,
+        write=writers.safetensors,
         load="from safetensors.numpy import load_file",
         run='arrays = load_file("FILE")',
         takes="",
@@ -124,7 +124,7 @@ FORMATS: dict[str, Format] = {
     ),
     "npz": Format(
         suffix=".npz",
-        write=to_arrays.write_npz,
+        write=writers.npz,
         load="import numpy",
         run='arrays = dict(numpy.load("FILE"))',
         takes="",
