@@ -111,15 +111,11 @@ class Bit(Net):
         self.head = Dense(num_classes, name="head")
         self.zero_kernels = ("head/kernel",) if head_zero_init else ()
 
-    def features(self, x_bhwc: Tensor) -> Tensor:
-        """The last map, normalised and rectified: float [B, H / 32, W / 32, F] with four blocks."""
+    def call(self, x_bhwc: Tensor) -> Tensor:
         x_bhwc = self.root_block(x_bhwc)
         for block in self.blocks:
             x_bhwc = block(x_bhwc)
-        return self.norm_pre_head(x_bhwc, relu=True)
-
-    def call(self, x_bhwc: Tensor) -> Tensor:
-        return self.head(kernels.global_mean(self.features(x_bhwc)))
+        return self.head(kernels.global_mean(self.norm_pre_head(x_bhwc, relu=True)))
 
 
 def bit(

@@ -39,13 +39,13 @@ def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
 
 
 class Composed(keras.layers.Layer):
-    """A layer of layers: by following its `call` with a tensor without numbers, these are built and shapes are told."""
+    """A layer of layers: given a tensor without numbers, its `call` builds them, and tells the output's shape."""
 
     def build(self, input_shape: Shape) -> None:
         self.call(keras.KerasTensor(input_shape, self.compute_dtype))
 
-    def compute_output_spec(self, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        return self.call(*args, **kwargs)
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return self.call(keras.KerasTensor(input_shape, self.compute_dtype)).shape
 
 
 class Net(Composed, keras.Model):
@@ -64,6 +64,7 @@ class Net(Composed, keras.Model):
         return keras.layers.Layer.__new__(cls, *args, **kwargs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
+        # Sides may be unknown.
         return (input_shape[0], self.head.units)
 
 

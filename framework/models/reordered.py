@@ -8,11 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from framework.models.layers import Shape, Tensor, registered
+from framework.models.layers import Composed, Tensor, registered
 
 
 @registered
-class Reordered(keras.Model):
+class Reordered(Composed, keras.Model):
     """Another model with its outputs permuted: views float [B, S, S, 3] to logits [B, C].
 
     Args:
@@ -24,14 +24,8 @@ class Reordered(keras.Model):
         super().__init__(**keywords)
         self.model, self.order = model, [int(place) for place in order]
 
-    def build(self, input_shape: Shape) -> None:
-        del input_shape  # the model is built
-
     def call(self, x_bhwc: Tensor) -> Tensor:
         return ops.take(self.model(x_bhwc), ops.convert_to_tensor(self.order, dtype="int32"), axis=-1)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], len(self.order))
 
     def get_config(self) -> dict[str, Any]:
         inner = keras.saving.serialize_keras_object(self.model)
