@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 import keras
 
 from framework.errors import UserError, near, one_line
-from framework.files.archives import check_size
 from framework.files.paths import path_of
 from framework.models.foreign import check_any_number, check_logits, probes, taking_views
 from framework.models.initial import initialise
+from framework.models.weights import keras_model
 from framework.spec.named import check_options, imported, running
 
 MODELS = {
@@ -192,11 +191,7 @@ def _from_file(name: str, options: Mapping[str, Any]) -> Any:
     path = path_of(name)
     if not path.is_file():
         raise UserError(f"model {name!r}: there is no such file (from {Path.cwd()})")
-    try:
-        check_size(path)
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"model {name!r} can't be loaded: {one_line(error)}") from error
+    return keras_model(path, f"model {name!r} can't be loaded")
 
 
 def _as_keras(name: str, made: Any, image_size: int, seed: int) -> keras.Model:

@@ -13,10 +13,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 from framework.files.archives import check_size
 from framework.files.arrays import DamagedFile, read_foreign
 
@@ -95,13 +96,19 @@ def _of_keras(path: Path) -> Mapping[str, Array]:
 
     from framework.models.initial import parameters
 
+    model = keras_model(path, f"weights {str(path)!r} can't be loaded by Keras")
+    return {name: np.array(keras.ops.convert_to_numpy(each)) for name, each in parameters(model).items()}
+
+
+def keras_model(path: Path, told: str) -> Any:
+    """The model in a `.keras` file, none of whose code is run; raises `UserError`, whose message begins as `told`."""
+    import keras
+
     try:
         check_size(path)
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:300]
-        raise UserError(f"weights {str(path)!r} can't be loaded by Keras: {reason}") from error
-    return {name: np.array(keras.ops.convert_to_numpy(each)) for name, each in parameters(model).items()}
+        raise UserError(f"{told}: {one_line(error)}") from error
 
 
 def _slashed(arrays: Mapping[str, Array]) -> dict[str, Array]:
