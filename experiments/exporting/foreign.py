@@ -10,7 +10,7 @@ from typing import Any
 from experiments.exporting.graph import OPSET, Graph
 from experiments.exporting.quiet import quiet
 from experiments.exporting.subject import Subject
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 
 _PREFIX = "network/"
 # What Keras takes on each backend, and the extra of the project that brings it.
@@ -54,6 +54,6 @@ def _exported(subject: Subject) -> Any:
                 f"{subject.card.name} goes to ONNX by Keras's exporter, which lacks a library: {what}"
             ) from error
         except Exception as error:  # of any kind, by what the model does
-            reason = re.sub(r"\s+", " ", str(error))[:300]
-            raise UserError(f"{subject.card.name} can't be exported to ONNX by Keras: {reason}") from error
+            told = f"{subject.card.name} can't be exported to ONNX by Keras: {one_line(error)}"
+            raise UserError(told) from error
         return onnx.load(str(path))

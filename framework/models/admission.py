@@ -5,7 +5,6 @@ A model is called with numbers, in evaluation and, a student, in training mode; 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,17 +12,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from framework.errors import UserError
+from framework.errors import UserError, one_line
 from framework.models.calls import called
 from framework.models.foreign import NUM_PROBES, are_probabilities, probes
 from framework.models.initial import parameters
+from framework.models.layers import Net
 from framework.models.reordered import Reordered
 from framework.views import normalize
 
 Array = np.ndarray
 # How far two answers may differ, as a share of the largest logit: rounding, in another order on an accelerator.
-_CLOSE = {"float64": 1e-3, "float32": 1e-3}
-_HALF = 5e-2
+_CLOSE, _CLOSE_IN_HALF = 1e-3, 5e-2
 # Pixels at which our own models are tried.
 _OURS = 32
 
@@ -127,24 +126,20 @@ class Candidate:
             )
 
     def _close(self, one: Array, other: Array) -> bool:
-        share = _CLOSE.get(self.model.compute_dtype, _HALF)
+        share = _CLOSE if self.model.compute_dtype in ("float32", "float64") else _CLOSE_IN_HALF
         return bool(np.abs(one - other).max() <= share * max(1e-6, float(np.abs(other).max())))
 
     def _views(self, others: bool = False) -> list[Any]:
         """A batch of probes, with `others` a second one of which the first half is the same."""
         # Ours take any size, and are tried at one that costs little.
-        shown = probes(min(self.size, _OURS) if self._is_ours else self.size)
+        model = self.model.model if isinstance(self.model, Reordered) else self.model
+        shown = probes(min(self.size, _OURS) if isinstance(model, Net) else self.size)
         batches = [shown]
         if others:
             half = NUM_PROBES // 2
             batches.append(np.concatenate([shown[:half], -shown[:half]]))
         floats = keras.config.floatx()
         return [normalize(keras.ops.convert_to_tensor(each, dtype=floats), self.normalize) for each in batches]
-
-    @property
-    def _is_ours(self) -> bool:
-        model = self.model.model if isinstance(self.model, Reordered) else self.model
-        return type(model).__module__.startswith("framework.models.")
 
     def _logits(self, *batches: Any, training: bool = False) -> list[Array]:
         """What the model gives for each batch, once it is one tensor [B, C]."""
@@ -154,7 +149,7 @@ class Candidate:
         except UserError:
             raise
         except Exception as error:  # it is somebody else's code
-            reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}")[:300]
+            reason = one_line(f"{type(error).__name__}: {error}")
             raise UserError(
                 f"{self.who} doesn't take views [B, {self.size}, {self.size}, 3]{when}: {reason}"
             ) from error
