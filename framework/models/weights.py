@@ -24,11 +24,19 @@ from framework.files.arrays import DamagedFile, read_foreign
 Array = np.ndarray
 
 PREFIXES = ("params/", "opt/target/")
+_UNIT = r"resnet/(block\d+/unit\d+)"
 # The parts a, b and c of a legacy unit are the first, second and third convolution with the norm before it.
-PART = {"a": "1", "b": "2", "c": "3"}
-NORM = {"gamma": "scale", "beta": "bias"}
-
-
+_PARTS = (("a", 1), ("b", 2), ("c", 3))
+_ROLES = (("gamma", "scale"), ("beta", "bias"))
+# Legacy names without numbers that were counted on, and ours.
+_LEGACY = {
+    "resnet/root_block/standardized_conv2d/kernel": "root_block/conv_root/kernel",
+    "resnet/head/conv2d/(kernel|bias)": r"head/\1",
+    f"{_UNIT}/a/proj/standardized_conv2d/kernel": r"\1/conv_proj/kernel",
+    **{f"resnet/group_norm/{role}": f"norm-pre-head/{ours}" for role, ours in _ROLES},
+    **{f"{_UNIT}/{part}/standardized_conv2d/kernel": rf"\1/conv{place}/kernel" for part, place in _PARTS},
+    **{f"{_UNIT}/{part}/group_norm/{role}": rf"\1/gn{place}/{ours}" for part, place in _PARTS for role, ours in _ROLES},
+}
 # Reads what a backend's own library writes; None is no such file.
 Reader = Callable[[Path], "Mapping[str, Array] | None"]
 _readers: list[Reader] = []
@@ -187,25 +195,9 @@ def from_legacy(name: str) -> str | None:
     'norm-pre-head/scale'
     """
     name = re.sub(r"(standardized_conv2d|group_norm|conv2d)_\d+/", r"\1/", name)
-    fixed = {
-        "resnet/root_block/standardized_conv2d/kernel": "root_block/conv_root/kernel",
-        "resnet/group_norm/gamma": "norm-pre-head/scale",
-        "resnet/group_norm/beta": "norm-pre-head/bias",
-        "resnet/head/conv2d/kernel": "head/kernel",
-        "resnet/head/conv2d/bias": "head/bias",
-    }
-    if name in fixed:
-        return fixed[name]
-    unit = re.fullmatch(r"resnet/(block\d+/unit\d+)/(.+)", name)
-    if unit is None:
-        return None
-    place, rest = unit.groups()
-    if rest == "a/proj/standardized_conv2d/kernel":
-        return f"{place}/conv_proj/kernel"
-    if conv := re.fullmatch(r"([abc])/standardized_conv2d/kernel", rest):
-        return f"{place}/conv{PART[conv[1]]}/kernel"
-    if norm := re.fullmatch(r"([abc])/group_norm/(gamma|beta)", rest):
-        return f"{place}/gn{PART[norm[1]]}/{NORM[norm[2]]}"
+    for pattern, ours in _LEGACY.items():
+        if found := re.fullmatch(pattern, name):
+            return found.expand(ours)
     return None
 
 
