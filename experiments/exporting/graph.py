@@ -25,7 +25,7 @@ class Graph:
         self.opset = OPSET
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self._known: dict[tuple[str, str], str] = {}
+        self._known: dict[Any, str] = {}
         self._count = 0
 
     def __call__(self, operation: str, *inputs: str, name: str = "", **attributes: Any) -> str:
@@ -48,13 +48,13 @@ class Graph:
         from onnx import numpy_helper
 
         array = np.asarray(value, dtype)
-        key = (str(array.dtype) + str(array.shape), array.tobytes().hex()) if array.size < 64 else ("", name)
-        if not name and key in self._known:
-            return self._known[key]
-        result = name or self.new("constant")
-        self._known.setdefault(key, result)
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), result))
-        return result
+        key = name or (array.dtype, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = name or self.new("constant")
+            self.constants.append(
+                numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), self._known[key])
+            )
+        return self._known[key]
 
     @contextmanager
     def branch(self) -> Iterator[list[Any]]:
