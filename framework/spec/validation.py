@@ -54,7 +54,7 @@ def convert(hint: Any, value: Any, path: str) -> Any:
         return _convert_choice(args, value, path)
     if origin is tuple:
         return _convert_tuple(args, value, path)
-    if origin in (dict, Mapping) or hint is dict or origin is typing.get_origin(Mapping[str, Any]):
+    if hint is dict or origin in (dict, Mapping):
         return _convert_mapping(value, path)
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, typing.cast(type, hint)) else build(typing.cast(type, hint), value, path)
