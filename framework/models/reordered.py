@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from framework.models.layers import Composed, Tensor, registered
+from framework.models.layers import Composed, Tensor
 
 
-@registered
 class Reordered(Composed, keras.Model):
     """Another model with its outputs permuted: views float [B, S, S, 3] to logits [B, C].
 
@@ -20,18 +18,9 @@ class Reordered(Composed, keras.Model):
         order: C places; output i is the model's output `order[i]`.
     """
 
-    def __init__(self, model: keras.Model, order: Sequence[int], **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, model: keras.Model, order: Sequence[int]) -> None:
+        super().__init__()
         self.model, self.order = model, [int(place) for place in order]
 
     def call(self, x_bhwc: Tensor) -> Tensor:
         return ops.take(self.model(x_bhwc), ops.convert_to_tensor(self.order, dtype="int32"), axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        inner = keras.saving.serialize_keras_object(self.model)
-        return {**super().get_config(), "model": inner, "order": self.order}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Reordered:
-        model = keras.saving.deserialize_keras_object(config.pop("model"), custom_objects)
-        return cls(model=model, **config)
