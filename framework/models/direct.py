@@ -21,11 +21,7 @@ class Direct(keras.layers.Layer):
 
 
 class _Now:
-    """How the process's models are being called: plain values, because `torch.compile` can't look into a `ContextVar`.
-
-    Attributes:
-        direct: without Keras's preparations.
-    """
+    """How the process's models are called: in a plain value, because `torch.compile` can't look into a `ContextVar`."""
 
     def __init__(self) -> None:
         self.direct = False
