@@ -40,15 +40,13 @@ class Subject:
         folder: where it is stored.
         spec: of the run that made it; None where only the stored model is there.
         splits: the data of that run, or others that were asked for; None where there are none.
-        images_from: where the images come from, in words.
-        why: they are not the run's; empty where they are.
+        why: there are none; empty where there are some.
     """
 
     student: Student
     folder: Path
     spec: DistillSpec | None
     splits: Splits | None
-    images_from: str
     why: str = ""
 
     @property
@@ -103,12 +101,20 @@ class Subject:
         arrays = stored.load_weights(self.folder, self.card)
         return {name: array for name, array in arrays.items() if name != DRAWS}
 
+    @property
+    def images_from(self) -> str:
+        """Where the images come from, in words."""
+        if self.splits is None or self.measured is None:
+            return PHOTOGRAPHS
+        split, source = self.measured
+        return f"{split} of {self.splits.name}, {source.num_examples} images"
+
     @cached_property
     def images(self) -> list[Array]:
         """The images that the file is checked on: uint8 [H, W, 3], of unequal sizes where the data's are."""
-        source = self.measured[1] if self.measured else None
-        if source is None:
+        if self.measured is None:
             return photographs(NUM_IMAGES)
+        _, source = self.measured
         return [np.asarray(image) for image in source.images(spread(source.num_examples, NUM_IMAGES))]
 
     @cached_property
@@ -167,20 +173,13 @@ def find(student: Student, folder: Path, data: str | None, root: Path) -> Subjec
 
     beginning = started(folder.parent)
     spec = DistillSpec.from_dict(beginning["spec"]) if "spec" in beginning else None
-    if data is not None:
-        wanted = DataSpec(name=data)
-    elif spec is not None:
-        wanted = spec.data
-    else:
-        return Subject(
-            student, folder, None, None, PHOTOGRAPHS, "a stored model doesn't know its data: give --data NAME"
-        )
+    own = None if spec is None else spec.data
+    wanted = own if data is None else DataSpec(name=data)
+    if wanted is None:
+        return Subject(student, folder, spec, None, "a stored model doesn't know its data: give --data NAME")
     try:
-        splits = data_layer.load(wanted, root / "cache")
+        return Subject(student, folder, spec, data_layer.load(wanted, root / "cache"))
     except UserError as error:
         if data is not None:
             raise
-        return Subject(student, folder, spec, None, PHOTOGRAPHS, f"the run's data can't be read: {error}")
-    subject = Subject(student, folder, spec, splits, "")
-    split, source = subject.measured or ("", splits.train)
-    return replace(subject, images_from=f"{split} of {wanted.name}, {source.num_examples} images")
+        return Subject(student, folder, spec, None, f"the run's data can't be read: {error}")
