@@ -81,9 +81,9 @@ class ViewsSpec:
 
     def __post_init__(self) -> None:
         check(1 <= self.size <= _LARGEST, "views.size", self.size, f"1 to {_LARGEST} pixels")
-        for size in self._teacher_sizes():
-            check(1 <= size <= _LARGEST, "views.teacher_size", self.teacher_size, f"1 to {_LARGEST} pixels")
-        least, side = self.size, self.resize
+        given, least, side = self.teacher_size, self.size, self.resize
+        for size in given if isinstance(given, tuple) else (given,):
+            check(size is None or 1 <= size <= _LARGEST, "views.teacher_size", given, f"1 to {_LARGEST} pixels")
         check(side is None or least <= side <= 2 * _LARGEST, "views.resize", side, f"views.size = {least} or more")
         check(self.target_crops >= 1, "views.target_crops", self.target_crops, "1 or more")
         check(0 < self.area[0] <= self.area[1] <= 1, "views.area", self.area, "0 < smallest <= largest <= 1")
@@ -101,12 +101,9 @@ class ViewsSpec:
         Raises:
             UserError: the sizes that are listed are another number.
         """
-        if isinstance(self.teacher_size, tuple) and len(self.teacher_size) != count:
-            listed = list(self.teacher_size)
+        given = self.teacher_size
+        sizes = given if isinstance(given, tuple) else (given or self.size,) * count
+        if len(sizes) != count:
+            listed = list(sizes)
             raise UserError(f"views.teacher_size = {listed}: expected one number, or one for each of {count} teachers")
-        return self._teacher_sizes() if isinstance(self.teacher_size, tuple) else self._teacher_sizes() * count
-
-    def _teacher_sizes(self) -> tuple[int, ...]:
-        if isinstance(self.teacher_size, tuple):
-            return self.teacher_size
-        return (self.size if self.teacher_size is None else self.teacher_size,)
+        return sizes
