@@ -9,7 +9,7 @@ Reference: Tan and Le, EfficientNet (arXiv 1905.11946); the Lite variants are th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -19,25 +19,15 @@ from framework.errors import UserError
 from framework.models.inverted_residual import NORMS, InvertedResidual
 from framework.models.layers import Conv2D, Dense, Net, Tensor, registered
 
-
-class Row(NamedTuple):
-    """Blocks of one kind; the stride is the first one's."""
-
-    repeats: int
-    size: int
-    stride: int
-    expansion: int
-    filters: int
-
-
+# Blocks of one kind: how many, the kernel's size, the first one's stride, the expansion, channels that go out.
 ROWS = (
-    Row(1, 3, 1, 1, 16),
-    Row(2, 3, 2, 6, 24),
-    Row(2, 5, 2, 6, 40),
-    Row(3, 3, 2, 6, 80),
-    Row(3, 5, 1, 6, 112),
-    Row(4, 5, 2, 6, 192),
-    Row(1, 3, 1, 6, 320),
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
 )
 STEM, TOP = 32, 1280
 
@@ -49,10 +39,10 @@ def block_shapes() -> Iterator[tuple[int, int, int, int, int]]:
     [(32, 32, 16, 3, 1), (16, 96, 24, 3, 2)]
     """
     channels = STEM
-    for row in ROWS:
-        for repeat in range(row.repeats):
-            yield channels, row.expansion * channels, row.filters, row.size, 1 if repeat else row.stride
-            channels = row.filters
+    for repeats, size, stride, expansion, filters in ROWS:
+        for repeat in range(repeats):
+            yield channels, expansion * channels, filters, size, 1 if repeat else stride
+            channels = filters
 
 
 @registered
