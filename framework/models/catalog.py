@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +161,8 @@ def call(name: str, function: Callable[..., Any], options: Mapping[str, Any], nu
             raise UserError(
                 f"model {name!r}: its function must take {needed}= (it takes {', '.join(known) or 'nothing'})"
             )
-    if name in MODELS:
-        return function(num_classes=num_classes, image_size=image_size, **options)
-    with running(f"model {name!r}"):
+    # An error of ours is a fault, and none of the user's.
+    with nullcontext() if name in MODELS else running(f"model {name!r}"):
         return function(num_classes=num_classes, image_size=image_size, **options)
 
 
