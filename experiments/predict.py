@@ -121,11 +121,10 @@ def _read(models: Sequence[Answering], path: Path) -> Read:
 def _answered(models: Sequence[Answering], batch: Sequence[Read], size: int) -> Iterator[Read]:
     from experiments.distillation.answering import probabilities
 
-    read = [images for _, images in batch if not isinstance(images, str)]
+    read = zip(*(images for _, images in batch if not isinstance(images, str)), strict=True)
     # Where no image can be read, there is nothing to ask.
-    each = [[images[place] for images in read] for place in range(len(models) if read else 0)]
-    found = [probabilities(model.answer(own, size)) for model, own in zip(models, each, strict=False)]
-    shares = iter(list(zip(*found, strict=True)))
+    found = [probabilities(model.answer(own, size)) for model, own in zip(models, read, strict=False)]
+    shares = zip(*found, strict=True)
     for path, images in batch:
         yield path, images if isinstance(images, str) else list(next(shares))
 
