@@ -20,8 +20,6 @@ _ROLES = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-# Counters that PyTorch keeps, and nothing of ours.
-_NO_PARAMETERS = ("num_batches_tracked",)
 
 
 def matched(arrays: Mapping[str, Array], wanted: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, Array], list[str]]:
@@ -41,7 +39,7 @@ def matched(arrays: Mapping[str, Array], wanted: Mapping[str, tuple[int, ...]]) 
     found: dict[str, Array] = {}
     renamed = []
     for name, array in arrays.items():
-        if name not in wanted and name.rsplit("/", 1)[-1] in _NO_PARAMETERS:
+        if name not in wanted and name.rsplit("/", 1)[-1] == "num_batches_tracked":  # a counter of PyTorch's
             continue
         target = name if name in wanted else own.get(_key(name, array.ndim), name)
         if target in found or (target != name and target in arrays):
