@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from framework.errors import UserError, near
 from framework.protocols import Array
@@ -21,32 +22,32 @@ class StateNames:
     """Translates between a backend's lists and named arrays.
 
     A carry is {"params": [...], "buffers": [...], "moments": {name: [...]}} in the order of Keras's trainable and
-    non-trainable variables.
+    non-trainable variables; `carry` is one of names.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.params, self.buffers = task.names
-        self.moments = {name: [f"optimizer/{name}/{param}" for param in self.params] for name in task.optimizer.moments}
+        moments = {each: [f"optimizer/{each}/{name}" for name in self.params] for each in task.optimizer.moments}
+        params, buffers = ([f"student/{name}" for name in names] for names in task.names)
+        self.carry: Carry = {"params": params, "buffers": buffers, "moments": moments}
 
     def initial(self) -> Carry:
         """The student's present values, and moments of zero, in numpy."""
         student = self.task.student
-        params = [to_numpy(variable) for variable in student.trainable_variables]
+        params, buffers = (
+            [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+            for variables in (student.trainable_variables, student.non_trainable_variables)
+        )
         moments = {
             name: [np.zeros(param.shape, moment_dtype(dtype, param.dtype)) for param in params]
             for name, dtype in self.task.optimizer.moments.items()
         }
-        buffers = [to_numpy(variable) for variable in student.non_trainable_variables]
         return {"params": params, "buffers": buffers, "moments": moments}
 
     def flat(self, carry: Carry, steps_done: int) -> dict[str, Array]:
         """From a carry of numpy arrays to named arrays."""
-        names = [f"student/{name}" for name in (*self.params, *self.buffers)]
-        state = dict(zip(names, (*carry["params"], *carry["buffers"]), strict=True))
-        for moment, names in self.moments.items():
-            state |= dict(zip(names, carry["moments"][moment], strict=True))
-        return {**state, "step": np.asarray(steps_done, np.int64)}
+        return {**dict(pairs(self.carry, carry)), "step": np.asarray(steps_done, np.int64)}
 
     def nested(self, state: Mapping[str, Array]) -> tuple[Carry, int]:
         """From named arrays to a carry of numpy arrays and the number of steps done.
@@ -54,21 +55,13 @@ class StateNames:
         Raises:
             UserError: a name is missing, or an array has another shape than the student's.
         """
-        expected = self.initial()
-        for name, array in self.flat(expected, 0).items():
+        expected = self.flat(self.initial(), 0)
+        for name, array in expected.items():
             if name not in state:
                 raise UserError(f"the state has no {name!r}: {near(name, list(state)[:8])}")
             if state[name].shape != array.shape:
                 raise UserError(f"{name} is {state[name].shape} in the state and {array.shape} in the student")
-
-        def taken(names: Sequence[str], like: Sequence[Array]) -> list[Array]:
-            return [np.array(state[name], dtype=old.dtype) for name, old in zip(names, like, strict=True)]
-
-        carry = {
-            "params": taken([f"student/{name}" for name in self.params], expected["params"]),
-            "buffers": taken([f"student/{name}" for name in self.buffers], expected["buffers"]),
-            "moments": {key: taken(names, expected["moments"][key]) for key, names in self.moments.items()},
-        }
+        carry = mapped(lambda name: np.array(state[name], dtype=expected[name].dtype), self.carry)
         return carry, int(state["step"])
 
     def probed(
@@ -100,13 +93,18 @@ def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
     return [mapped(function, each) for each in tree] if isinstance(tree, (list, tuple)) else function(tree)
 
 
-def replaced(carry: Carry, new: Carry) -> Iterator[tuple[Any, Any]]:
-    """Each tensor of a carry whose place another one takes, with that one."""
-    lists = [(carry[name], new[name]) for name in ("params", "buffers")]
-    lists += [(tensors, new["moments"][name]) for name, tensors in carry["moments"].items()]
-    for tensors, values in lists:
-        if values is not tensors:
-            yield from (pair for pair in zip(tensors, values, strict=True) if pair[0] is not pair[1])
+def pairs(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
+    """The leaves of lists and dictionaries beside another's of that shape, but not what is the very same in both."""
+    if one is other:
+        return
+    if isinstance(one, Mapping):
+        for name, each in one.items():
+            yield from pairs(each, other[name])
+    elif isinstance(one, (list, tuple)):
+        for each, its in zip(one, other, strict=True):
+            yield from pairs(each, its)
+    else:
+        yield one, other
 
 
 def _mean(arrays: Sequence[Array]) -> Array:
@@ -122,10 +120,3 @@ def moment_dtype(stored: str | None, param: Any) -> np.dtype:
         return np.dtype(ml_dtypes.bfloat16)
     # A float64 run keeps float64 moments, or it would not be one; half precision would lose them.
     return np.promote_types(np.float32, param) if np.dtype(param).kind == "f" else np.dtype(np.float32)
-
-
-def to_numpy(variable: Any) -> Array:
-    """A Keras variable's value, copied."""
-    import keras
-
-    return np.array(keras.ops.convert_to_numpy(variable))

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from backends.base import Device
 from backends.hooks import Gradients, Tensors, Tree
-from backends.state import Carry, mapped, replaced
+from backends.state import Carry, mapped, pairs
 from backends.trainer import BackendTrainer
 
 
@@ -87,7 +87,7 @@ class TensorFlowTrainer(BackendTrainer):
         return mapped(lambda tensor: np.array(tensor.numpy()), tree)
 
     def stored(self, carry: Tree, new: Tree) -> None:
-        for variable, value in replaced(carry, new):
+        for variable, value in pairs(carry, new):
             variable.assign(value)
 
     def there(self) -> AbstractContextManager[Any]:

@@ -11,7 +11,7 @@ import torch
 
 from backends.base import Device
 from backends.hooks import COMPILING, Gradients, Tensors, Tree
-from backends.state import Carry, mapped, replaced
+from backends.state import Carry, mapped, pairs
 from backends.torch.tensors import all_reduced, array_of, lay_out, like, read
 from backends.trainer import BackendTrainer
 from framework.models.direct import call_directly, is_direct
@@ -67,7 +67,7 @@ class TorchTrainer(BackendTrainer):
     @torch.no_grad()
     def stored(self, carry: Tree, new: Tree) -> None:
         """A kernel that works in place has returned the very tensors that it was given."""
-        for target, value in replaced(carry, new):
+        for target, value in pairs(carry, new):
             target.copy_(value)
 
     def added(self, total: Sequence[Tensor], values: Sequence[Tensor]) -> Sequence[Tensor]:
