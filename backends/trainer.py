@@ -135,7 +135,7 @@ class BackendTrainer(Hooks):
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
         """Accuracy, loss, KL to the teacher and agreement, over the batches of all processes."""
         found = [(len(group), self._measured(group)[0]) for group in self._groups(batches)]
-        own = [sums for count, each in found for sums in self.apart(self.host(each))[:count]]
+        own = [sums for count, each in found for sums in self._own(each)[:count]]
         plain = [{name: float(value) for name, value in sums.items()} for sums in own]
         return evaluation.means(sums for given in self.task.world.gather(plain) for sums in given)
 
@@ -144,8 +144,7 @@ class BackendTrainer(Hooks):
         """What student and teacher say of each example."""
         parts = []
         for group in self._groups(batches):
-            found = self.apart(self.host(self._measured(group)[1]))
-            for batch, each in zip(group, found, strict=False):
+            for batch, each in zip(group, self._own(self._measured(group)[1]), strict=False):
                 parts.append({name: array[batch.mask > 0] for name, array in each.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
@@ -161,12 +160,12 @@ class BackendTrainer(Hooks):
     @placed_there
     def look(self, batch: Batch) -> list[Array]:
         """The student's view of a batch and each teacher's."""
-        return list(self.apart(self.host(self._views(self._alike(batch))))[0])
+        return list(self._own(self._views(self._alike(batch)))[0])
 
     @placed_there
     def teach(self, batch: Batch) -> list[Array]:
         """Each teacher's logits for its view of a batch."""
-        return list(self.apart(self.host(self._answer(self._alike(batch))))[0])
+        return list(self._own(self._answer(self._alike(batch)))[0])
 
     @placed_there
     def state(self) -> dict[str, Array]:
@@ -275,9 +274,12 @@ class BackendTrainer(Hooks):
 
     def _probed(self, inputs: Tree) -> list[tuple[Any, ...]]:
         seen = self._see(inputs)
-        loss, logits, _, grads = self._differentiate(seen)
-        found = self.host([loss, self._views(inputs), logits, self.task.taught(seen), list(grads)])
-        return [tuple(each) for each in self.apart(found)]
+        found = zip(*map(self._own, (self._differentiate(seen), self._views(inputs), seen)), strict=True)
+        return [(loss, views, logits, self.task.taught(own), grads) for (loss, logits, _, grads), views, own in found]
+
+    def _own(self, found: Tree) -> Sequence[Tree]:
+        """In numpy what each device gave."""
+        return self.apart(self.host(found))
 
     def _keep(self, carry: Tree | None) -> None:
         self.carry = self.carry if carry is None else carry

@@ -62,14 +62,6 @@ class TowersTrainer(TensorFlowTrainer):
         found = super()._measured(group)
         return [sums for sums, _ in found], [answers for _, answers in found]
 
-    def _probed(self, inputs: Tree) -> list[tuple[Any, ...]]:
-        seen = self._see(inputs)
-        found = zip(self._differentiate(seen), self._views(inputs), seen, strict=True)
-        return [
-            tuple(self.host([loss, views, logits, self.task.taught(own), list(grads)]))
-            for (loss, logits, _, grads), views, own in found
-        ]
-
     def _nothing(self, carry: Tree) -> list[Any]:
         return [super(TowersTrainer, self)._nothing(carry) for _ in self._devices]
 
