@@ -1,7 +1,7 @@
 """What the trainers of all backends share: a step, an evaluation and a state, over a handful of hooks.
 
-A backend fills in the hooks of `backends.hooks` and compiles the methods `seen`, `gathered`, `updated`, `answered` and
-`measured`: functions of tensors, whose first arguments are what the trainer holds:
+A backend fills in the hooks of `backends.hooks` and compiles the methods `seen`, `nothing`, `gathered`, `updated`,
+`answered` and `measured`: functions of tensors, whose first arguments are what the trainer holds:
 
     carry   {"params": [...], "buffers": [...], "moments": {name: [...]}}: the student's state, as in `StateNames`
     frozen  what each teacher computes with
@@ -65,6 +65,7 @@ class BackendTrainer(Hooks):
         self.names, self.steps_done = StateNames(task), 0
         self.carry = self.carried(self.names.initial())
         self._see = self.compiled(self.seen, "frozen")
+        self._nothing = self.compiled(self.nothing, "carry")
         self._gather = self.compiled(self.gathered, "carry", donated=1)
         self._update = self.compiled(self.updated, "carry", donated=0)
         self._answer = self.compiled(self.answered, "frozen")
@@ -124,7 +125,7 @@ class BackendTrainer(Hooks):
     def learn(self, seen: Seen, scalars: Tensors) -> Mapping[str, Any]:
         """Update the student by what was seen of each part of a batch."""
         *others, last = seen
-        total = self._nothing(self.carry) if others else None
+        total = self._nothing() if others else None
         for part in others:
             total = self._gather(total, part)
         carry, metrics = self._update(total, last, scalars)
@@ -183,6 +184,11 @@ class BackendTrainer(Hooks):
         views = self.task.views(inputs)
         return self.task.seen(views, self.task.targets(inputs) or self.taught(frozen, views[1:]), inputs)
 
+    def nothing(self, carry: Tree) -> Sequence[Tensor]:
+        """A loss, gradients and statistics of zero, in float32 at least."""
+        summed = [*carry["params"], *(carry["buffers"][place] for place in self.task.statistics)]
+        return [ops.zeros((), self.task.dtype), *widened([ops.zeros_like(each) for each in summed])]
+
     def gathered(self, carry: Tree, total: Sequence[Tensor], seen: Tensors) -> Sequence[Tensor]:
         """The loss and the gradients of one part more."""
         return self.added(total, self.weighed(carry, seen)[0])
@@ -223,13 +229,11 @@ class BackendTrainer(Hooks):
         self, total: Sequence[Tensor] | None, found: Sequence[Tensor], scalars: Tensors
     ) -> tuple[Sequence[Tensor], Tensors]:
         """The mean over all parts of the batch, `total` being the earlier ones' sum; and what processes tell all."""
-        asked: list[Tensor] = []
         found = found if total is None else self.added(total, found)
+        told, count = {name: each for name, each in scalars.items() if name == "asked"}, len(found)
         if not self.task.world.is_alone:
-            asked = [scalars["asked"]] if "asked" in scalars else []
-            found = self.reduced([*widened(found), *asked])
-        told = {"asked": found[-1]} if asked else {}
-        found = found[:-1] if asked else found
+            found = self.reduced([*widened(found), *told.values()])
+        told, found = dict(zip(told, found[count:], strict=True)), found[:count]
         return [each / self.task.parts for each in found] if self.task.parts > 1 else found, told
 
     def answered(self, frozen: Tree, inputs: Tensors) -> list[Tensor]:
@@ -284,17 +288,7 @@ class BackendTrainer(Hooks):
     def _keep(self, carry: Tree | None) -> None:
         self.carry = self.carry if carry is None else carry
 
-    def _nothing(self, carry: Tree) -> list[Tensor]:
-        """A loss, gradients and statistics of zero, in float32 at least."""
-        return [ops.zeros((), self.task.dtype), *widened([ops.zeros_like(each) for each in self._summed(carry)])]
-
-    def _summed(self, carry: Tree) -> list[Tensor]:
-        """What looks as the gradients and statistics do that are summed over parts."""
-        return [*carry["params"], *(carry["buffers"][place] for place in self.task.statistics)]
-
     def _with_statistics(self, buffers: Sequence[Tensor], values: Sequence[Tensor]) -> Sequence[Tensor]:
-        if not values:
-            return buffers
         new = list(buffers)
         for place, value in zip(self.task.statistics, values, strict=True):
             new[place] = ops.cast(value, buffers[place].dtype)

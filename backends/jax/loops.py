@@ -60,7 +60,7 @@ class LoopTrainer(JaxTrainer):
             carry, metrics = state
             parts, values = jax.tree.map(lambda each: each[number], (inputs, scalars))
             *others, last = [self.seen(frozen, part) for part in parts]
-            total: Sequence[Any] = self._nothing(carry) if others else []
+            total: Sequence[Any] = self.nothing(carry) if others else []
             for part in others:
                 total = self.gathered(carry, total, part)
             new, found = self.updated(carry, total or None, last, values)

@@ -97,13 +97,6 @@ class MeshTrainer(JaxTrainer):
     def frozen_values(self, teacher: Any) -> list[Any]:
         return list(self._moved(super().frozen_values(teacher), self.here, _ALL))
 
-    def _nothing(self, carry: Tree) -> list[Any]:
-        summed = self._summed(carry)
-        dtypes = [self.task.dtype, *(np.promote_types(np.float32, each.dtype) for each in summed)]
-        shapes = [(), *(each.shape for each in summed)]
-        zeros = [np.zeros((self.here.size, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-        return list(jax.device_put(zeros, NamedSharding(self.here, _EACH)))
-
     def _moved(self, tree: Tree, mesh: Mesh, spec: PartitionSpec) -> Tree:
         """The arrays as those of another mesh, which has their memory."""
         if self.here.size == self.world.size:

@@ -39,7 +39,8 @@ class TowersTrainer(TensorFlowTrainer):
 
         def each(*inputs: Any) -> list[Any]:
             kept, given = inputs[: len(held)], inputs[len(held) :]
-            return self._each(lambda own: function(*kept, *own), zip(*given, strict=True))
+            parts = zip(*given, strict=True) if given else [()] * len(self._devices)
+            return self._each(lambda own: function(*kept, *own), parts)
 
         return super().compiled(each, *held)
 
@@ -61,9 +62,6 @@ class TowersTrainer(TensorFlowTrainer):
     def _measured(self, group: Sequence[EvalBatch]) -> tuple[Tree, Tree]:
         found = super()._measured(group)
         return [sums for sums, _ in found], [answers for _, answers in found]
-
-    def _nothing(self, carry: Tree) -> list[Any]:
-        return [super(TowersTrainer, self)._nothing(carry) for _ in self._devices]
 
     def _sum(self, found: Sequence[Sequence[Any]]) -> list[Any]:
         """In the order of the devices."""
