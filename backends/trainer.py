@@ -91,7 +91,7 @@ class BackendTrainer(Hooks):
     def steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
         """Do several updates."""
         self.writing = False
-        return self._steps(batches)
+        return [self._step(batch) for batch in batches]
 
     def explained(self, error: Exception) -> Exception:
         """The error of a step or of reading its metrics, or an `OutOfMemory` or what ended another in its place."""
@@ -100,9 +100,6 @@ class BackendTrainer(Hooks):
         found = OutOfMemory(str(error), self.intact())
         found.__cause__ = error
         return found
-
-    def _steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
-        return [self._step(batch) for batch in batches]
 
     def _look(self, batch: Batch) -> Seen:
         return [self._see(self.fed(parts)) for parts in self._turns(batch)]

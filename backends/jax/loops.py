@@ -38,10 +38,10 @@ class LoopTrainer(JaxTrainer):
         small = _TOGETHER * 3 * task.spec.batch_size * task.spec.views.size**2 <= _STACKED_BYTES
         self.together = _TOGETHER if small and self.device.platform != "cpu" and jit is not False else 1
 
-    def _steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
+    def steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
         """Always the same program, whatever their number: how a run is cut up changes no bit of it."""
         if self.together == 1 or any(not isinstance(batch, Batch) for batch in batches):
-            return super()._steps(batches)
+            return super().steps(batches)
         inputs, count = [self.task.micro_batches(cast(Batch, batch)) for batch in batches], len(batches)
         numbers = [min(number, count - 1) for number in range(self.together)]
         scalars = [self.task.scalars(self.steps_done + number) for number in range(count)]
