@@ -44,7 +44,7 @@ def placed_there(method: _Method) -> _Method:
 
 
 class BackendTrainer(Hooks):
-    """See `framework.protocols.Trainer`.
+    """See `framework.protocols.Trainer`, which describes the methods that have no docstring here.
 
     Args:
         task: the spec with its models.
@@ -80,16 +80,13 @@ class BackendTrainer(Hooks):
 
     @placed_there
     def see(self, batch: Batch) -> Seen:
-        """Render a batch's views and ask the teachers."""
         return self._look(batch)
 
     def step(self, batch: Batch | Seen) -> Mapping[str, Any]:
-        """Do one update."""
         return self.steps([batch])[0]
 
     @placed_there
     def steps(self, batches: Sequence[Batch | Seen]) -> Sequence[Mapping[str, Any]]:
-        """Do several updates."""
         self.writing = False
         return [self._step(batch) for batch in batches]
 
@@ -139,7 +136,6 @@ class BackendTrainer(Hooks):
 
     @placed_there
     def answers(self, batches: Iterable[EvalBatch]) -> dict[str, Array]:
-        """What student and teacher say of each example."""
         parts = []
         for group in self._groups(batches):
             for batch, each in zip(group, self._own(self._measured(group)[1]), strict=False):
@@ -157,22 +153,18 @@ class BackendTrainer(Hooks):
 
     @placed_there
     def look(self, batch: Batch) -> list[Array]:
-        """The student's view of a batch and each teacher's."""
         return list(self._own(self._views(self._alike(batch)))[0])
 
     @placed_there
     def teach(self, batch: Batch) -> list[Array]:
-        """Each teacher's logits for its view of a batch."""
         return list(self._own(self._answer(self._alike(batch)))[0])
 
     @placed_there
     def state(self) -> dict[str, Array]:
-        """All that a resume needs."""
         return self.names.flat(self.host(self.carry), self.steps_done)
 
     @placed_there
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take over a state."""
         carry, self.steps_done = self.names.nested(state)
         self._keep(self.stored(self.carry, self.put(carry)))
 
