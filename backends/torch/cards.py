@@ -32,12 +32,11 @@ class CardTrainer(TorchTrainer):
         return self._send(tree)
 
     def _step(self, batch: Batch | Seen) -> Mapping[str, Any]:
-        metrics = None
-        if self._recorded is not None and isinstance(batch, Batch):
-            metrics = self._recorded(self.task.micro_batches(batch), self.task.scalars(self.steps_done))
-            if metrics is None:
-                self._recorded = None
+        if self._recorded is None or not isinstance(batch, Batch):
+            return super()._step(batch)
+        metrics = self._recorded(self.task.micro_batches(batch), self.task.scalars(self.steps_done))
         if metrics is None:
+            self._recorded = None
             return super()._step(batch)
         self.steps_done += 1
         return metrics

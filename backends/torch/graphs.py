@@ -33,23 +33,19 @@ class Buffers:
         arrays = _leaves(like)
         self._kinds = [(array.dtype, array.shape) for array in arrays]
         places = np.cumsum([0] + [-(-array.nbytes // _ALIGNED) * _ALIGNED for array in arrays]).tolist()
+        dtypes = [torch.from_numpy(np.empty(0, array.dtype)).dtype for array in arrays]
+
+        def parts(memory: torch.Tensor) -> Iterator[torch.Tensor]:
+            for place, array, dtype in zip(places, arrays, dtypes, strict=False):
+                yield memory[place : place + array.nbytes].view(dtype).view(array.shape)
+
         pinned = device.type == "cuda"
         hosts = [torch.empty(places[-1], dtype=torch.uint8, pin_memory=pinned) for _ in range(_RING)]
-        self._hosts = [(host, list(self._parts(host.numpy(), places)), _event(pinned)) for host in hosts]
+        self._hosts = [(host, [part.numpy() for part in parts(host)], _event(pinned)) for host in hosts]
         self._bytes = torch.empty(places[-1], dtype=torch.uint8, device=device)
-        dtypes = [torch.from_numpy(np.empty(0, dtype)).dtype for dtype, _ in self._kinds]
-        parts = [
-            self._bytes[place : place + array.nbytes].view(dtype).view(array.shape)
-            for place, array, dtype in zip(places, arrays, dtypes, strict=False)
-        ]
-        taken = iter(parts)
+        taken = parts(self._bytes)
         self.tensors = mapped(lambda _: next(taken), like)
         self._filled = 0
-
-    def _parts(self, host: np.ndarray, places: list[int]) -> Iterator[np.ndarray]:
-        for place, (dtype, shape) in zip(places, self._kinds, strict=False):
-            count = dtype.itemsize * int(np.prod(shape))
-            yield host[place : place + count].view(dtype).reshape(shape)
 
     def fit(self, inputs: Any) -> bool:
         """Whether these have the dtypes and shapes of the first ones."""

@@ -32,17 +32,17 @@ def _nhwc(x_bchw: Tensor) -> Tensor:
     return x_bchw.permute(0, 2, 3, 1)
 
 
-def _symmetric(x_bchw: Tensor, padding: Padding, value: float) -> tuple[Tensor, tuple[int, int]]:
-    """The image, and the padding that is left to the operation: none where it had to be padded by hand."""
+def _padded(x_bchw: Tensor, padding: Padding, value: float, own: float) -> tuple[Tensor, tuple[int, int]]:
+    """The image, and the padding that is left to the operation, which pads with `own` on both sides alike."""
     (top, bottom), (left, right) = pairs(padding)
-    if (top, left) == (bottom, right):
+    if (top, left) == (bottom, right) and value == own:
         return x_bchw, (top, left)
     return functional.pad(x_bchw, (left, right, top, bottom), value=value), (0, 0)
 
 
 def conv2d(x_bhwc: Tensor, kernel_hwio: Tensor, stride: int = 1, padding: Padding = 0) -> Tensor:
     """See `framework.kernels.conv2d`."""
-    x, rest = _symmetric(_nchw(x_bhwc), padding, 0.0)
+    x, rest = _padded(_nchw(x_bhwc), padding, 0.0, own=0.0)
     groups = x.shape[1] // kernel_hwio.shape[2]
     return _nhwc(functional.conv2d(x, kernel_hwio.permute(3, 2, 0, 1), None, stride, rest, 1, groups))
 
@@ -111,12 +111,9 @@ def _over_groups(values_bc: Tensor, groups: int) -> Tensor:
 
 
 def max_pool(x_bhwc: Tensor, size: int, stride: int, padding: Padding = 0, value: float = -torch.inf) -> Tensor:
-    """See `framework.kernels.max_pool`; torch's own padding is always -inf."""
-    (top, bottom), (left, right) = pairs(padding)
-    x = _nchw(x_bhwc)
-    if value == -torch.inf and (top, left) == (bottom, right):
-        return _nhwc(functional.max_pool2d(x, size, stride, (top, left)))
-    return _nhwc(functional.max_pool2d(functional.pad(x, (left, right, top, bottom), value=value), size, stride))
+    """See `framework.kernels.max_pool`."""
+    x, rest = _padded(_nchw(x_bhwc), padding, value, own=-torch.inf)
+    return _nhwc(functional.max_pool2d(x, size, stride, rest))
 
 
 def global_mean(x_bhwc: Tensor) -> Tensor:
