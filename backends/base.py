@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +84,8 @@ class Backend:
         name: as `backends.load` knows it.
         configure: chooses device, threads and precision for the process, before any model is built.
         trainer: makes a trainer of a task, for a device (None: the CPU), compiled or not (None: the backend's habit).
-        kernels: replacements for `framework.kernels`.
-        versions: versions of the backend's library and of Keras.
         peak_memory: the most bytes of an accelerator that the process has held; None where the library doesn't say.
+        kernels: replacements for `framework.kernels`.
         wrap: makes a Keras model of the backend's own modules: see `framework.models.catalog.install_wrapper`.
         read_weights: reads its library's own files: see `framework.models.weights.install_reader`.
         write_program: writes a model as a program of its library's own, where that has such a form. Called with the
@@ -98,14 +98,17 @@ class Backend:
     name: str
     configure: Callable[[Settings], Device]
     trainer: Callable[[Task, Device | None, bool | None], Trainer]
-    kernels: Mapping[str, Callable[..., Any]]
-    versions: Callable[[], dict[str, str]]
     peak_memory: Callable[[Device], int | None]
+    kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     wrap: Callable[[Any, int, int], Any] | None = None
     read_weights: Callable[[Path], Mapping[str, Any] | None] | None = None
     write_program: Callable[[Any, Any, int, Path], list[Path]] | None = None
     call: Callable[[Any, Sequence[Any], bool], list[Any]] | None = None
     equal: bool = False
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the backend's library and of Keras."""
+        return {name: sys.modules[name].__version__ for name in (self.name, "keras")}
 
     def compile(
         self,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import jax
-import keras
-
 from backends.base import Backend
 from backends.jax.calls import call
 from backends.jax.devices import configure, peak_memory
@@ -16,9 +13,8 @@ BACKEND = Backend(
     name="jax",
     configure=configure,
     trainer=trainer,
-    kernels=KERNELS,
-    versions=lambda: {"jax": jax.__version__, "keras": keras.__version__},
     peak_memory=peak_memory,
+    kernels=KERNELS,
     wrap=wrap,
     call=call,
     equal=True,

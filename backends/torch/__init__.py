@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import keras
-import torch
-
 from backends.base import Backend
 from backends.torch.cards import trainer
 from backends.torch.devices import configure, peak_memory
@@ -18,9 +15,8 @@ BACKEND = Backend(
     name="torch",
     configure=configure,
     trainer=trainer,
-    kernels={**KERNELS, "adamw_update": adamw_update},
-    versions=lambda: {"torch": torch.__version__, "keras": keras.__version__},
     peak_memory=peak_memory,
+    kernels={**KERNELS, "adamw_update": adamw_update},
     wrap=wrap,
     read_weights=read_weights,
     write_program=write,
