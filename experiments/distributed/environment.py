@@ -51,20 +51,19 @@ def place(env: Mapping[str, str]) -> Place | None:
     Raises:
         UserError: a variable is missing or is no number.
     """
-    for find in _LAUNCHERS:
-        found = find(env)
-        if found is not None:
+    for sign, find in _LAUNCHERS.items():
+        if sign in env and (found := find(env)) is not None:
             return found if found.size > 1 else None
     return None
 
 
 def alone(env: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process that is on its own, whatever the launcher of this one has written."""
-    return {name: value for name, value in env.items() if name not in _SIGNS}
+    return {name: value for name, value in env.items() if name not in _LAUNCHERS}
 
 
 def _torchrun(env: Mapping[str, str]) -> Place | None:
-    if "RANK" not in env or "WORLD_SIZE" not in env:
+    if "WORLD_SIZE" not in env:
         return None
     # Where torchrun's own agent listens, the next port is ours.
     port = _number("MASTER_PORT", env) + ("TORCHELASTIC_RUN_ID" in env)
@@ -74,9 +73,7 @@ def _torchrun(env: Mapping[str, str]) -> Place | None:
     return Place("torchrun", rank, size, *local, _text("MASTER_ADDR", env), port)
 
 
-def _tf_config(env: Mapping[str, str]) -> Place | None:
-    if "TF_CONFIG" not in env:
-        return None
+def _tf_config(env: Mapping[str, str]) -> Place:
     try:
         config = json.loads(env["TF_CONFIG"])
         cluster, task = config["cluster"], config["task"]
@@ -95,9 +92,7 @@ def _tf_config(env: Mapping[str, str]) -> Place | None:
         ) from error
 
 
-def _jax(env: Mapping[str, str]) -> Place | None:
-    if "JAX_COORDINATOR_ADDRESS" not in env:
-        return None
+def _jax(env: Mapping[str, str]) -> Place:
     host, _, port = env["JAX_COORDINATOR_ADDRESS"].rpartition(":")
     if not host or not port.isdecimal():
         raise UserError(f"JAX_COORDINATOR_ADDRESS = {env['JAX_COORDINATOR_ADDRESS']!r}: expected host:port")
@@ -106,15 +101,13 @@ def _jax(env: Mapping[str, str]) -> Place | None:
 
 
 def _tpu(env: Mapping[str, str]) -> Place | None:
-    hosts = [name for name in env.get("TPU_WORKER_HOSTNAMES", "").split(",") if name]
+    hosts = [name for name in env["TPU_WORKER_HOSTNAMES"].split(",") if name]
     if len(hosts) < 2 or "TPU_WORKER_ID" not in env:
         return None
     return Place("Cloud TPU", _number("TPU_WORKER_ID", env), len(hosts), 0, 1, hosts[0], _FIRST_PORT)
 
 
-def _open_mpi(env: Mapping[str, str]) -> Place | None:
-    if "OMPI_COMM_WORLD_RANK" not in env:
-        return None
+def _open_mpi(env: Mapping[str, str]) -> Place:
     prefix = "OMPI_COMM_WORLD_"
     rank, size, local, here = (_number(prefix + name, env) for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE"))
     if here < size and "MASTER_ADDR" not in env:
@@ -127,8 +120,7 @@ def _open_mpi(env: Mapping[str, str]) -> Place | None:
 
 
 def _slurm(env: Mapping[str, str]) -> Place | None:
-    # Of a batch script itself, that `srun` didn't start, there is one process.
-    if "SLURM_PROCID" not in env or "SLURM_STEP_ID" not in env:
+    if "SLURM_PROCID" not in env:
         return None
     rank, size = _number("SLURM_PROCID", env), _number("SLURM_STEP_NUM_TASKS", env, _number("SLURM_NTASKS", env, 1))
     nodes = env.get("SLURM_STEP_NODELIST", env.get("SLURM_NODELIST", ""))
@@ -168,20 +160,13 @@ def _number(name: str, env: Mapping[str, str], default: int | None = None) -> in
     return int(text)
 
 
-# Without these, no launcher is seen.
-_SIGNS = (
-    "RANK",
-    "TF_CONFIG",
-    "JAX_COORDINATOR_ADDRESS",
-    "TPU_WORKER_HOSTNAMES",
-    "OMPI_COMM_WORLD_RANK",
-    "SLURM_STEP_ID",
-)
-_LAUNCHERS: tuple[Callable[[Mapping[str, str]], Place | None], ...] = (
-    _torchrun,
-    _tf_config,
-    _jax,
-    _tpu,
-    _open_mpi,
-    _slurm,
-)
+# Each launcher by a variable without which it isn't seen; of a batch script itself, that `srun` didn't start, there is
+# one process.
+_LAUNCHERS: dict[str, Callable[[Mapping[str, str]], Place | None]] = {
+    "RANK": _torchrun,
+    "TF_CONFIG": _tf_config,
+    "JAX_COORDINATOR_ADDRESS": _jax,
+    "TPU_WORKER_HOSTNAMES": _tpu,
+    "OMPI_COMM_WORLD_RANK": _open_mpi,
+    "SLURM_STEP_ID": _slurm,
+}
