@@ -6,6 +6,7 @@ within seconds which of them has died, whatever the backend's collective operati
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from experiments.distributed.environment import Place
 from framework.errors import UserError
@@ -50,14 +51,15 @@ class Star:
         self._given: dict[int, list[Any]] = {rank: [] for rank in range(self.size)}
         self._all: list[list[Any]] = []
         self._peers: dict[int, socket.socket] = {}
+        self._lines: dict[int, BinaryIO] = {}
         self._heard: dict[int, float] = {}
         self._gone: set[int] = set()
         self._moved: float | None = None
         self._closed = threading.Event()
         self._sending = threading.Lock()
         self._meet(place)
-        for rank, peer in self._peers.items():
-            self._thread(self._listen, rank, peer)
+        for rank, lines in self._lines.items():
+            self._thread(self._listen, rank, lines)
         self._thread(self._watch)
 
     @property
@@ -107,7 +109,8 @@ class Star:
         deadline = time.monotonic() + min(self.patience, 300.0)
         try:
             if self.rank:
-                self._peers[0] = self._reach(place, deadline)
+                self._peers[0] = peer = self._reach(place, deadline)
+                self._lines[0] = peer.makefile("rb")
                 self._tell(0, {"rank": self.rank})
             else:
                 self._receive(place, deadline)
@@ -143,21 +146,21 @@ class Star:
 
     def _greet(self, peer: socket.socket) -> None:
         """Whoever says no rank is nobody of ours."""
+        lines = peer.makefile("rb")
         try:
-            rank = int(json.loads(_line(peer))["rank"])
+            rank = int(json.loads(lines.readline(200))["rank"])
         except (OSError, ValueError, KeyError, TypeError):
-            peer.close()
             rank = -1
         if 0 < rank < self.size and rank not in self._peers:
-            self._peers[rank] = peer
+            self._peers[rank], self._lines[rank] = peer, lines
+        else:
+            lines.close()
+            peer.close()
 
-    def _listen(self, rank: int, peer: socket.socket) -> None:
-        try:
-            with peer.makefile("rb") as lines:
-                for line in lines:
-                    self._hear(rank, json.loads(line))
-        except (OSError, ValueError):
-            pass
+    def _listen(self, rank: int, lines: BinaryIO) -> None:
+        with contextlib.suppress(OSError, ValueError), lines:
+            for line in lines:
+                self._hear(rank, json.loads(line))
         if rank not in self._gone:
             self._lose(f"rank {rank} died without a word")
 
@@ -190,13 +193,9 @@ class Star:
                 self._news.wait(1.0)
 
     def _tell(self, rank: int, what: dict[str, Any]) -> None:
-        line = json.dumps(what).encode() + b"\n"
-        try:
-            with self._sending:
-                self._peers[rank].sendall(line)
-        except OSError:
-            # Who listens to it notices.
-            return
+        # Where that fails, who listens to it notices.
+        with contextlib.suppress(OSError), self._sending:
+            self._peers[rank].sendall(json.dumps(what).encode() + b"\n")
 
     def _lose(self, why: str) -> None:
         with self._news:
@@ -228,14 +227,3 @@ class Star:
 
     def _thread(self, work: Callable[..., None], *args: Any) -> None:
         threading.Thread(target=work, args=args, name="ranks", daemon=True).start()
-
-
-def _line(peer: socket.socket) -> bytes:
-    """A first line, byte by byte: what follows it is another reader's."""
-    found = b""
-    while not found.endswith(b"\n") and len(found) < 200:
-        byte = peer.recv(1)
-        if not byte:
-            break
-        found += byte
-    return found
