@@ -142,7 +142,6 @@ class Star:
                 peer, _ = server.accept()
                 peer.settimeout(5.0)
                 self._greet(peer)
-                peer.settimeout(None)
 
     def _greet(self, peer: socket.socket) -> None:
         """Whoever says no rank is nobody of ours."""
@@ -152,6 +151,7 @@ class Star:
         except (OSError, ValueError, KeyError, TypeError):
             rank = -1
         if 0 < rank < self.size and rank not in self._peers:
+            peer.settimeout(None)
             self._peers[rank], self._lines[rank] = peer, lines
         else:
             lines.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -94,6 +95,36 @@ def test_who_took_leave_is_missed_by_nobody() -> None:
         found[1].close()
         error = OSError("broken")
         assert found[0].blamed(error) is error
+
+
+def test_a_stranger_is_sent_away() -> None:
+    port, found = free_port(), dict[int, Star]()
+
+    def meet(rank: int) -> None:
+        found[rank] = Star(Place("here", rank, 2, rank, 2, "127.0.0.1", port), 30.0)
+
+    first = threading.Thread(target=meet, args=(0,))
+    first.start()
+    for said in (b"GET / HTTP/1.1\r\n", b'{"rank": 7}\n'):
+        with stranger(port) as peer:
+            peer.sendall(said)
+            assert peer.recv(1) == b""
+    meet(1)
+    first.join()
+    assert all_at_once([lambda star=star: star.gather(star.rank) for star in found.values()]) == [[0, 1]] * 2
+    for star in found.values():
+        star.close()
+
+
+def stranger(port: int) -> socket.socket:
+    """A connection of nobody's, once the first process listens."""
+    deadline = time.monotonic() + 10.0
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=10.0)
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_nobody_there() -> None:
