@@ -1,8 +1,7 @@
-"""What a distillation takes, by simple models of it: arithmetic, memory, files, and time from a few steps."""
+"""What a distillation takes, by simple models of it: arithmetic, memory and files."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,7 @@ from framework.protocols import Array
 from framework.spec import DistillSpec
 
 if TYPE_CHECKING:
-    from keras import Model
-
-    from backends.base import Backend, Device
+    from backends.base import Device
     from framework.data.counts import Counts
     from framework.models.cost import Cost
 
@@ -139,45 +136,6 @@ class RandomSource:
 
     def labels(self, ids: Array) -> Array:
         return (ids % self.num_classes).astype(np.int32)
-
-
-def seconds_per_step(
-    spec: DistillSpec,
-    models: tuple[Model, Sequence[Model]],
-    source: RandomSource,
-    place: tuple[Backend, Device],
-    jit: bool | None,
-    steps: int,
-) -> tuple[float, float]:
-    """Time steps on noise: crops, transfer and update, without reading or decoding images.
-
-    Args:
-        spec: with the batch size to be timed.
-        models: student and teachers, whatever their parameters are.
-        source: the examples.
-        place: backend and device.
-        jit: as in `Backend.compile`.
-        steps: how many, after a first one that compiles.
-
-    Returns:
-        Seconds of the first step, and of one after it.
-    """
-    from framework.data.loader import Loader
-
-    backend, device = place
-    total = max(steps + 1, spec.schedule.warmup_steps + 1)
-    trainer = backend.compile(spec, *models, total_steps=total, device=device, jit=jit)
-    # Made before the training, where there are any; for the time a step takes, their values don't matter.
-    targets = [np.zeros((source.num_examples, source.num_classes), np.float32)] * len(models[1])
-    loader = Loader(spec, source, total, targets if spec.scheme.averaged else None)
-    # The last loss is waited for: steps are only put into a queue on an accelerator.
-    begun = time.perf_counter()
-    float(trainer.step(loader.batch(0))["loss"])
-    first = time.perf_counter()
-    for step in range(1, steps + 1):
-        loss = trainer.step(loader.batch(step))["loss"]
-    float(loss)
-    return first - begun, (time.perf_counter() - first) / steps
 
 
 def _other_views(spec: DistillSpec) -> tuple[int, ...]:

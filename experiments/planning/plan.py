@@ -18,7 +18,7 @@ from experiments.distillation.checks import check_functions
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
 from experiments.planning.spread import Spread
-from experiments.planning.timing import Timing, arithmetic_of, planned
+from experiments.planning.timing import Timing, arithmetic, planned
 from experiments.planning.words import duration, scaled
 from experiments.tracking.folders import default_root
 from framework.data.counts import Counts, count
@@ -134,7 +134,7 @@ def _time(timing: Timing, seconds: tuple[float, float] | str, total_steps: int) 
     if isinstance(seconds, str):
         return f"{seconds} ({where})"
     first, each = seconds
-    student, teacher, evaluated = arithmetic_of(timing.spec, timing.counts, *timing.costs)
+    student, teacher, evaluated = arithmetic(timing.spec, timing.counts, timing.models)
     between = each / max(1, (student + teacher) * batch_size) * evaluated
     part = f" (timed on {timing.size} of them)" if timing.size < batch_size else ""
     return (

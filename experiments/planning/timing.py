@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from backends.base import Backend, Device
 from experiments.distillation import outputs
@@ -18,7 +21,9 @@ from framework.errors import UserError
 from framework.spec import DistillSpec, ModelSpec
 
 if TYPE_CHECKING:
+    from framework.data.loader import Loader
     from framework.models.cost import Cost
+    from framework.protocols import Trainer
 
 
 @dataclass(frozen=True)
@@ -99,19 +104,31 @@ class Timing:
 
     def seconds(self, steps: int) -> tuple[float, float]:
         """Seconds of the first step, and of a later one with the whole batch."""
+        trainer, loader = self._on_noise(max(steps, self.spec.schedule.warmup_steps) + 1)
+        # The last loss is waited for: steps are only put into a queue on an accelerator.
+        begun = time.perf_counter()
+        float(trainer.step(loader.batch(0))["loss"])
+        first = time.perf_counter()
+        for step in range(1, steps + 1):
+            loss = trainer.step(loader.batch(step))["loss"]
+        float(loss)
+        each = (time.perf_counter() - first) / steps
+        return first - begun, each * self.spec.batch_size / self.size
+
+    def _on_noise(self, total_steps: int) -> tuple[Trainer, Loader]:
+        """What a step takes: crops, transfer and update, without reading or decoding images."""
+        from framework.data.loader import Loader
         from framework.models import catalog
 
-        built = (catalog.build(m.spec.name, m.spec.options, m.num_classes, m.size, None) for m in self.models)
-        student, *others = built
-        first, each = estimates.seconds_per_step(
-            replace(self.spec, batch_size=self.size),
-            (student, others),
-            estimates.RandomSource(self.counts.train, self.models[0].num_classes, self.counts.side),
-            (self.backend, self.device),
-            self.options.compile,
-            steps,
+        spec, jit = replace(self.spec, batch_size=self.size), self.options.compile
+        student, *others = (
+            catalog.build(m.spec.name, m.spec.options, m.num_classes, m.size, None) for m in self.models
         )
-        return first, each * self.spec.batch_size / self.size
+        trainer = self.backend.compile(spec, student, others, total_steps=total_steps, device=self.device, jit=jit)
+        source = estimates.RandomSource(self.counts.train, self.models[0].num_classes, self.counts.side)
+        # Made before the training, where there are any; for the time a step takes, their values don't matter.
+        targets = [np.zeros((source.num_examples, source.num_classes), np.float32)] * len(others)
+        return trainer, Loader(spec, source, total_steps, targets if spec.scheme.averaged else None)
 
 
 def step_seconds(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> tuple[float, float] | None:
@@ -125,17 +142,11 @@ def step_seconds(spec: DistillSpec, options: RunOptions, root: Path, steps: int)
     return None if timing.too_large() else timing.seconds(steps)
 
 
-def arithmetic(spec: DistillSpec, counts: Counts) -> tuple[int, int, int]:
+def arithmetic(spec: DistillSpec, counts: Counts, models: Sequence[Planned]) -> tuple[int, int, int]:
     """Multiply-adds of one example in one step: of the student, its backward pass included, and of its teachers.
 
-    And those of all evaluations. The backend must be loaded. Errors are those of `plan.lines`.
+    And those of all evaluations. The models are those that `planned` gives.
     """
-    student, *others = [each.cost for each in planned(spec, counts)]
-    return arithmetic_of(spec, counts, student, others)
-
-
-def arithmetic_of(spec: DistillSpec, counts: Counts, student: Cost, others: Sequence[Cost]) -> tuple[int, int, int]:
-    """As `arithmetic`, of models whose costs are known."""
-    teacher = sum(each.macs for each in others)
-    evaluated = estimates.evaluation_macs(spec, counts, student.macs, teacher)
-    return 3 * student.macs, 0 if spec.scheme.averaged else teacher, evaluated
+    student, *others = [each.cost.macs for each in models]
+    evaluated = estimates.evaluation_macs(spec, counts, student, sum(others))
+    return 3 * student, 0 if spec.scheme.averaged else sum(others), evaluated

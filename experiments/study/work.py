@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.distillation.checks import check_length
-from experiments.planning.timing import arithmetic
+from experiments.planning.timing import arithmetic, planned
 from experiments.sweep import groups
 from framework import data as data_layer
 from framework.data.counts import Counts, count
@@ -56,7 +56,7 @@ class Costs:
         check_length(spec, counts.train)
         kind = repr((spec.student, spec.teachers, spec.views, spec.teaching, spec.data, spec.evaluation))
         if kind not in self._models:
-            self._models[kind] = arithmetic(spec, counts)
+            self._models[kind] = arithmetic(spec, counts, planned(spec, counts))
         student, teacher, evaluated = self._models[kind]
         steps = spec.duration.steps(counts.train, spec.batch_size)
         own, taught = student * spec.batch_size, teacher * spec.batch_size
