@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,11 +14,7 @@ from experiments.tracking.machine import cpu
 
 WALL, CPU, WAITED = range(3)
 # The ratios that are asked for: of the second's time to the first's, so that more is faster.
-RATIOS = {
-    "step/native": ("step", "native"),
-    "trainer/step": ("trainer", "step"),
-    "trainer/distiller": ("trainer", "distiller"),
-}
+RATIOS = ("step/native", "trainer/step", "trainer/distiller")
 _CLOCKS = {"wall": WALL, "cpu": CPU}
 _STEP = ["size", "backend", "variant", "wall ms", "CPU ms", "spread", "images/s", "waited", "GFLOP/s", "of peak"]
 Found = Mapping[str, Any]
@@ -48,14 +44,11 @@ def medians(found: Found) -> dict[Key, float]:
 
 
 def tables(found: Found, against: Found | None = None) -> str:
-    """All tables of a run, as text."""
-    parts = [
-        steps_table(found, against),
-        ratios_table(found),
-        million_table(found),
-        start_table(found),
-        loaders_table(found),
-    ]
+    """All tables of a run, as text: those of which something was measured."""
+    parts = [steps_table(found, against), ratios_table(found)]
+    for kind, (head, row) in _TABLES.items():
+        rows = [row(job, job["result"]) for job in found["jobs"] if job["kind"] == kind]
+        parts.append(aligned([head, *rows]) if rows else "")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -98,27 +91,36 @@ def ratios_table(found: Found) -> str:
     places = dict.fromkeys((size, backend) for size, backend, _ in seconds)
     rows = [["size", "backend", *RATIOS, "distilling costs"]]
     for place in places:
-        cells = []
-        for first, second in RATIOS.values():
-            known = (*place, first) in seconds and (*place, second) in seconds
-            cells.append(f"{seconds[*place, second] / seconds[*place, first]:.2f}" if known else "")
-        both = (*place, "step") in seconds and (*place, "supervised") in seconds
-        cells.append(f"{seconds[*place, 'step'] / seconds[*place, 'supervised']:.2f} x" if both else "")
-        rows.append([*place, *cells])
+        speeds = [_ratio(seconds, place, *reversed(name.split("/"))) for name in RATIOS]
+        costs = _ratio(seconds, place, "step", "supervised")
+        rows.append([*place, *speeds, costs and f"{costs} x"])
     return f"speed by {found['clock']} time, medians\n" + aligned(rows) if len(rows) > 1 else ""
 
 
-def million_table(found: Found) -> str:
-    """Minutes of a million steps."""
-    rows = [["size", "backend", "device", "a million steps", "spread", "of so many", "device MB"]]
-    for job in found["jobs"]:
-        if job["kind"] == "million":
-            result = job["result"]
-            minutes = f"{median(result['seconds']) / 60:.1f} min"
-            steps = f"{result['steps']:,}"
-            row = [job["size"], job["backend"], result["device"], minutes, spread(result["seconds"]), steps]
-            rows.append([*row, megabytes(result["memory"])])
-    return aligned(rows) if len(rows) > 1 else ""
+def _ratio(seconds: Mapping[Key, float], place: tuple[str, str], one: str, other: str) -> str:
+    """Of one variant's time to another's; empty where one of them wasn't measured."""
+    known = (*place, one) in seconds and (*place, other) in seconds
+    return f"{seconds[*place, one] / seconds[*place, other]:.2f}" if known else ""
+
+
+def _million(job: Found, result: Found) -> list[str]:
+    minutes, steps = f"{median(result['seconds']) / 60:.1f} min", f"{result['steps']:,}"
+    row = [job["size"], job["backend"], result["device"], minutes, spread(result["seconds"]), steps]
+    return [*row, megabytes(result["memory"])]
+
+
+def _start(job: Found, result: Found) -> list[str]:
+    """Seconds to the first step, and memory."""
+    laps, cache = result["seconds"], "" if job["variant"] == "native" else "filled" if job["warm"] else "empty"
+    walls = [f"{laps[name][WALL]:.2f}" for name in ("import", "build", "first")]
+    memory = [megabytes(result["peak"]), megabytes(result.get("memory"))]
+    cpus = f"{sum(lap[CPU] for lap in laps.values()):.1f}"
+    return [job["size"], job["backend"], job["variant"], cache, *walls, cpus, *memory]
+
+
+def _loaders(job: Found, result: Found) -> list[str]:
+    speeds = [f"{median(result[name]):.0f}" if result[name] else "" for name in ("wall", "cpu")]
+    return [job["mode"], job["peer"], *speeds, result["note"]]
 
 
 def megabytes(memory: int | None) -> str:
@@ -126,42 +128,15 @@ def megabytes(memory: int | None) -> str:
     return "" if memory is None else f"{memory / 2**20:.0f}"
 
 
-def start_table(found: Found) -> str:
-    """Seconds to the first step, and memory."""
-    rows = [
-        ["size", "backend", "variant", "cache", "import s", "build s", "first step s", "CPU s", "peak MB", "device MB"]
-    ]
-    for job in found["jobs"]:
-        if job["kind"] == "start":
-            laps = job["result"]["seconds"]
-            walls = [f"{laps[name][WALL]:.2f}" for name in ("import", "build", "first")]
-            cpu = sum(lap[CPU] for lap in laps.values())
-            cache = "" if job["variant"] == "native" else "filled" if job["warm"] else "empty"
-            peak = megabytes(job["result"]["peak"])
-            rows.append(
-                [
-                    job["size"],
-                    job["backend"],
-                    job["variant"],
-                    cache,
-                    *walls,
-                    f"{cpu:.1f}",
-                    peak,
-                    megabytes(job["result"].get("memory")),
-                ]
-            )
-    return aligned(rows) if len(rows) > 1 else ""
-
-
-def loaders_table(found: Found) -> str:
-    """Images per second of each loader."""
-    rows = [["images", "loader", "images/s", "images/CPU-s", "note"]]
-    for job in found["jobs"]:
-        if job["kind"] == "loaders":
-            result = job["result"]
-            speeds = [f"{median(result[name]):.0f}" if result[name] else "" for name in ("wall", "cpu")]
-            rows.append([job["mode"], job["peer"], *speeds, result["note"]])
-    return aligned(rows) if len(rows) > 1 else ""
+# By the kind of a job its table's head, and what makes a row of it and its result.
+_TABLES: Mapping[str, tuple[list[str], Callable[[Found, Found], list[str]]]] = {
+    "million": (["size", "backend", "device", "a million steps", "spread", "of so many", "device MB"], _million),
+    "start": (
+        ["size", "backend", "variant", "cache", "import s", "build s", "first step s", "CPU s", "peak MB", "device MB"],
+        _start,
+    ),
+    "loaders": (["images", "loader", "images/s", "images/CPU-s", "note"], _loaders),
+}
 
 
 def plot(found: Found, path: Path) -> None:
