@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from backends.base import Backend, Device
 from benchmarks.base import UNITS, Net, Step, Work
 from experiments.bench.sizes import Size
-from experiments.parity.measure import fill, models
+from experiments.parity.measure import models, value_of
 from experiments.tracking.recorder import JournalRecorder
 from framework.data.loader import Loader
 from framework.data.source import Splits
@@ -31,6 +31,8 @@ from framework.loop.fit import Loop
 from framework.protocols import Array, Batch, Trainer
 from framework.spec import DistillSpec, LossSpec, ModelSpec, schedules
 
+# A large net's weights take minutes: they are drawn once for all variants.
+drawn = cache(value_of)
 # Batches that are made before the timing where the loader isn't part of what is timed.
 PREPARED = 8
 
@@ -71,7 +73,7 @@ class Bench:
     def trainer(self, spec: DistillSpec | None = None) -> Trainer:
         """Our trainer, from weights that every other variant starts from as well."""
         spec = spec or self.spec
-        student, *teachers = models(spec, 10, filled)
+        student, *teachers = models(spec, 10, drawn)
         total = self.spec.duration.total_steps or 1
         return self.backend.compile(spec, student, teachers, total_steps=total, device=self.device, jit=self.jit)
 
@@ -185,33 +187,15 @@ def native_inputs(batch: Batch) -> dict[str, Array]:
 
 
 def weights(spec: DistillSpec) -> list[dict[str, Array]]:
-    """Student's and teacher's initial parameters by name."""
-    return [values(model) for model in models(spec, 10, filled)]
-
-
-# What was drawn for one variant, by seed, gain and the model's shapes: a large net's weights take minutes.
-_drawn: dict[tuple[Any, ...], dict[str, Array]] = {}
-
-
-def filled(model: Any, seed: int, gain: float) -> None:
-    """As `experiments.parity.measure.fill`, but a second model of a kind gets what the first one got."""
-    from framework.models.initial import assign, parameters
-
-    key = seed, gain, *((name, tuple(each.shape)) for name, each in parameters(model).items())
-    if key in _drawn:
-        assign(model, _drawn[key])
-    else:
-        fill(model, seed, gain)
-        _drawn[key] = values(model)
-
-
-def values(model: Any) -> dict[str, Array]:
-    """A model's parameters by name, copied."""
+    """Student's and teacher's initial parameters by name, copied."""
     import keras
 
     from framework.models.initial import parameters
 
-    return {name: np.array(keras.ops.convert_to_numpy(value)) for name, value in parameters(model).items()}
+    return [
+        {name: np.array(keras.ops.convert_to_numpy(value)) for name, value in parameters(model).items()}
+        for model in models(spec, 10, drawn)
+    ]
 
 
 def work_of(spec: DistillSpec) -> Work:

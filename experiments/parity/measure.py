@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +114,8 @@ def measure(
             result |= _named(f"state{probes}", trainer.state())
         told(step + 1)
     result |= {"draws": np.array(hashes), "loss": np.array([float(loss) for loss in losses])}
-    metrics = trainer.evaluate(eval_batches(spec, examples))
-    metrics_arrays = {name: np.asarray(value) for name, value in metrics.items()}
-    return result | _named("end", trainer.state()) | _named("evaluation", metrics_arrays)
+    metrics = {name: np.asarray(value) for name, value in trainer.evaluate(eval_batches(spec, examples)).items()}
+    return result | _named("end", trainer.state()) | _named("evaluation", metrics)
 
 
 def batch_of(spec: DistillSpec, examples: Examples, step: int) -> Batch:
@@ -149,19 +149,35 @@ def _whole(images: Array, size: int, padding: int, spec: DistillSpec) -> Array:
     return np.pad(np.stack(views).astype(np.float32), ((0, padding), (0, 0), (0, 0), (0, 0)))
 
 
-def models(spec: DistillSpec, num_classes: int, filled: Callable[[Any, int, float], None] | None = None) -> list[Any]:
+def value_of(name: str, shape: tuple[int, ...], seed: int, gain: float = 1.0) -> Array:
+    """What `models` gives to one parameter, float32 of that shape: no kernel zero, no bias zero, no scale one."""
+    from framework.models.initial import initial_value, truncated_normal
+
+    role = name.rsplit("/", 1)[-1]
+    if sum(side > 1 for side in shape) > 1 or "kernel" in role:
+        drawn = initial_value(f"{name}/kernel", shape, seed)
+        return drawn * np.float32(gain) if len(shape) == 2 else drawn
+    centre = 1.0 if role in ("scale", "gamma", "moving_variance") else 0.0
+    drawn = truncated_normal(f"parity:{seed}:{name}", int(np.prod(shape)))
+    return (centre + SPREAD * drawn).astype(np.float32).reshape(shape)
+
+
+def models(spec: DistillSpec, num_classes: int, value: Callable[..., Array] = value_of) -> list[Any]:
     """The student and the teachers, none of their parameters at a value that would hide a part of the arithmetic.
 
     Args:
         spec: the distillation.
         num_classes: logits of each.
-        filled: gives a model the values that `fill` would give it; None is `fill`.
+        value: gives a parameter its value, as `value_of` does.
     """
+    from framework.models.initial import draw, parameters
+
     built = []
     sizes = (spec.views.size, *spec.teacher_sizes)
     for number, (model, size) in enumerate(zip((spec.student, *spec.teachers), sizes, strict=True)):
         built.append(_build(model, num_classes, size, spec.seed + number))
-        (filled or fill)(built[-1], spec.seed + number, GAIN if number else 1.0)
+        floats = {name: each for name, each in parameters(built[-1]).items() if "float" in str(each.dtype)}
+        draw(floats, partial(value, seed=spec.seed + number, gain=GAIN if number else 1.0))
     return built
 
 
@@ -175,35 +191,8 @@ def _build(model: ModelSpec, num_classes: int, image_size: int, seed: int) -> An
             f"model {model.name!r}: parity draws all weights anew and takes no stored teacher, but a model: "
             f"{near(model.name, MODELS)}; or package.module:function"
         )
-    # Ours are drawn once, by `fill`.
+    # Ours are drawn once, by `models`.
     return catalog.build(model.name, model.options, num_classes, image_size, None if model.name in MODELS else seed)
-
-
-def fill(model: Any, seed: int, gain: float) -> None:
-    """Draw every parameter of a model by its name: no kernel zero, no bias zero, no scale one.
-
-    Args:
-        model: built.
-        seed: any whole number.
-        gain: dense kernels are multiplied by it.
-    """
-    from framework.models.initial import draw, parameters
-
-    floats = {name: each for name, each in parameters(model).items() if "float" in str(each.dtype)}
-    draw(floats, lambda name, shape: value_of(name, shape, seed, gain))
-
-
-def value_of(name: str, shape: tuple[int, ...], seed: int, gain: float = 1.0) -> Array:
-    """What `fill` gives to one parameter: float32 of that shape."""
-    from framework.models.initial import initial_value, truncated_normal
-
-    role = name.rsplit("/", 1)[-1]
-    if sum(side > 1 for side in shape) > 1 or "kernel" in role:
-        drawn = initial_value(f"{name}/kernel", shape, seed)
-        return drawn * np.float32(gain) if len(shape) == 2 else drawn
-    centre = 1.0 if role in ("scale", "gamma", "moving_variance") else 0.0
-    drawn = truncated_normal(f"parity:{seed}:{name}", int(np.prod(shape)))
-    return (centre + SPREAD * drawn).astype(np.float32).reshape(shape)
 
 
 def _named(prefix: str, arrays: Any) -> Result:
