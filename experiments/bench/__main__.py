@@ -111,14 +111,9 @@ def read(path: Path) -> dict[str, Any]:
 
 def jobs(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """All measurements, in their order."""
-    common = {"device": options.device, "threads": options.threads, "quick": options.quick, "folder": str(folder)}
-    common |= {
-        "precision": options.precision,
-        "compile": options.compile or None,
-        "rounds": options.rounds,
-        "steps": options.steps,
-        "batch": options.batch,
-    }
+    names = ("device", "threads", "quick", "precision", "rounds", "steps", "batch")
+    common = {name: getattr(options, name) for name in names}
+    common |= {"compile": options.compile or None, "folder": str(folder)}
     works = [{"backend": name, "size": size} for size in options.sizes for name in options.backends]
     made: list[dict[str, Any]] = []
     if "steps" in options.parts:

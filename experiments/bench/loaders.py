@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -85,14 +86,12 @@ def opened(peer: str, mode: Mode, folder: Path) -> tuple[Iterator[Any], str]:
     if peer == OURS:
         loader = ours(folder, mode)
         return loader.batches(), resumes(loader)
-    from benchmarks.loaders import PEERS as THEIRS
+    from benchmarks import loaders as theirs
 
     images: Any = sorted(str(path) for path in folder.rglob("*.jpg"))
     if mode.cached:
-        from benchmarks.loaders import read
-
-        images = np.stack([read(path) for path in images])
-    return THEIRS[peer](images, mode.view, BATCH, num_threads()), ""
+        images = np.stack([theirs.read(path) for path in images])
+    return theirs.PEERS[peer](images, mode.view, BATCH, num_threads()), ""
 
 
 def ours(folder: Path, mode: Mode) -> Loader:
@@ -125,8 +124,6 @@ def cpu_seconds() -> float:
 
 def running_children() -> float:
     """CPU seconds of the processes that this one started and that still run; 0 where that can't be read."""
-    import os
-
     total, ticks = 0.0, os.sysconf("SC_CLK_TCK")
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.bench.worker import WORKER
-from experiments.parity.processes import ROOT, end, failure
+from experiments.parity.processes import end, failure, module_path
 
 
 def run(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -43,8 +43,7 @@ def start(job: dict[str, Any], words: Any) -> subprocess.Popen[bytes]:
     """Start the worker; each library of numbers takes as many threads as the job says."""
     threads = str(job["threads"] or "")
     own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if threads else {}
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **own, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, **own, "PYTHONPATH": module_path(), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", WORKER, json.dumps(job)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words)
 

@@ -112,23 +112,6 @@ class Comparison:
     results: Results
 
 
-def jobs(
-    options: argparse.Namespace, spec: DistillSpec, names: Sequence[str], precisions: Sequence[str], folder: Path
-) -> list[Job]:
-    """A job for each backend and precision."""
-    made = []
-    for precision in precisions:
-        for name in names:
-            settings = {
-                "spec": {**spec.to_dict(), "precision": precision},
-                "device": options.device,
-                "steps": options.steps,
-                "cache": str(folder / "cache"),
-            }
-            made.append(Job(name, precision, settings, folder / f"{name}-{precision}"))
-    return made
-
-
 def gather(options: argparse.Namespace) -> Comparison:
     """Run every backend in every precision.
 
@@ -142,9 +125,15 @@ def gather(options: argparse.Namespace) -> Comparison:
         print(note, file=sys.stderr, flush=True)
     precisions = chosen(options.precisions, PRECISIONS, "--precisions")
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        made = jobs(options, spec, names, precisions, Path(folder))
+        cache = Path(folder) / "cache"
+        settings = {"spec": spec.to_dict(), "device": options.device, "steps": options.steps, "cache": str(cache)}
+        made = [
+            Job(name, precision, settings, Path(folder) / f"{name}-{precision}")
+            for precision in precisions
+            for name in names
+        ]
         # A mistake in the data is found before anything is started, and the workers find them decoded.
-        load_examples(spec.data, Path(folder) / "cache")
+        load_examples(spec.data, cache)
         with Bar(len(made) * options.steps) as bar:
             return Comparison(spec, names, precisions, run(made, options.jobs, bar.watch))
 

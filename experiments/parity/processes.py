@@ -52,7 +52,7 @@ class Job:
 
     Attributes:
         backend, precision: which.
-        settings: what the worker takes besides its files.
+        settings: what the worker takes besides its files; the precision is put into its `spec`.
         folder: an own folder for its files.
         worker: the module that does it.
     """
@@ -74,11 +74,11 @@ class Job:
     def start(self) -> subprocess.Popen[bytes]:
         """Start the worker; its words go to a file."""
         self.folder.mkdir()
-        files = {name: str(self.folder / name) for name in ("result.npz", "done")}
-        job = {**self.settings, "backend": self.backend, "result": files["result.npz"], "done": files["done"]}
+        spec = {**self.settings["spec"], "precision": self.precision}
+        own = {"result": str(self.folder / "result.npz"), "done": str(self.folder / "done")}
         path = self.folder / "job.json"
-        path.write_text(json.dumps(job))
-        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": _path(), "KERAS_BACKEND": self.backend}
+        path.write_text(json.dumps({**self.settings, "spec": spec, "backend": self.backend, **own}))
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": module_path(), "KERAS_BACKEND": self.backend}
         command = [sys.executable, "-m", self.worker, str(path)]
         with (self.folder / "words").open("wb") as words:
             return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
@@ -97,7 +97,7 @@ class Job:
             return dict(arrays)
 
 
-def _path() -> str:
+def module_path() -> str:
     """The module path with the project in front, wherever the command was started."""
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
