@@ -15,7 +15,6 @@ from backends.base import Device, Settings
 from backends.devices import cores, match, several
 from backends.jax.coordinator import coordinator
 from framework.errors import UserError
-from framework.world import World
 
 # The size of XLA's pool of threads, read once, when the process first asks for a device.
 _THREADS = "PJRT_NPROC"
@@ -70,16 +69,12 @@ def _share(settings: Settings) -> None:
                 place,
                 world.size,
                 world.rank,
-                local_device_ids=_local(world),
+                # Of several processes of a machine each has one card; the only one has all of them.
+                local_device_ids=[world.local_rank] if world.several_here else None,
                 initialization_timeout=int(world.patience),
                 heartbeat_timeout_seconds=patience,
             )
         _met = True
-
-
-def _local(world: World) -> list[int] | None:
-    """The card of one of several processes of a machine; all of the machine's for the only one."""
-    return [world.local_rank] if world.several_here else None
 
 
 def peak_memory(device: Device) -> int | None:

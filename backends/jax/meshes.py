@@ -71,7 +71,7 @@ class MeshTrainer(JaxTrainer):
             return jax.tree.map(lambda leaf: leaf[None], found) if result is _EACH else found
 
         spread = jax.shard_map(each, mesh=mesh, in_specs=tuple(given), out_specs=result, check_vma=False)
-        return jax.jit(spread, donate_argnums=() if donated is None else donated)
+        return jax.jit(spread, donate_argnums=donated)
 
     def reduced(self, values: Sequence[jax.Array]) -> Sequence[jax.Array]:
         """One sum for all of a dtype: each one between processes has a latency of its own."""

@@ -29,9 +29,7 @@ class JaxTrainer(BackendTrainer):
 
     def compiled(self, function: Callable[..., Any], *held: str, donated: int | None = None) -> Callable[..., Any]:
         """Jitted unless `jit` is False."""
-        program = (
-            function if self.jit is False else jax.jit(function, donate_argnums=() if donated is None else donated)
-        )
+        program = function if self.jit is False else jax.jit(function, donate_argnums=donated)
         return wraps(program)(self.holding(program, *held))
 
     def gradients(self, carry: Tree, seen: Tensors) -> Gradients:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,17 +17,8 @@ from torch import Tensor
 Norm = Callable[..., Tensor]
 
 
-class _Now:
-    """How the process computes it.
-
-    Attributes:
-        compiles: whether programs are compiled at all.
-    """
-
-    compiles = True
-
-
-now = _Now()
+# Whether the process compiles programs at all.
+now = SimpleNamespace(compiles=True)
 
 
 def norm(x_bhwc: Tensor, scale: Tensor, bias: Tensor, groups: int, epsilon: float, relu: bool) -> Tensor:

@@ -116,14 +116,11 @@ def whole(bench: Bench, log_every: int = 8) -> Run:
 
 def timed(items: Iterator[Any], waited: list[float]) -> Iterator[Any]:
     """The items, and how long each of them was waited for, in seconds."""
-    while True:
-        begun = time.perf_counter()
-        try:
-            item = next(items)
-        except StopIteration:
-            return
+    begun = time.perf_counter()
+    for item in items:
         waited.append(time.perf_counter() - begun)
         yield item
+        begun = time.perf_counter()
 
 
 def step(bench: Bench) -> Run:
