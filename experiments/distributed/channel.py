@@ -72,13 +72,13 @@ class Star:
         self.moved(self._moved is not None)
         if self.rank:
             self._tell(0, {"value": value})
-            return list(self._await(lambda: self._all.pop(0) if self._all else None))
+            return self._await(lambda: self._all and self._all.pop(0))
         with self._news:
             self._given[0].append(value)
         values = self._await(self._complete)
         for rank in self._peers:
             self._tell(rank, {"all": values})
-        return list(values)
+        return values
 
     def moved(self, training: bool = True) -> None:
         """Note that a step was done; with `training` False, that none is expected for now."""
@@ -177,20 +177,15 @@ class Star:
         if "lost" in said:
             self._lose(said["lost"])
 
-    def _complete(self) -> list[Any] | None:
-        if not all(self._given.values()):
-            return None
-        return [self._given[rank].pop(0) for rank in range(self.size)]
+    def _complete(self) -> list[Any]:
+        return [self._given[rank].pop(0) for rank in range(self.size)] if all(self._given.values()) else []
 
-    def _await(self, ready: Callable[[], Any]) -> Any:
+    def _await(self, ready: Callable[[], list[Any]]) -> list[Any]:
         with self._news:
-            while True:
-                if self._why:
-                    raise RankLost(self._why)
-                found = ready()
-                if found is not None:
-                    return found
-                self._news.wait(1.0)
+            found = self._news.wait_for(lambda: self._why or ready())
+            if isinstance(found, str):
+                raise RankLost(found)
+            return found
 
     def _tell(self, rank: int, what: dict[str, Any]) -> None:
         # Where that fails, who listens to it notices.
