@@ -129,7 +129,7 @@ class BackendTrainer(Hooks):
     @placed_there
     def evaluate(self, batches: Iterable[EvalBatch]) -> dict[str, float]:
         """Accuracy, loss, KL to the teacher and agreement, over the batches of all processes."""
-        found = [(len(group), self._measured(group)[0]) for group in self._groups(batches)]
+        found = [(len(group), sums) for group, (sums, _) in self._measured(batches)]
         own = [sums for count, each in found for sums in self._own(each)[:count]]
         plain = [{name: float(value) for name, value in sums.items()} for sums in own]
         return evaluation.means(sums for given in self.task.world.gather(plain) for sums in given)
@@ -137,8 +137,8 @@ class BackendTrainer(Hooks):
     @placed_there
     def answers(self, batches: Iterable[EvalBatch]) -> dict[str, Array]:
         parts = []
-        for group in self._groups(batches):
-            for batch, each in zip(group, self._own(self._measured(group)[1]), strict=False):
+        for group, (_, said) in self._measured(batches):
+            for batch, each in zip(group, self._own(said), strict=False):
                 parts.append({name: array[batch.mask > 0] for name, array in each.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
@@ -250,16 +250,12 @@ class BackendTrainer(Hooks):
         """The function of the other arguments alone; `held` names what is put in front, `carry` or `frozen`."""
         return lambda *inputs: function(*(getattr(self, name) for name in held), *inputs)
 
-    def _groups(self, batches: Iterable[EvalBatch]) -> Iterator[tuple[EvalBatch, ...]]:
-        """What the devices of this process measure at once."""
-        given = iter(batches)
-        while group := tuple(islice(given, self.task.world.devices)):
-            yield group
-
-    def _measured(self, group: Sequence[EvalBatch]) -> tuple[Tree, Tree]:
-        """Idle devices take the last batch again."""
-        inputs = [self.task.eval_inputs(batch) for batch in group]
-        return self._measure(self.fed([*inputs, *[inputs[-1]] * (self.task.world.devices - len(group))]))
+    def _measured(self, batches: Iterable[EvalBatch]) -> Iterator[tuple[Sequence[EvalBatch], tuple[Tree, Tree]]]:
+        """As many batches as this process has devices, and what came of them; idle ones take the last batch again."""
+        given, devices = iter(batches), self.task.world.devices
+        while group := tuple(islice(given, devices)):
+            inputs = [self.task.eval_inputs(batch) for batch in group]
+            yield group, self._measure(self.fed([*inputs, *[inputs[-1]] * (devices - len(group))]))
 
     def _alike(self, batch: Batch) -> Tree:
         """A batch as all devices see it."""

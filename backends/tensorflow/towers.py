@@ -6,7 +6,7 @@ are those of the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -59,9 +59,9 @@ class TowersTrainer(TensorFlowTrainer):
     def apart(self, tree: Tree) -> Sequence[Tree]:
         return list(tree)
 
-    def _measured(self, group: Sequence[EvalBatch]) -> tuple[Tree, Tree]:
-        found = super()._measured(group)
-        return [sums for sums, _ in found], [answers for _, answers in found]
+    def _measured(self, batches: Iterable[EvalBatch]) -> Iterator[tuple[Sequence[EvalBatch], tuple[Tree, Tree]]]:
+        for group, found in super()._measured(batches):
+            yield group, ([sums for sums, _ in found], [answers for _, answers in found])
 
     def _sum(self, found: Sequence[Sequence[Any]]) -> list[Any]:
         """In the order of the devices."""

@@ -80,10 +80,6 @@ class TorchTrainer(BackendTrainer):
     def summed(self, own: Tensor) -> Tensor:
         return torch.distributed.nn.functional.all_reduce(own)
 
-    @torch.no_grad()
-    def frozen_values(self, teacher: Any) -> Tree:
-        return super().frozen_values(teacher)
-
     def replace(self, variable: Any, value: Tensor) -> None:
         variable.value.data = value
 
