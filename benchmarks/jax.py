@@ -160,8 +160,7 @@ def make(work: Work, student: Arrays, teacher: Arrays, device: jax.Device) -> St
     frozen = jax.jit(partial(prepared, work.teacher))(frozen)
     zeros = {name: np.zeros_like(array) for name, array in student.items()}
     # Copies, since they are donated.
-    state = (jax.tree.map(jnp.copy, params), *jax.device_put((zeros, dict(zeros)), device))
-    state = jax.tree.map(jnp.copy, state)
+    state = jax.tree.map(jnp.copy, (params, *jax.device_put((zeros, dict(zeros)), device)))
     jitted = jax.jit(partial(update, work), donate_argnums=0)
     done = 0
 

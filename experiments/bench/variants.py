@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,21 @@ class Bench:
 Run = Callable[[int], Any]
 
 
-def bare(trainer: Trainer, loader: Loader) -> Run:
-    """Steps alone, over batches that are there already."""
-    batches = [loader.batch(step) for step in range(PREPARED)]
+def over(do: Callable[[Any], Any], inputs: Callable[[Batch], Any], loader: Loader) -> Run:
+    """Steps alone, over inputs that are there already; each gives its loss."""
+    given = cycle([inputs(loader.batch(step)) for step in range(PREPARED)])
 
     def run(steps: int) -> float:
-        for _ in range(steps):
-            metrics = trainer.step(batches[trainer.steps_done % PREPARED])
-        return float(metrics["loss"])
+        for each in islice(given, steps):
+            loss = do(each)
+        return float(loss)
 
     return run
+
+
+def bare(trainer: Trainer, loader: Loader) -> Run:
+    """Our steps alone."""
+    return over(lambda batch: trainer.step(batch)["loss"], lambda batch: batch, loader)
 
 
 def whole(bench: Bench, log_every: int = 8) -> Run:
@@ -130,22 +136,7 @@ def step(bench: Bench) -> Run:
 
 def native(bench: Bench) -> Run:
     """(c) What an expert would write by hand in the backend's library alone: `benchmarks/`."""
-    return by_hand(native_step(bench), bench.loader())
-
-
-def by_hand(do: Step, loader: Loader) -> Run:
-    """A step over batches that are there already."""
-    inputs = [native_inputs(loader.batch(step)) for step in range(PREPARED)]
-    done = 0
-
-    def run(steps: int) -> float:
-        nonlocal done
-        for _ in range(steps):
-            loss = do(inputs[done % PREPARED])
-            done += 1
-        return float(loss)
-
-    return run
+    return over(native_step(bench), native_inputs, bench.loader())
 
 
 def native_step(bench: Bench) -> Step:
@@ -157,7 +148,7 @@ def native_step(bench: Bench) -> Step:
 def timm(bench: Bench, compiles: bool = False) -> Run:
     """(f) The same step with timm's nets, eager under autocast as people use them, or each bottleneck compiled."""
     make = importlib.import_module(f"benchmarks.{bench.backend.name}_timm").make
-    return by_hand(make(work_of(bench.spec), {}, {}, bench.device.handle, compiles), bench.loader())
+    return over(make(work_of(bench.spec), {}, {}, bench.device.handle, compiles), native_inputs, bench.loader())
 
 
 def lacking(name: str, bench: Bench) -> str:
