@@ -19,6 +19,8 @@ from experiments.bench.sizes import chosen
 from experiments.bench.variants import work_of
 
 STEPS = 3
+# Ends a part of the start, and names it.
+Lap = Callable[[str], None]
 
 
 def measure(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
@@ -33,46 +35,36 @@ def measure(job: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
         accelerator, by ours.
     """
     tell(job["variant"])
-    clock = Clock()
-    memory = {"weights": leave, "step": ours, "native": native}[job["variant"]](job, clock)
-    return {"seconds": clock.laps, "peak": peak(), "memory": memory}
+    laps: dict[str, tuple[float, float]] = {}
+    ends = [(time.perf_counter(), time.process_time())]
+
+    def lap(name: str) -> None:
+        ends.append((time.perf_counter(), time.process_time()))
+        (wall, cpu), (later, used) = ends[-2:]
+        laps[name] = (later - wall, used - cpu)
+
+    memory = {"weights": leave, "step": ours, "native": native}[job["variant"]](job, lap)
+    return {"seconds": laps, "peak": peak(), "memory": memory}
 
 
-class Clock:
-    """Laps of wall and CPU seconds."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, tuple[float, float]] = {}
-        self._at = self._now()
-
-    def lap(self, name: str) -> None:
-        """End a lap."""
-        before, self._at = self._at, self._now()
-        self.laps[name] = (self._at[0] - before[0], self._at[1] - before[1])
-
-    @staticmethod
-    def _now() -> tuple[float, float]:
-        return time.perf_counter(), time.process_time()
-
-
-def ours(job: dict[str, Any], clock: Clock) -> int | None:
+def ours(job: dict[str, Any], lap: Lap) -> int | None:
     """Our step; the most bytes of an accelerator."""
     from experiments.bench.steps import loaded
 
     bench = loaded(job)
-    clock.lap("import")
+    lap("import")
     trainer, loader = bench.trainer(), bench.loader()
-    clock.lap("build")
+    lap("build")
     batches = [loader.batch(step) for step in range(2)]
     float(trainer.step(batches[0])["loss"])
-    clock.lap("first")
+    lap("first")
     for number in range(STEPS):
         loss = trainer.step(batches[number % 2])["loss"]
     float(loss)
     return bench.backend.peak_memory(bench.device)
 
 
-def leave(job: dict[str, Any], _: Clock) -> None:
+def leave(job: dict[str, Any], _: Lap) -> None:
     """Write the file of weights and inputs; in a process of its own, because it takes memory."""
     from experiments.bench.steps import loaded
     from experiments.bench.variants import native_inputs, weights
@@ -87,11 +79,11 @@ def leave(job: dict[str, Any], _: Clock) -> None:
     np.savez(Path(job["folder"]) / f"{job['size']}.npz", **arrays)
 
 
-def native(job: dict[str, Any], clock: Clock) -> None:
+def native(job: dict[str, Any], lap: Lap) -> None:
     """The hand-written step."""
     module = importlib.import_module(f"benchmarks.{job['backend']}")
     device = module.device(None if job["device"] in (None, "cpu") else job["device"], job["threads"] or 1)
-    clock.lap("import")
+    lap("import")
     with np.load(Path(job["folder"]) / f"{job['size']}.npz") as file:
         arrays = dict(file)
 
@@ -99,10 +91,10 @@ def native(job: dict[str, Any], clock: Clock) -> None:
         return {key.partition(":")[2]: value for key, value in arrays.items() if key.startswith(f"{name}:")}
 
     step = module.make(work_of(chosen(job).spec), part("student"), part("teacher"), device)
-    clock.lap("build")
+    lap("build")
     inputs = [part("inputs0"), part("inputs1")]
     float(step(inputs[0]))
-    clock.lap("first")
+    lap("first")
     for number in range(STEPS):
         loss = step(inputs[number % 2])
     float(loss)
