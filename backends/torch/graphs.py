@@ -75,7 +75,8 @@ class Recorded:
     def __init__(self, do: Callable[..., dict[str, torch.Tensor]], device: torch.device) -> None:
         self._do, self._device = do, device
         self._buffers: Buffers | None = None
-        self._aside: torch.cuda.Stream | None = None
+        # One for all of the first steps: what one stream has freed, another can't take.
+        self._aside = torch.cuda.Stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._results: dict[str, torch.Tensor] = {}
         self._done = 0
@@ -90,39 +91,34 @@ class Recorded:
         self._buffers.fill(list(inputs))
         self._done += 1
         if self._done <= _BEFORE:
-            return self._warm_up()
-        if self._graph is None and not self._record():
+            return self._warm_up(self._buffers.tensors)
+        self._graph = self._graph or self._record(self._buffers.tensors)
+        if self._graph is None:
             return None
-        assert self._graph is not None
         self._graph.replay()
         return {name: tensor.clone() for name, tensor in self._results.items()}
 
-    def _warm_up(self) -> dict[str, torch.Tensor]:
-        assert self._buffers is not None
-        here, aside = torch.cuda.current_stream(self._device), self._aside or torch.cuda.Stream(self._device)
-        # One for all: what one stream has freed, another can't take.
-        self._aside = aside
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            results = self._do(*self._buffers.tensors)
-        here.wait_stream(aside)
+    def _warm_up(self, inputs: Any) -> dict[str, torch.Tensor]:
+        here = torch.cuda.current_stream(self._device)
+        self._aside.wait_stream(here)
+        with torch.cuda.stream(self._aside):
+            results = self._do(*inputs)
+        here.wait_stream(self._aside)
         return results
 
-    def _record(self) -> bool:
-        assert self._buffers is not None
+    def _record(self, inputs: Any) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
         # The graph's memory is its own: what the first steps took must be free before.
         torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()
         try:
             with torch.cuda.device(self._device), torch.cuda.graph(graph):
-                self._results = self._do(*self._buffers.tensors)
+                self._results = self._do(*inputs)
         except RuntimeError as error:
             torch.cuda.synchronize(self._device)
             self._refuse(str(error).strip().splitlines()[0])
-            return False
-        self._graph = graph
-        return True
+            return None
+        return graph
 
     def _refuse(self, reason: str) -> None:
         line = f"the step is not recorded as a CUDA graph, which is slower for small nets: {reason}"
