@@ -21,7 +21,6 @@ import glob
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,18 +89,15 @@ def _meant(name: str) -> list[Path]:
 
 def answers(models: Sequence[Answering], paths: Sequence[Path]) -> Iterator[Read]:
     """Each image with the probabilities that each model gives its classes, [C], or the reason why it can't be read."""
-    from framework.data.bad import num_threads
     from framework.data.bar import image_bar
     from framework.data.loader import ahead
+    from framework.data.threads import spread
 
-    with ThreadPoolExecutor(num_threads()) as pool, image_bar(len(paths), "predicting") as bar:
+    def read(start: int) -> list[Read]:
+        batch = paths[start : start + BATCH]
+        return spread(lambda place: _read(models, batch[place]), len(batch))
 
-        def read(start: int) -> list[Read]:
-            batch, tasks = paths[start : start + BATCH], 2 * num_threads()
-            # Several images are one task, since each task costs too.
-            parts = list(pool.map(lambda first: [_read(models, path) for path in batch[first::tasks]], range(tasks)))
-            return [parts[place % tasks][place // tasks] for place in range(len(batch))]
-
+    with image_bar(len(paths), "predicting") as bar:
         for batch in ahead(read, range(0, len(paths), BATCH)):
             yield from _answered(models, batch, min(BATCH, len(paths)))
             bar.update(len(batch))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from framework import data
-from framework.data.bad import num_threads
 from framework.data.loader import Loader
 from framework.data.resolve import DECODED_LIMIT
+from framework.data.threads import num_threads
 from framework.spec import DataSpec, DistillSpec
 
 OURS = "patient-teachers"

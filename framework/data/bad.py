@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -12,11 +11,6 @@ from framework.errors import UserError, some
 
 Policy = Literal["error", "skip"]
 MAX_SKIPPED = 1000  # at most one bad image in so many may be skipped; a single one always
-
-
-def num_threads(most: int = 8) -> int:
-    """Threads for work on the host: the processors this process may use, eight at most unless told otherwise."""
-    return min(most, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def look(encoded: Encoded, whole: bool) -> tuple[int, int] | str:

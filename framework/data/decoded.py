@@ -11,7 +11,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from framework.data.bad import Policy, look, num_threads, refuse_bad
+from framework.data.bad import Policy, look, refuse_bad
 from framework.data.bar import image_bar
 from framework.data.decode import BadImage, Encoded, check_size, decode, has_frames
 from framework.data.measured import MANY, MeasuredImages, estimated_bytes
 from framework.data.offline import once
 from framework.data.rows import Rows
+from framework.data.threads import pool
 from framework.protocols import Array
 
 T = TypeVar("T")
@@ -181,8 +181,8 @@ def _digest(image: np.ndarray) -> int:
 
 def _each(rows: Rows, numbers: np.ndarray, work: Callable[[Encoded], T], what: str) -> Iterator[tuple[int, T]]:
     """Do `work` for each row in order, on several threads (decoding releases the interpreter), a chunk at a time."""
-    with ThreadPoolExecutor(num_threads()) as pool, image_bar(len(numbers), what) as bar:
+    with image_bar(len(numbers), what) as bar:
         for start in range(0, len(numbers), _CHUNK):
             chunk = numbers[start : start + _CHUNK]
-            yield from zip(chunk.tolist(), pool.map(work, rows.read(chunk)), strict=True)
+            yield from zip(chunk.tolist(), pool().map(work, rows.read(chunk)), strict=True)
             bar.update(len(chunk))

@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
-from framework.data.bad import num_threads
 from framework.data.hostviews import evaluation_view, render_view, to_range
+from framework.data.threads import spread
 from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, mix_factors, some
 from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
@@ -131,27 +130,13 @@ class Loader:
                 pixels = self._view(who, image, size, drawn, place)
                 views[place] = pixels if whole else to_range(pixels)
 
-        self._each(make, len(images))
+        spread(make, len(images))
         by_size = {size: views for (_, size, _), views in zip(asked, made, strict=True)}
         return made[0], *[by_size.get(size, made[0]) for size in self.spec.teacher_sizes]
 
     def _view(self, who: str, image: Array, size: int, drawn: ViewDraws, place: int) -> Array:
         flip = bool(drawn.flips[place])
         return render_view(image, drawn.boxes[place], size, flip, self.spec.views.truncate, self._beyond[who])
-
-    def _each(self, make: Callable[[int], None], count: int) -> None:
-        """Call for each of so many places, on all threads; several calls are one task, since each task costs too."""
-        tasks = 2 * num_threads()
-
-        def make_each(first: int) -> None:
-            for place in range(first, count, tasks):
-                make(place)
-
-        list(self._pool.map(make_each, range(tasks)))
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(num_threads(), "views")
 
 
 class EvalBatches:
@@ -219,8 +204,7 @@ class EvalBatches:
         def make(place: int) -> None:
             to_range(evaluation_view(images[place], resize, crop, size), views[place])
 
-        with ThreadPoolExecutor(num_threads()) as pool:
-            list(pool.map(make, range(len(images))))
+        spread(make, len(images))
         return views
 
 

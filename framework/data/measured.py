@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import Literal
+from functools import partial
 
 import numpy as np
 
-from framework.data.bad import look, num_threads, refuse_bad
-from framework.data.decode import Encoded
+from framework.data.bad import Policy, look, refuse_bad
 from framework.data.rows import Rows
+from framework.data.threads import num_threads
 from framework.protocols import Array
 
 MANY = 50_000  # fewer are measured beforehand, in seconds
@@ -45,13 +44,15 @@ class MeasuredImages:
     pixels = digests = uniform = None
     num_replaced = num_animated = 0
 
-    def __init__(self, rows: Rows, policy: Literal["error", "skip"]) -> None:
+    def __init__(self, rows: Rows, policy: Policy) -> None:
         self.rows, self.policy = rows, policy
         self.sha256 = f"on-demand-{rows.key}"
         self._sizes = np.zeros((len(rows), 2), np.int32)
         self._origin = np.full(len(rows), -1, np.int64)
         self._bad: set[int] = set()
         self._lock = threading.Lock()
+        # Not the common threads, which may be waiting for the lock.
+        self._pool = ThreadPoolExecutor(num_threads(), "measure")
 
     def sizes_of(self, ids: Array) -> Array:
         """The int32 [B, 2] (height, width) of the images of int64 [B] places.
@@ -84,16 +85,10 @@ class MeasuredImages:
 
     def _look_at(self, numbers: Array) -> None:
         new = [number for number in numbers.tolist() if not self._sizes[number].any() and number not in self._bad]
-        for number, found in zip(new, self._pool.map(self._look, self.rows.read(np.array(new, np.int64))), strict=True):
+        looked = self._pool.map(partial(look, whole=self.policy == "skip"), self.rows.read(np.array(new, np.int64)))
+        for number, found in zip(new, looked, strict=True):
             if isinstance(found, str):
                 self._bad.add(number)
                 refuse_bad(self.rows, {number: found}, self.policy, len(self._bad))
             else:
                 self._sizes[number] = found
-
-    def _look(self, encoded: Encoded) -> tuple[int, int] | str:
-        return look(encoded, whole=self.policy == "skip")
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(num_threads(), "measure")

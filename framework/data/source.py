@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from framework.data.bad import num_threads
 from framework.data.decode import BadImage, check_size, decode
 from framework.data.decoded import DecodedImages
 from framework.data.measured import MeasuredImages
 from framework.data.rows import Rows
+from framework.data.threads import pool
 from framework.errors import UserError
 from framework.protocols import Array, Source
 
@@ -72,9 +71,9 @@ class ImageSource:
             UserError: an image is bad; it is said when the image is taken.
         """
         if self._decoded.pixels is None:
-            return Decoding(self._decode_one, self._decoded.origin_of(ids), self._rows, self._pool)
+            return Decoding(self._decode_one, self._decoded.origin_of(ids), self._rows)
         if self.uniform is not None and 3 * math.prod(self.uniform) <= _GATHERED:
-            return _dense(self._decoded.pixels.reshape(self.num_examples, *self.uniform, 3)[ids])
+            return self._decoded.pixels.reshape(self.num_examples, *self.uniform, 3)[ids]
         return [self._view(self._decoded.pixels, int(number)) for number in ids]
 
     def sizes(self, ids: Array) -> Array:
@@ -106,19 +105,12 @@ class ImageSource:
                 f"{self._rows.place(number)}: {reason}; data.on_bad_image=skip takes a neighbour"
             ) from reason
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(num_threads(), "decode")
-
 
 class Decoding(Sequence[Array]):
     """Images that are decoded when they are taken: one by itself, all of them on several threads."""
 
-    def __init__(
-        self, decode_one: Callable[[int, Any], Array], numbers: Array, rows: Rows, pool: ThreadPoolExecutor
-    ) -> None:
-        self._decode_one, self._pool = decode_one, pool
-        self._numbers, self._encoded = numbers.tolist(), rows.read(numbers)
+    def __init__(self, decode_one: Callable[[int, Any], Array], numbers: Array, rows: Rows) -> None:
+        self._decode_one, self._numbers, self._encoded = decode_one, numbers.tolist(), rows.read(numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -127,14 +119,10 @@ class Decoding(Sequence[Array]):
         return self._decode_one(self._numbers[place], self._encoded[place])
 
     def __iter__(self) -> Iterator[Array]:
-        return self._pool.map(self._decode_one, self._numbers, self._encoded)
+        return pool().map(self._decode_one, self._numbers, self._encoded)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.stack(list(self))
-
-
-def _dense(images: Array) -> Sequence[Array]:
-    return images  # type: ignore[return-value]  # an array is a sequence of its rows, which numpy's types don't say
 
 
 def check_classes(num_outputs: int, splits: Splits, who: str = "teacher") -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from framework.data.bad import num_threads
+from framework.data.threads import num_threads
 from framework.errors import UserError, near
 
 Array = np.ndarray
