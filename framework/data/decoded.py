@@ -149,26 +149,18 @@ def _survey(rows: Rows, whole: bool) -> tuple[np.ndarray, dict[int, str], int]:
 
 def _decode_all(rows: Rows, origin: np.ndarray, sizes: np.ndarray, folder: Path) -> str:
     """Write all pixels in order, and a hash of each image; returns the SHA-256 of all pixels."""
-
-    def pixels(encoded: Encoded) -> np.ndarray | str:
-        try:
-            return decode(encoded)
-        except BadImage as reason:
-            return str(reason)
-
-    total, digests = hashlib.sha256(), np.zeros(len(origin), np.uint64)
-    with (folder / "pixels.bin").open("wb") as file:
-        for place, (number, image) in enumerate(_each(rows, origin, pixels, f"decoding {rows.name}")):
-            try:
-                if isinstance(image, str):
-                    raise BadImage(image)
+    total, digests, place = hashlib.sha256(), np.zeros(len(origin), np.uint64), 0
+    try:
+        with (folder / "pixels.bin").open("wb") as file:
+            for _, image in _each(rows, origin, decode, f"decoding {rows.name}"):
                 check_size(image, sizes[place])
-            except BadImage as reason:
-                refuse_bad(rows, {number: str(reason)}, "error")
-                raise
-            total.update(image)  # type: ignore[arg-type]
-            file.write(image.data)
-            digests[place] = _digest(image)
+                total.update(image)  # type: ignore[arg-type]
+                file.write(image.data)
+                digests[place] = _digest(image)
+                place += 1
+    except BadImage as reason:
+        refuse_bad(rows, {int(origin[place]): str(reason)}, "error")
+        raise
     np.save(folder / "digests.npy", digests)
     return total.hexdigest()
 
