@@ -94,12 +94,10 @@ def once(folder: Path) -> Iterator[Path | None]:
 
     The filled folder is renamed into place at the end; a failure or a kill leaves nothing under its name.
     """
-    from filelock import FileLock
-
     if folder.exists():
         yield None
         return
-    with held(FileLock(f"{folder}.lock"), folder.parent):
+    with held(folder):
         if folder.exists():
             yield None
             return

@@ -58,8 +58,6 @@ def fetch(url: str, folder: Path) -> Fetched:
     Raises:
         UserError: it can't be reached, breaks off again and again, or has another SHA-256.
     """
-    from filelock import FileLock
-
     address, expected = _parts(url)
     if (kept := _by_content(folder, expected)) is not None:
         return kept
@@ -69,7 +67,7 @@ def fetch(url: str, folder: Path) -> Fetched:
             "address again"
         )
     path = _place(address, folder)
-    with held(FileLock(f"{path}.lock"), folder):
+    with held(path):
         found = _kept(path)
         if found is None or (expected and found != expected):
             found = _download(address, path, expected)

@@ -6,36 +6,29 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 
 @contextmanager
-def held(lock: BaseFileLock, folder: Path) -> Iterator[None]:
-    """Hold a lock meanwhile, in a folder that is made if need be; a failure takes back both, as far as they are empty.
+def held(path: Path) -> Iterator[None]:
+    """Hold `PATH.lock` meanwhile, in a folder that is made if need be; a failure takes back both, as far as empty.
 
     Whoever waits for the lock finds its file gone and asks again: `filelock` sees to that.
     """
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock
+
+    lock, made = Path(f"{path}.lock"), [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with lock, _removed_by_failure(Path(lock.lock_file)):
-            yield
+        with FileLock(lock):
+            try:
+                yield
+            except BaseException:
+                # Windows removes no file that is open.
+                with contextlib.suppress(OSError):
+                    lock.unlink()
+                raise
     except BaseException:
         with contextlib.suppress(OSError):
-            for each in made:
-                each.rmdir()
-        raise
-
-
-@contextmanager
-def _removed_by_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        # Windows removes no file that is open.
-        with contextlib.suppress(OSError):
-            path.unlink()
+            for folder in made:
+                folder.rmdir()
         raise
