@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,6 @@ from framework.errors import UserError, one_line
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-OWN = tuple(OFFLINE)
 _TIMEOUT = 5.0  # seconds
 _FORMATS = ("arrow", "audiofolder", "csv", "imagefolder", "json", "parquet", "text", "videofolder", "webdataset")
 
@@ -42,7 +39,7 @@ def load_hub(name: str, config: str | None) -> tuple[DatasetDict, tuple[str, ...
     if name in _FORMATS:  # `datasets` would read whatever lies in the working folder
         raise UserError(f"data {name!r} is a file format: give the folder or file itself")
     problem = None if datasets.config.HF_HUB_OFFLINE else _look(name)
-    with muted(bars=True), _offline(problem is not None):
+    with muted(bars=True, offline=problem is not None):
         try:
             loaded = datasets.load_dataset(name, config)
         except ConnectionError as error:
@@ -90,19 +87,6 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return tuple(errors)
 
 
-@contextmanager
-def _offline(wanted: bool) -> Iterator[None]:
-    """Let `datasets` go straight to its cached copies."""
-    import datasets
-
-    before = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = before or wanted
-    try:
-        yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE = before
-
-
 def _unreachable(name: str, why: str) -> str:
     if name in PACKAGES:
         return (
@@ -119,10 +103,10 @@ def _unreachable(name: str, why: str) -> str:
 def _unknown(name: str, why: str) -> str:
     note = CATALOG[name].note if name in CATALOG else ""
     why = note or f"there is no such file or folder in {Path.cwd()}, and on the hub: {one_line(why)}"
-    return f"data {name!r}: {why}; {_nearest(name)}known: {', '.join((*OWN, *CATALOG))}"
+    return f"data {name!r}: {why}; {_nearest(name)}known: {', '.join((*OFFLINE, *CATALOG))}"
 
 
 def _nearest(name: str) -> str:
-    names: dict[str, Any] = {known.split("/")[-1].lower(): known for known in (*OWN, *CATALOG)}
+    names: dict[str, Any] = {known.split("/")[-1].lower(): known for known in (*OFFLINE, *CATALOG)}
     close = difflib.get_close_matches(name.split("/")[-1].lower(), names, n=1, cutoff=0.7)
     return f"did you mean {names[close[0]]!r}? " if close and names[close[0]] != name else ""
