@@ -64,10 +64,10 @@ def add_working_folder() -> None:
 
 
 def _is_lacking_data(name: str) -> bool:
-    from framework.data.offline import OFFLINE, is_installed
+    from framework.data.offline import is_offline
 
     path = path_of(name)
-    return not (name in OFFLINE or is_installed(name) or path.exists() or is_hub(name) or glob.glob(str(path)))
+    return not (is_offline(name) or path.exists() or is_hub(name) or glob.glob(str(path)))
 
 
 def _weights(spec: DistillSpec) -> list[tuple[str, str]]:

@@ -57,16 +57,16 @@ INSTALLED = {
 PACKAGES = {fashion.HUB: f"apt-get install {fashion.PACKAGE} (Debian, Ubuntu) puts its files into {fashion.FOLDER}"}
 
 
-def is_installed(name: str) -> bool:
-    """Whether a hub id's files are here as a system package's."""
-    return name in INSTALLED and fashion.is_here()
+def is_offline(name: str) -> bool:
+    """Whether a data set needs no network: one of the project's own, or one whose files are a system package's here."""
+    return name in OFFLINE or (name in INSTALLED and fashion.is_here())
 
 
 def load_offline(name: str, cache: Path) -> tuple[DatasetDict, tuple[str, ...]]:
     """Load a data set that needs no network, making it first where the cache doesn't have it.
 
     Args:
-        name: a key of `OFFLINE`, or of `INSTALLED` where it `is_installed`.
+        name: one that `is_offline`.
         cache: the cache folder; simultaneous first runs wait for each other.
 
     Returns:

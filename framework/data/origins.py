@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from framework.data.folders import open_images
 from framework.data.hub import load_hub
 from framework.data.muted import muted
-from framework.data.offline import OFFLINE, is_installed, load_offline
+from framework.data.offline import is_offline, load_offline
 from framework.data.opened import Opened
 from framework.data.places import stamp, without_colons
 from framework.data.trees import Parts, walk
@@ -43,15 +43,14 @@ def open_data(name: str, config: str | None, cache: Path) -> Opened:
     hub = is_hub(name)
     if config is not None and not hub:
         raise UserError(f"data.config={config!r}: only hub data sets have configurations, {name!r} has none")
-    if name in OFFLINE or is_installed(name):
+    if is_offline(name):
         return Opened(*load_offline(name, without_colons(cache)))
     return Opened(*load_hub(name, config)) if hub else _open_local(name, path_of(name), cache)
 
 
 def is_hub(name: str) -> bool:
     """Whether a name is a hub id: none of the project's own, and nothing that is here."""
-    here = name in OFFLINE or is_installed(name) or path_of(name).exists()
-    return not here and not _looks_like_path(name)
+    return not (is_offline(name) or path_of(name).exists() or _looks_like_path(name))
 
 
 def _looks_like_path(name: str) -> bool:

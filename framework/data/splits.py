@@ -17,6 +17,8 @@ import numpy as np
 from framework.data.stratify import stratified_order
 from framework.errors import UserError
 
+Labels = Callable[[str], np.ndarray | None]
+
 _TERM = re.compile(
     r"(?P<order>stratified|plain)?(?P<open>\()?(?P<split>[\w.-]+)(?(open)\))"
     r"(?P<slice>\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?$"
@@ -62,23 +64,19 @@ def parse(expression: str) -> tuple[Term, ...]:
     return tuple(_term(text.strip(), expression) for text in expression.split("+"))
 
 
-def _unknown(split: str) -> np.ndarray | None:
-    return None
-
-
 def select(
     expression: str,
     lengths: Mapping[str, int],
-    labels: Callable[[str], np.ndarray],
+    labels: Labels,
     name: str,
-    found: Callable[[str], np.ndarray | None] = _unknown,
+    found: Labels = lambda split: None,
 ) -> tuple[Selection, ...]:
     """Find the rows that an expression means.
 
     Args:
         expression: a split expression.
         lengths: how many rows each split has; all its splits must be among them.
-        labels: gives the int [N] labels of a split; called where a stratified order is asked for.
+        labels: gives the int [N] labels of a split; called where a stratified order is asked for, None for any order.
         name: the data set, for messages.
         found: gives the labels by which percent slices are stratified, None where there are none.
 
@@ -99,14 +97,7 @@ def _bound(text: str | None) -> tuple[int, bool] | None:
     return None if text is None else (int(text.rstrip("%")), text.endswith("%"))
 
 
-def _select(
-    term: Term,
-    expression: str,
-    length: int,
-    labels: Callable[[str], np.ndarray],
-    name: str,
-    found: Callable[[str], np.ndarray | None],
-) -> Selection:
+def _select(term: Term, expression: str, length: int, labels: Labels, name: str, found: Labels) -> Selection:
     where = f"data {name!r}, split {expression!r}"
     if length == 0:
         raise UserError(f"{where}: {term.split!r} is empty")
