@@ -109,25 +109,21 @@ def once(folder: Path) -> Iterator[Path | None]:
             shutil.rmtree(making, ignore_errors=True)
 
 
-def as_dataset_dict(splits: Mapping[str, Examples], classes: tuple[str, ...], what: str) -> DatasetDict:
-    """Put images (uint8 [N, H, W] or [N, H, W, 3]) and labels [N] into a `DatasetDict`, the images as PNG."""
+def _make(known: OfflineSet, folder: Path, what: str) -> None:
+    """Generate a set, and store it with its images as PNG."""
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 
-    features, made = Features({"image": Image(), "label": ClassLabel(names=list(classes))}), {}
-    with image_bar(sum(len(labels) for _, labels in splits.values()), f"keeping {what}") as bar:
+    splits, made = known.generate(), DatasetDict()
+    features = Features({"image": Image(), "label": ClassLabel(names=list(known.classes))})
+    num_images = sum(len(labels) for _, labels in splits.values())
+    with muted(), image_bar(num_images, f"keeping {what}") as bar:
         for name, (images, labels) in splits.items():
             encoded = []
             for image in images:
                 encoded.append(_png(image))
                 bar.update()
             made[name] = Dataset.from_dict({"image": encoded, "label": labels.tolist()}, features)
-    return DatasetDict(made)
-
-
-def _make(known: OfflineSet, folder: Path, what: str) -> None:
-    splits = known.generate()
-    with muted():
-        as_dataset_dict(splits, known.classes, what).save_to_disk(str(folder))
+        made.save_to_disk(str(folder))
     (folder / "made.json").write_text(json.dumps({"sha256": glyphs.digest(splits)}))
 
 
