@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ Examples = tuple[Array, Array]
 CLASSES = tuple("23456789ABCDEFGHJKLMNOPQRSTUVWXYZ")
 SIZE = 24
 SUPERSAMPLING = 2
-NUM_UPSTREAM, NUM_TRAIN, NUM_VALIDATION, NUM_TEST = 240, 20, 20, 60  # images a class
 TRAINING_FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique"),
     *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique"),
@@ -49,21 +47,9 @@ _NUM_DRAWS = _COLOUR + 3 * _COLOUR_TRIES
 _COLOUR_DISTANCE = 260  # sum of absolute differences of the three channels
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One stream of images: its number in the key, its fonts and how many images a class has."""
-
-    stream: int
-    fonts: tuple[str, ...]
-    per_class: int
-
-
-_PARTS = {
-    "upstream": _Part(0, TRAINING_FONTS, NUM_UPSTREAM),
-    "validation": _Part(1, VALIDATION_FONTS, NUM_VALIDATION),
-    "test": _Part(2, TEST_FONTS, NUM_TEST),
-}
-SIZES = {name: part.per_class * len(CLASSES) for name, part in _PARTS.items()} | {"train": NUM_TRAIN * len(CLASSES)}
+# Of each stream of images its number in the key, its fonts, and how many images a class has.
+_STREAMS = {"upstream": (0, TRAINING_FONTS, 240), "validation": (1, VALIDATION_FONTS, 20), "test": (2, TEST_FONTS, 60)}
+SIZES = {name: count * len(CLASSES) for name, (_, _, count) in _STREAMS.items()} | {"train": 20 * len(CLASSES)}
 
 
 def generate() -> dict[str, Examples]:
@@ -73,12 +59,10 @@ def generate() -> dict[str, Examples]:
         For each split (uint8 images [N, 24, 24, 3], int32 labels [N]). Row r shows class r % 33, so that any slice is
         balanced. `upstream` (240 a class) is for the teacher; `train` is its first 20 a class.
     """
-    num_images = len(CLASSES) * sum(part.per_class for part in _PARTS.values())
-    with image_bar(num_images, "drawing glyphs") as bar:
-        drawn = {name: _draw_part(part, bar.update) for name, part in _PARTS.items()}
-    images, labels = drawn["upstream"]
-    num_train = NUM_TRAIN * len(CLASSES)
-    return {"upstream": drawn["upstream"], "train": (images[:num_train], labels[:num_train]), **drawn}
+    with image_bar(sum(SIZES[name] for name in _STREAMS), "drawing glyphs") as bar:
+        drawn = {name: _draw(*stream, bar.update) for name, stream in _STREAMS.items()}
+    images, labels = (each[: SIZES["train"]] for each in drawn["upstream"])
+    return {"upstream": drawn["upstream"], "train": (images, labels), **drawn}
 
 
 def digest(splits: Mapping[str, Examples]) -> str:
@@ -90,14 +74,14 @@ def digest(splits: Mapping[str, Examples]) -> str:
     return total.hexdigest()
 
 
-def _draw_part(part: _Part, done: Callable[[], object]) -> Examples:
-    number = np.arange(part.per_class * len(CLASSES))
+def _draw(stream: int, fonts: tuple[str, ...], per_class: int, done: Callable[[], object]) -> Examples:
+    number = np.arange(per_class * len(CLASSES))
     labels = (number % len(CLASSES)).astype(np.int32)
     index = number // len(CLASSES)
-    draws = keyed.uniform(part.stream, labels[:, None], index[:, None], np.arange(_NUM_DRAWS)[None])
+    draws = keyed.uniform(stream, labels[:, None], index[:, None], np.arange(_NUM_DRAWS)[None])
     images = np.empty((len(number), SIZE, SIZE, 3), np.uint8)
     for i, label in enumerate(labels):
-        images[i] = _draw_one(CLASSES[label], part.fonts, draws[i])
+        images[i] = _draw_one(CLASSES[label], fonts, draws[i])
         done()
     return images, labels
 
