@@ -14,24 +14,15 @@ def image_bar(total: int, what: str) -> Any:
     from tqdm import tqdm
 
     if not sys.stderr.isatty():
-        return Lines(total, what)
+        return _Lines(total, what)
     return tqdm(total=total, desc=what, unit=" images", delay=1.0, leave=False)
 
 
-class Lines:
-    """A line on stderr every so often.
+class _Lines:
+    def __init__(self, total: int, what: str) -> None:
+        self.total, self.what, self.done = total, what, 0
 
-    Args:
-        total: images to be done.
-        what: what is done to them.
-        seconds: from one line to the next.
-    """
-
-    def __init__(self, total: int, what: str, seconds: float = _EVERY_S) -> None:
-        self.total, self.what, self.seconds = total, what, seconds
-        self.done = 0
-
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> _Lines:
         self._started = self._told = time.monotonic()
         return self
 
@@ -39,10 +30,9 @@ class Lines:
         return
 
     def update(self, count: int = 1) -> None:
-        """So many images more are done."""
         self.done += count
         now = time.monotonic()
-        if now - self._told >= self.seconds:
+        if now - self._told >= _EVERY_S:
             self._told = now
             left = (now - self._started) * (self.total - self.done) / self.done
             print(f"{self.what}: {self.done} of {self.total} images, {left:.0f} s left", file=sys.stderr, flush=True)
