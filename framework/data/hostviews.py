@@ -38,13 +38,15 @@ def render_view(
     Returns:
         float32 [S, S, 3] in [0, 255].
     """
+    import cv2
+
     if beyond:
         view = _sampled(image, [float(value) for value in box], size)
     else:
         y, x, height, width = (int(value) for value in box)
         view = _bilinear(image[y : y + height, x : x + width], size)
     view = _truncated(view) if truncate else view
-    return _mirrored(view) if flip else view
+    return cv2.flip(view, 1) if flip else view
 
 
 def evaluation_view(image: Array, resize: int | None, crop: int | None, size: int, truncate: bool = True) -> Array:
@@ -156,12 +158,6 @@ def _central_crop(image: Array, crop: int) -> Array:
         raise ValueError(f"a central crop of {crop} px does not fit into {height}x{width} px")
     y, x = (height - crop) // 2, (width - crop) // 2
     return image[y : y + crop, x : x + crop]
-
-
-def _mirrored(view: Array) -> Array:
-    import cv2
-
-    return cv2.flip(view, 1)
 
 
 def _truncated(view: Array) -> Array:

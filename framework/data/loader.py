@@ -106,13 +106,11 @@ class Loader:
 
     def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """The batches from step `start` to `stop` or the end, a few made ahead in a thread."""
-        together = 1 if self.on_host else min(self._together, max(1, HANDED_OVER // self._bytes))
+        together = 1
+        if self.source.uniform is not None and not self.on_host:
+            num_bytes = self._size * 3 * math.prod(self.source.uniform)
+            together = min(self._together, max(1, HANDED_OVER // num_bytes))
         return ahead(self.batch, range(start, self.total_steps if stop is None else stop), together=together)
-
-    @property
-    def _bytes(self) -> int:
-        assert self.source.uniform is not None
-        return self._size * 3 * math.prod(self.source.uniform)
 
     def _views(self, images: Sequence[Array], draws: Draws, teachers: bool) -> tuple[Array, ...]:
         own = self.spec.views.size

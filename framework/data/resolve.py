@@ -30,11 +30,9 @@ Check = Callable[[tuple[str, ...] | None], None]
 DECODED_LIMIT = 8 * 2**30  # bytes of decoded pixels that one split may take in the cache
 
 
-def _none(classes: tuple[str, ...] | None) -> None:
-    """Any classes are right."""
-
-
-def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT, check: Check = _none) -> Splits:
+def load(
+    spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT, check: Check = lambda classes: None
+) -> Splits:
     """Open, validate and decode a data set.
 
     Args:
@@ -50,14 +48,12 @@ def load(spec: DataSpec, cache: Path, decoded_limit: int = DECODED_LIMIT, check:
         UserError: anything in the data or the spec that can't be trained on; it says what, where, and what is allowed.
     """
     _prepare(cache)
-    if spec.train_from is None:
-        splits, left_out = _load(spec, cache, decoded_limit, check)
-    else:
-        splits, left_out = _with_train_from(spec, cache, decoded_limit, check)
+    load_it = _load if spec.train_from is None else _with_train_from
+    splits, left_out = load_it(spec, cache, decoded_limit, check)
     return replace(splits, notes=(summary(splits, left_out), *splits.notes))
 
 
-def _load(spec: DataSpec, cache: Path, decoded_limit: int, check: Check = _none) -> tuple[Splits, str]:
+def _load(spec: DataSpec, cache: Path, decoded_limit: int, check: Check) -> tuple[Splits, str]:
     """The splits of one data set, and the files that were left out, in words."""
     opened = open_data(spec.name, spec.config, cache)
     roles = assign(spec, opened)
@@ -87,7 +83,7 @@ def _with_train_from(spec: DataSpec, cache: Path, decoded_limit: int, check: Che
     other = DataSpec(
         name=spec.train_from, train=spec.train, validation=None, test=None, labels=None, on_bad_image=spec.on_bad_image
     )
-    images, also = _load(other, cache, decoded_limit)
+    images, also = _load(other, cache, decoded_limit, lambda classes: None)
     total = hashlib.sha256(f"{own.fingerprint} {images.fingerprint}".encode())
     joined = {"train": images.train, "validation": own.validation, "test": own.test}
     notes = own.notes + images.notes + _copies(spec.name, joined, {})

@@ -54,8 +54,9 @@ class Rows:
 
     def place(self, number: int) -> str:
         """Data set, split, row and column of an example, in words."""
-        part, offset = self._locate(number)
-        return f"data {self._data!r}, split {part.split!r}, row {part.rows[offset]}, column {part.column!r}"
+        index = int(np.searchsorted(self._starts, number, side="right")) - 1
+        part, row = self._parts[index], self._parts[index].rows[number - self._starts[index]]
+        return f"data {self._data!r}, split {part.split!r}, row {row}, column {part.column!r}"
 
     def read(self, numbers: np.ndarray) -> list[Encoded]:
         """The encoded images of int64 [B] numbers, in their order."""
@@ -68,10 +69,6 @@ class Rows:
             for position, value in zip(at, column, strict=True):
                 encoded[position] = value
         return encoded
-
-    def _locate(self, number: int) -> tuple[Part, int]:
-        index = int(np.searchsorted(self._starts, number, side="right")) - 1
-        return self._parts[index], number - int(self._starts[index])
 
     def _hash(self) -> str:
         total = hashlib.sha256()

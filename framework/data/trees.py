@@ -52,11 +52,8 @@ class Tree:
     def left_out(self) -> str:
         """What is left out, in words: `3 .heic, 1 hidden`; empty where nothing is."""
         counts = self.reasons + Counter(kind or "without a suffix" for _, kind in self.others)
-        return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=_heaviest))
-
-
-def _heaviest(item: tuple[str, int]) -> tuple[int, str]:
-    return -item[1], item[0]
+        heaviest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{count} {reason}" for reason, count in heaviest)
 
 
 @cache
