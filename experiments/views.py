@@ -23,45 +23,33 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import backends
+from backends.base import Backend
 from experiments import config as configs
 from experiments.command.exit import DONE, FAULT, Parser, guarded
 from experiments.db import add_address
 from experiments.distillation import early
 from experiments.distillation.checks import check_early
 from experiments.distillation.distillation import tell
+from experiments.distillation.lineage import folder_of
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import load_data
 from experiments.parity.__main__ import chosen_backends
-from experiments.tracking.folders import RUNS, default_root, found_root
+from experiments.tracking.folders import default_root, found_root
 from framework.errors import UserError
 from framework.spec import DistillSpec
 
 if TYPE_CHECKING:
     from experiments.sheets.seen import Step
-    from framework.data.source import Splits
+    from framework.protocols import Source
 
 NAME = "experiments.views"
 FILE = "views.png"
 STEPS = (0, 1, 100)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked for.
-
-    Attributes:
-        spec, options: the distillation.
-        output: where the sheet goes.
-    """
-
-    spec: DistillSpec
-    options: RunOptions
-    output: Path
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -81,8 +69,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def wanted(found: argparse.Namespace) -> Wanted:
-    """The distillation that is meant.
+def wanted(found: argparse.Namespace) -> tuple[DistillSpec, RunOptions, Path]:
+    """The distillation that is meant, and where its sheet goes.
 
     Raises:
         UserError: no such run, an unknown key or recipe, a value out of range.
@@ -90,13 +78,13 @@ def wanted(found: argparse.Namespace) -> Wanted:
     first, *rest = found.words or ["with"]
     if first == "with":
         spec, options = configs.spec_and_options(configs.read(rest)[0])
-        return Wanted(spec, options, found.output or Path(FILE))
+        return spec, options, found.output or Path(FILE)
     if rest:
         raise UserError(f"unexpected {rest[0]!r}: give one run, or write 'with' before recipes and KEY=VALUE")
     if "=" in first or first in configs.RECIPES:
         raise UserError(f"unexpected {first!r}: write 'with' before recipes and KEY=VALUE")
     spec, folder = _of_run(first, found)
-    return Wanted(spec, RunOptions(), found.output or folder / FILE)
+    return spec, RunOptions(), found.output or folder / FILE
 
 
 def _of_run(name: str, found: argparse.Namespace) -> tuple[DistillSpec, Path]:
@@ -105,9 +93,8 @@ def _of_run(name: str, found: argparse.Namespace) -> tuple[DistillSpec, Path]:
 
     root = Path(found.dir or found_root()).absolute()
     with readers.opened(found.uri, False, root) as runs:
-        latest = runs.latest({}, 1) if name == "latest" else []
-        document: Any = queries.find_run(runs, latest[0]["_id"] if latest else name)
-    folder = Path((document.get("journal") or {}).get("folder") or root / RUNS / str(document.get("uid")))
+        document = queries.find_run(runs, name)
+    folder = folder_of(document, root)
     if not folder.is_dir() and found.output is None:
         raise UserError(f"run {name}: its folder {folder} is not on this machine; --output says where the sheet goes")
     if not document.get("spec"):
@@ -145,26 +132,30 @@ def run(found: argparse.Namespace) -> int:
         if getattr(found, name) < 1:
             raise UserError(f"--{name} {getattr(found, name)}: must be 1 or more")
     early.add_working_folder()
-    named, asked = named_steps(found.steps), wanted(found)
+    named, (spec, options, output) = named_steps(found.steps), wanted(found)
     names = chosen_backends(found.backends) if found.compare else []
-    check_early(asked.spec, asked.options)
+    check_early(spec, options)
     root = Path(found.dir or default_root()).absolute()
-    splits = load_data(asked.spec, root, tell)
-    steps = chosen_steps(named, asked.spec.duration.steps(splits.train.num_examples, asked.spec.batch_size))
-    return _compare(asked, names, steps, root, found) if found.compare else _draw(asked, splits, steps, found)
+    source = load_data(spec, root, tell).train
+    steps = chosen_steps(named, spec.duration.steps(source.num_examples, spec.batch_size))
+    if found.compare:
+        return _compare(spec, names, steps, root, found)
+    # Why in float64 is said in `experiments.sheets.seen`.
+    backend = backends.load(backends.choose(options.backend))
+    backend.configure(replace(options.settings(spec), device="cpu", precision="float64"))
+    return _draw(spec.replace(precision="float64"), backend, source, steps, output, found)
 
 
-def _draw(asked: Wanted, splits: Splits, steps: Sequence[int], found: argparse.Namespace) -> int:
-    backend = backends.load(backends.choose(asked.options.backend))
-    backend.configure(replace(asked.options.settings(asked.spec), device="cpu", precision="float64"))
+def _draw(
+    spec: DistillSpec, backend: Backend, source: Source, steps: Sequence[int], output: Path, found: argparse.Namespace
+) -> int:
     # These import Keras, which needs the backend to be loaded.
     from experiments.sheets.drawing import Sheet, draw
     from experiments.sheets.seen import look, verdict
 
-    spec = asked.spec.replace(precision="float64")
-    seen = list(look(spec, splits.train, backend, steps))
-    draw(Sheet(asked.spec, splits.train, seen, min(found.examples, spec.batch_size)), asked.output)
-    print(asked.output if not found.json else json.dumps([_values(step) for step in seen], indent=1))
+    seen = list(look(spec, source, backend, steps))
+    draw(Sheet(spec, source, seen, min(found.examples, spec.batch_size)), output)
+    print(output if not found.json else json.dumps([_values(step) for step in seen], indent=1))
     judged = [verdict(spec, step) for step in seen]
     for step, (_, told) in zip(seen, judged, strict=True):
         if not found.json:
@@ -187,10 +178,12 @@ def _values(step: Step) -> dict[str, Any]:
     }
 
 
-def _compare(asked: Wanted, names: Sequence[str], steps: Sequence[int], root: Path, found: argparse.Namespace) -> int:
+def _compare(
+    spec: DistillSpec, names: Sequence[str], steps: Sequence[int], root: Path, found: argparse.Namespace
+) -> int:
     from experiments.sheets import compare
 
-    results = compare.gather(asked.spec, names, steps, root / "cache", found.jobs)
+    results = compare.gather(spec, names, steps, root / "cache", found.jobs)
     held = compare.compared(results, names)
     if found.json:
         print(json.dumps([vars(each) | {"ok": each.ok} for each in held], indent=1))
