@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +48,6 @@ class Views:
 
     @property
     def cell(self) -> str:
-        """It in a table."""
         if self.equal == self.count:
             return "equal"
         apart = f", by {self.difference:.1g}" if self.difference else ""
@@ -64,17 +63,13 @@ def gather(
         UserError, WorkerFault: as `experiments.parity.processes.run`.
     """
     with tempfile.TemporaryDirectory(prefix="views-") as folder:
-        jobs = [
-            Job(name, precision, _settings(spec, precision, steps, cache), Path(folder) / f"{name}-{precision}", WORKER)
-            for precision in PRECISIONS
-            for name in backends
-        ]
+        jobs = []
+        for precision in PRECISIONS:
+            exact = {**spec.to_dict(), "precision": precision}
+            settings = {"spec": exact, "steps": list(steps), "cache": str(cache)}
+            jobs += [Job(name, precision, settings, Path(folder) / f"{name}-{precision}", WORKER) for name in backends]
         with Bar(len(jobs) * len(steps)) as progress:
             return run(jobs, at_a_time, progress.watch)
-
-
-def _settings(spec: DistillSpec, precision: str, steps: Sequence[int], cache: Path) -> dict[str, Any]:
-    return {"spec": {**spec.to_dict(), "precision": precision}, "steps": list(steps), "cache": str(cache)}
 
 
 def compared(results: Mapping[tuple[str, str], Result], backends: Sequence[str]) -> list[Views]:
@@ -83,9 +78,13 @@ def compared(results: Mapping[tuple[str, str], Result], backends: Sequence[str])
     found = []
     for precision in PRECISIONS:
         base = results[first, precision]
-        for name in (name for name in base if not name.endswith("/pixels")):
+        for name in _compared(base):
             found += [_held(name, base, results[other, precision], other, precision) for other in others]
     return found
+
+
+def _compared(result: Result) -> list[str]:
+    return [name for name in result if not name.endswith("/pixels")]
 
 
 def _held(name: str, base: Result, other: Result, backend: str, precision: str) -> Views:
@@ -108,15 +107,10 @@ def _rows(
     found: Sequence[Views], results: Mapping[tuple[str, str], Result], backends: Sequence[str], precision: str
 ) -> list[list[str]]:
     first, *others = backends
-    rows = [[precision, first, *others]]
-    chosen = [each for each in found if each.precision == precision]
-    for number in range(0, len(chosen), len(others)):
-        line = chosen[number : number + len(others)]
-        where = (
-            "draws"
-            if line[0].who == "draws"
-            else f"{0 if line[0].who == 'student' else line[0].who.split()[1]}/digests"
-        )
-        value = np.atleast_1d(results[first, precision][f"{line[0].step}/{where}"])[0]
+    rows, base = [[precision, first, *others]], results[first, precision]
+    chosen = iter([each for each in found if each.precision == precision])
+    for name in _compared(base):
+        line = list(islice(chosen, len(others)))
+        value = np.atleast_1d(base[name])[0]
         rows.append([f"step {line[0].step}, {line[0].who}", f"{value[:16]}...", *(each.cell for each in line)])
     return rows

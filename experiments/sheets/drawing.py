@@ -61,7 +61,6 @@ class Sheet:
 
     @property
     def columns(self) -> list[str]:
-        """The titles of the pictures."""
         return ["image", *(["mixed with"] if self.mixed else []), *self.who]
 
 
@@ -119,10 +118,10 @@ class _Page:
         digests = step.digests()
         for place in range(sheet.examples):
             upper = top + _HEAD + place * (_CELL + _GAP)
-            pictures = [(self._original, place), *([(self._original, step.partner(place))] if sheet.mixed else [])]
-            for column, (show, which) in enumerate(pictures):
-                show(sheet, step, which, column, upper)
-            for column, views in enumerate(step.views, start=len(pictures)):
+            originals = [place, *([step.partner(place)] if sheet.mixed else [])]
+            for column, which in enumerate(originals):
+                self._original(sheet, step, which, column, upper)
+            for column, views in enumerate(step.views, start=len(originals)):
                 self.picture(column, upper).imshow(_visible(views[place]), interpolation="nearest")
             left = _MARGIN + len(sheet.columns) * (_CELL + _GAP)
             self.text(left, upper, "\n".join(_lines(sheet, step, place, [each[place] for each in digests])), fontsize=8)
