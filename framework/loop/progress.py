@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 # A line each hundredth of the time so far, but not less often than this.
 _SHARE, _LONGEST_S = 0.01, 300.0
@@ -28,64 +29,73 @@ class Progress:
         """Nothing more comes."""
 
 
+@dataclass(eq=False)
 class _Shown(Progress):
     """What bar and lines have in common.
 
-    Args:
+    Attributes:
         total_steps: where it ends.
         batch_size: examples a step.
         num_examples: examples an epoch.
         done: steps done before.
     """
 
-    def __init__(self, total_steps: int, batch_size: int, num_examples: int, done: int = 0) -> None:
-        self.total_steps, self.batch_size, self.num_examples = total_steps, batch_size, num_examples
+    total_steps: int
+    batch_size: int
+    num_examples: int
+    done: int = 0
+
+    def __post_init__(self) -> None:
         self.shown: dict[str, float] = {}
-        self.step = done
+        self.step = self.done
+        self._clock: tuple[float, int] | None = None
+
+    def update(self, step: int) -> None:
+        # The first step is compiled, which says nothing about the speed.
+        self._clock = self._clock or (time.monotonic(), step)
+        self.step = step
 
     def show(self, values: Mapping[str, float]) -> None:
         """Keep the metrics that are worth the room."""
         self.shown |= {SHOWN[name]: value for name, value in values.items() if name in SHOWN}
 
-    def _epoch(self) -> str:
-        epochs = self.total_steps * self.batch_size / self.num_examples
-        return f"epoch {self.step * self.batch_size / self.num_examples:.0f}/{epochs:.0f}"
+    def _speed(self) -> float:
+        """Steps in a second."""
+        since, first = self._clock or (time.monotonic(), self.step)
+        return (self.step - first) / max(1e-9, time.monotonic() - since)
 
-    def _metrics(self) -> list[str]:
-        return [f"{name} {value:.4g}" for name, value in self.shown.items()]
+    def _told(self) -> list[str]:
+        epoch, last = (step * self.batch_size / self.num_examples for step in (self.step, self.total_steps))
+        metrics = [f"{name} {value:.4g}" for name, value in self.shown.items()]
+        return [f"epoch {epoch:.0f}/{last:.0f}", *metrics, f"{self._speed() * self.batch_size:.0f} img/s"]
 
 
 class Bar(_Shown):
     """A tqdm bar on the terminal itself: who wraps it to keep the output would keep gigabytes of a month's bar."""
 
-    def __init__(self, total_steps: int, batch_size: int, num_examples: int, done: int = 0) -> None:
+    def __post_init__(self) -> None:
         from tqdm import tqdm
 
-        super().__init__(total_steps, batch_size, num_examples, done)
+        super().__post_init__()
         self._bar = tqdm(
-            total=total_steps,
-            initial=done,
+            total=self.total_steps,
+            initial=self.done,
             file=getattr(sys.stderr, "__wrapped__", sys.stderr),
             unit="step",
             dynamic_ncols=True,
             mininterval=0.2,
             bar_format="{percentage:3.0f}% |{bar}| step {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]",
         )
-        self._clock: tuple[float, int] | None = None
 
     def update(self, step: int) -> None:
         """Move the bar."""
-        # The first step is compiled, which says nothing about the speed.
-        self._clock = self._clock or (time.monotonic(), step)
         self._bar.update(step - self.step)
-        self.step = step
+        super().update(step)
 
     def show(self, values: Mapping[str, float]) -> None:
         """Put metrics, epoch and images/s behind the bar."""
         super().show(values)
-        since, first = self._clock or (time.monotonic(), self.step)
-        speed = (self.step - first) * self.batch_size / max(1e-9, time.monotonic() - since)
-        self._bar.set_postfix_str(", ".join([self._epoch(), *self._metrics(), f"{speed:.0f} img/s"]), refresh=False)
+        self._bar.set_postfix_str(", ".join(self._told()), refresh=False)
 
     def say(self, line: str) -> None:
         """Print it above the bar."""
@@ -96,41 +106,30 @@ class Bar(_Shown):
         self._bar.close()
 
 
+@dataclass(eq=False)
 class Lines(_Shown):
     """A line every so often, where the output is no terminal.
 
-    Args:
+    Attributes:
         seconds: between two lines at the beginning; a long run says less and less, down to a line in five minutes.
     """
 
-    def __init__(
-        self, total_steps: int, batch_size: int, num_examples: int, done: int = 0, seconds: float = 15.0
-    ) -> None:
-        super().__init__(total_steps, batch_size, num_examples, done)
-        self.seconds = seconds
-        self._clock: tuple[float, int] | None = None
-        self._last = 0.0
+    seconds: float = 15.0
+    _last: float | None = None
 
     def update(self, step: int) -> None:
         """Print a line when it is time for one."""
-        self.step = step
-        now = time.monotonic()
-        if self._clock is None:
-            # The first step is compiled, which says nothing about the speed.
-            self._clock, self._last = (now, step), now
-        if now - self._last >= pause(now - self._clock[0], self.seconds) or step == self.total_steps:
+        super().update(step)
+        assert self._clock is not None
+        now, since = time.monotonic(), self._clock[0]
+        if now - (self._last or since) >= pause(now - since, self.seconds) or step == self.total_steps:
             self._last = now
-            self.say(self._line(now, *self._clock))
+            left = (self.total_steps - step) / max(1e-9, self._speed())
+            self.say(", ".join([f"step {step}/{self.total_steps}", *self._told(), f"{left:.0f} s left"]))
 
     def say(self, line: str) -> None:
         """Print it."""
         print(line, file=sys.stderr, flush=True)
-
-    def _line(self, now: float, since: float, first: int) -> str:
-        rate = (self.step - first) / max(1e-9, now - since)
-        left = (self.total_steps - self.step) / max(1e-9, rate)
-        parts = [f"step {self.step}/{self.total_steps}", self._epoch(), *self._metrics()]
-        return ", ".join([*parts, f"{rate * self.batch_size:.0f} img/s", f"{left:.0f} s left"])
 
 
 def pause(since: float, least: float = 15.0) -> float:
