@@ -102,7 +102,7 @@ class Loop:
         """Do the steps that are left; returns early with one that has to be left out."""
         saved = time.monotonic()
         for group in self._groups(self.trainer.steps_done):
-            if self._skipping is not None and self._skipping.passes(self.trainer):
+            if self._skipping is not None and self._skipping.passes():
                 continue
             metrics = self._steps(group)
             step = self.trainer.steps_done
@@ -192,13 +192,13 @@ class Loop:
         self.progress.show(values)
         self.recorder.metrics(step, {f"train.{name}": value for name, value in values.items()})
         if self._skipping is not None:
-            self._skipping.keep(self.trainer)
+            self._skipping.keep()
         return None
 
     def _skip(self, bad: NotFinite) -> None:
         """Return to the last good state, and leave out the step."""
         assert self._skipping is not None
-        self._skipping.leave_out(bad, self.trainer)
+        self._skipping.leave_out(bad)
         self._unread.clear()
         self.warn(f"warning: {bad.told}; the run continues from the last good state, without this step")
         self.recorder.metrics(bad.step, {"train.skipped": 1.0})

@@ -59,23 +59,23 @@ class Skipping:
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        self.count = 0
+        self.trainer, self.count = trainer, 0
         self._steps: set[int] = set()
-        self.keep(trainer)
+        self.keep()
 
-    def keep(self, trainer: Trainer) -> None:
+    def keep(self) -> None:
         """All is well up to here."""
-        self._state: Mapping[str, Array] = trainer.state()
+        self._state: Mapping[str, Array] = self.trainer.state()
         self._steps.clear()
 
-    def passes(self, trainer: Trainer) -> bool:
+    def passes(self) -> bool:
         """Let a step that is left out count as done; whether the next one was such a step."""
-        if trainer.steps_done + 1 not in self._steps:
+        if self.trainer.steps_done + 1 not in self._steps:
             return False
-        trainer.steps_done += 1
+        self.trainer.steps_done += 1
         return True
 
-    def leave_out(self, bad: NotFinite, trainer: Trainer) -> None:
+    def leave_out(self, bad: NotFinite) -> None:
         """Bring the trainer back.
 
         Raises:
@@ -85,4 +85,4 @@ class Skipping:
             raise bad
         self._steps.add(bad.step)
         self.count += 1
-        trainer.restore(self._state)
+        self.trainer.restore(self._state)
