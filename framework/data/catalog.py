@@ -106,17 +106,11 @@ def check_entry(name: str, sizes: Mapping[str, int], classes: Sequence[str] | No
         return ()
     if classes is not None and len(classes) != entry.num_classes:
         raise UserError(f"data {name!r} has {len(classes)} classes where {entry.num_classes} are known: is it a copy?")
-    return _other_sizes(name, entry, sizes) + _other_names(name, entry, classes or ())
-
-
-def _other_sizes(name: str, entry: Entry, sizes: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(
+    notes = [
         f"{name}: split {split!r} has {sizes[split]} rows where {known} are known"
         for split, known in entry.sizes
-        if split in sizes and sizes[split] != known
-    )
-
-
-def _other_names(name: str, entry: Entry, classes: Sequence[str]) -> tuple[str, ...]:
-    other = unknown(classes, entry.order) if entry.order else ()
-    return (f"{name}: {len(other)} class names are not the known ones, e.g. {other[0]!r}",) if other else ()
+        if sizes.get(split, known) != known
+    ]
+    if entry.order and (other := unknown(classes or (), entry.order)):
+        notes.append(f"{name}: {len(other)} class names are not the known ones, e.g. {other[0]!r}")
+    return tuple(notes)

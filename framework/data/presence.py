@@ -43,11 +43,9 @@ def check_presence(spec: DataSpec, classes: tuple[str, ...], labels: Mapping[str
         if not len(absent):
             continue
         which = few(classes[number] for number in absent)
-        if role != "train" and not count.any():
-            notes += (f"{spec.name}: no {role} image has a label",)
-            continue
         if role != "train":
-            notes += (f"{spec.name}: {role} has no image of {which}",)
+            told = f"{role} has no image of {which}" if count.any() else f"no {role} image has a label"
+            notes += (f"{spec.name}: {told}",)
             continue
         elsewhere = [f"{count[absent].sum()} in {other}" for other, count in counts.items() if count[absent].any()]
         message = f"no training image of {which}" + (f" (but {', '.join(elsewhere)})" if elsewhere else "")
@@ -77,9 +75,9 @@ def named_classes(classes: Sequence[str]) -> str:
 
 def summary(splits: Splits, left_out: str) -> str:
     """One line on a data set: images, classes, training images a class, files left out."""
-    sources = (("to train", splits.train), ("to validate", splits.validation), ("to test", splits.test))
-    parts = [f"{source.num_examples} images {what}" for what, source in sources if source is not None]
-    parts = [part if number == 0 else part.replace(" images", "") for number, part in enumerate(parts)]
+    others = (("to validate", splits.validation), ("to test", splits.test))
+    parts = [f"{splits.train.num_examples} images to train"]
+    parts += [f"{source.num_examples} {what}" for what, source in others if source is not None]
     if splits.classes is not None:
         parts.append(named_classes(splits.classes) + _per_class(splits.train, len(splits.classes)))
     told = f"data {splits.name}: {', '.join(parts)}"
