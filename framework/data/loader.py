@@ -19,7 +19,7 @@ from framework.data.hostviews import evaluation_view, render_view, to_range
 from framework.data.threads import spread
 from framework.draws.order import ExampleOrder
 from framework.draws.views import draw, mix_factors, some
-from framework.protocols import Array, Batch, Draws, EvalBatch, Source, ViewDraws
+from framework.protocols import Array, Batch, Draws, EvalBatch, Source
 from framework.spec import DistillSpec
 from framework.spec.teachings import RESIZED_FIRST
 from framework.world import World
@@ -114,27 +114,23 @@ class Loader:
 
     def _views(self, images: Sequence[Array], draws: Draws, teachers: bool) -> tuple[Array, ...]:
         own = self.spec.views.size
-        asked = [("student", own, draws.student)]
+        asked = [(self._beyond["student"], own, draws.student)]
         if teachers:
             others = (size for size in self.spec.view_sizes if not (draws.shared and size == own))
-            asked += [("teacher", size, draws.teacher) for size in others]
+            asked += [(self._beyond["teacher"], size, draws.teacher) for size in others]
         # Whole levels travel to the device in a quarter of the bytes.
         whole = self.spec.views.truncate
         made = [np.empty((len(images), size, size, 3), np.uint8 if whole else np.float32) for _, size, _ in asked]
 
         def make(place: int) -> None:
             image = images[place]  # which may decode it
-            for (who, size, drawn), views in zip(asked, made, strict=True):
-                pixels = self._view(who, image, size, drawn, place)
+            for (beyond, size, drawn), views in zip(asked, made, strict=True):
+                pixels = render_view(image, drawn.boxes[place], size, bool(drawn.flips[place]), whole, beyond)
                 views[place] = pixels if whole else to_range(pixels)
 
         spread(make, len(images))
         by_size = {size: views for (_, size, _), views in zip(asked, made, strict=True)}
         return made[0], *[by_size.get(size, made[0]) for size in self.spec.teacher_sizes]
-
-    def _view(self, who: str, image: Array, size: int, drawn: ViewDraws, place: int) -> Array:
-        flip = bool(drawn.flips[place])
-        return render_view(image, drawn.boxes[place], size, flip, self.spec.views.truncate, self._beyond[who])
 
 
 class EvalBatches:
