@@ -155,10 +155,7 @@ def _choose(spec: DataSpec, opened: Opened, text: str) -> tuple[Selection, ...]:
     """The rows that a split expression means; errors as in `select`."""
 
     def labels(split: str) -> Array:
-        column = _label_column(spec, opened, split)
-        if column is None:  # one class: a fixed shuffle
-            return np.zeros(opened.sizes[split], np.int64)
-        return _class_numbers(opened.splits[split], column)
+        return _texts(opened.splits[split], _label_column(spec, opened, split))
 
     def found(split: str) -> Array | None:
         features = opened.splits[split].features
@@ -168,13 +165,9 @@ def _choose(spec: DataSpec, opened: Opened, text: str) -> tuple[Selection, ...]:
             return labels(split)
         typed = [name for name, feature in features.items() if type(feature).__name__ == "ClassLabel"]
         column = next(iter(typed or [name for name in LABEL_NAMES if name in features]), None)
-        return None if column is None else _class_numbers(opened.splits[split], column)
+        return None if column is None else _texts(opened.splits[split], column)
 
     return select(text, opened.sizes, labels, spec.name, found)
-
-
-def _class_numbers(dataset: Dataset, column: str) -> Array:
-    return np.unique([str(value) for value in _values(dataset, column)], return_inverse=True)[1]
 
 
 def _hold_out(
@@ -182,8 +175,10 @@ def _hold_out(
 ) -> tuple[dict[str, tuple[Selection, ...]], tuple[str, ...]]:
     """The last tenth of the training rows' stratified order becomes the validation split."""
     parts = chosen["train"]
-    values = np.array([value for part in parts for value in _texts(spec, opened, part)])
-    order = stratified_order(np.unique(values, return_inverse=True)[1])
+    values = np.concatenate(
+        [_texts(opened.splits[part.split], _label_column(spec, opened, part.split))[part.rows] for part in parts]
+    )
+    order = stratified_order(values)
     is_held = np.zeros(len(values), bool)
     is_held[order[round(len(values) * (1 - 1 / _HELD_OUT)) :]] = True
     if len(values) < _HELD_OUT or {*values} != {*values[~is_held]}:
@@ -204,11 +199,9 @@ def _hold_out(
     return {**chosen, **made}, (note,)
 
 
-def _texts(spec: DataSpec, opened: Opened, part: Selection) -> list[str]:
-    """The labels of some rows, whatever they are; empty texts where there are none."""
-    column = _label_column(spec, opened, part.split)
-    stored = _values(opened.splits[part.split], column) if column else [""] * opened.sizes[part.split]
-    return [str(stored[row]) for row in part.rows]
+def _texts(dataset: Dataset, column: str | None) -> Array:
+    """The labels of a split, whatever they are; without a column all are one."""
+    return np.array([str(value) for value in _values(dataset, column)] if column else [""] * len(dataset))
 
 
 # Labels

@@ -16,7 +16,7 @@ def stratified_order(labels: np.ndarray) -> np.ndarray:
     alone.
 
     Args:
-        labels: int [N], any values; equal values are one class.
+        labels: [N], any numbers or words; equal ones are one class.
 
     Returns:
         int64 [N], a permutation of the rows.
