@@ -59,7 +59,7 @@ def fetch(url: str, folder: Path) -> Fetched:
         UserError: it can't be reached, breaks off again and again, or has another SHA-256.
     """
     address, expected = _parts(url)
-    if (kept := _by_content(folder, expected)) is not None:
+    if (kept := _found(address, expected, folder)) is not None:
         return kept
     if urlsplit(address).query == _HIDDEN:
         raise UserError(
@@ -68,19 +68,13 @@ def fetch(url: str, folder: Path) -> Fetched:
         )
     path = _place(address, folder)
     with held(path):
-        found = _kept(path)
-        if found is None or (expected and found != expected):
-            found = _download(address, path, expected)
-        return Fetched(path, found)
+        return _found(address, expected, folder) or Fetched(path, _download(address, path, expected))
 
 
 def is_here(url: str, folder: Path) -> bool:
     """Whether `fetch` would find the file without asking anybody."""
     address, expected = _parts(url)
-    if _by_content(folder, expected) is not None:
-        return True
-    found = _kept(_place(address, folder))
-    return found is not None and expected in ("", found)
+    return _found(address, expected, folder) is not None
 
 
 def public(url: str) -> str:
@@ -103,12 +97,17 @@ def to_be_stored(url: str, sha256: str) -> str:
     return url if shown == url else f"{urldefrag(shown)[0]}#sha256={sha256}"
 
 
-def _by_content(folder: Path, expected: str) -> Fetched | None:
-    """A file that is kept, by the SHA-256 that is expected of it, whatever its address was."""
-    for record in sorted(folder.glob("*.json")) if expected else ():
+def _found(address: str, expected: str, folder: Path) -> Fetched | None:
+    """A file that is there whole: by the SHA-256 that is expected of it, whatever its address was, else by that."""
+    records = sorted(folder.glob("*.json")) if expected else [_record(_place(address, folder))]
+    for record in records:
         path = record.with_suffix("")
-        if _kept(path) == expected:
-            return Fetched(path, expected)
+        try:
+            recorded = str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
+            if expected in ("", recorded) and digest(path) == recorded:
+                return Fetched(path, recorded)
+        except (OSError, ValueError, KeyError):
+            continue
     return None
 
 
@@ -125,15 +124,6 @@ def _parts(url: str) -> tuple[str, str]:
     if address.startswith("gs://"):
         address = f"https://storage.googleapis.com/{address.removeprefix('gs://')}"
     return address, fragment.removeprefix("sha256=").lower()
-
-
-def _kept(path: Path) -> str | None:
-    """The SHA-256 of a file that is there whole, else None."""
-    try:
-        recorded = json.loads(_record(path).read_text(encoding="utf-8"))["sha256"]
-        return str(recorded) if digest(path) == recorded else None
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def _record(path: Path) -> Path:
