@@ -54,7 +54,8 @@ def open_images(name: str, folder: Path, tree: Tree) -> Opened:
     splits = _splits(name, tree)
     trees = {split: tree.below(sub) for split, sub in splits.items()} or {"train": tree}
     roots = {split: folder / sub for split, sub in splits.items()} or {"train": folder}
-    _count_strays(tree, splits)
+    if splits:
+        tree.reasons["images beside the split folders"] += sum(len(parts) == 1 for parts in tree.images)
     for split in [split for split, part in trees.items() if not part.images]:
         tree.reasons[f"folder without images ({splits[split]!r})"] += 1
         del trees[split]
@@ -69,12 +70,6 @@ def open_images(name: str, folder: Path, tree: Tree) -> Opened:
     problems = {split: f"data {name!r}{each}" for split, each in found.items() if each and split not in flat}
     unlabelled = flat if len(flat) < len(read) else frozenset()
     return Opened(DatasetDict(read), tuple(notes), left_out=tree.left_out(), unlabelled=unlabelled, problems=problems)
-
-
-def _count_strays(tree: Tree, splits: Mapping[str, str]) -> None:
-    strays = sum(len(parts) == 1 for parts in tree.images) if splits else 0
-    if strays:
-        tree.reasons["images beside the split folders"] += strays
 
 
 # Splits

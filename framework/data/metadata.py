@@ -86,9 +86,7 @@ def rows(
     missing = [path for path in mine[_COLUMN] if path not in there]
     if missing:
         raise UserError(f"data {name!r}: its metadata name images that are not there: {few(missing, 1)}")
-    unnamed = len(there) - len(set(mine[_COLUMN]))
-    if unnamed:
-        tree.reasons["images without a line in the metadata"] += unnamed
+    tree.reasons["images without a line in the metadata"] += len(there) - len(set(mine[_COLUMN]))
     others = mine.drop(columns=[_COLUMN]).astype(object)
     plain = others.where(others.notna(), None)
     return [there[path] for path in mine[_COLUMN]], {str(column): plain[column].tolist() for column in plain.columns}

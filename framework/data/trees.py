@@ -28,7 +28,7 @@ class Tree:
         images: the images' paths, sorted as text.
         folders: the folders' paths, parents first.
         others: files that are no images, each with its kind, `".heic"`.
-        reasons: how often something is left out, by its reason in words.
+        reasons: how often something is left out, by its reason in words; 0 is as none.
     """
 
     images: list[Parts] = field(default_factory=list)
