@@ -57,7 +57,7 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """The checkpoints that are there by their steps, the newest first."""
-        found = self.folder.glob("step_*.safetensors") if self.folder.is_dir() else []
+        found = self.folder.glob("step_*.safetensors")
         steps = {int(match[1]): path for path in found if (match := re.fullmatch(r"step_(\d+)", path.stem))}
         return [steps[step] for step in sorted(steps, reverse=True)]
 

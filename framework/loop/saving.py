@@ -93,10 +93,11 @@ class Saver:
         """
         started = time.perf_counter()
         self.wait()
-        if step != self._done or self._better(step, values):
+        better = self.best.after(step, values) if self.best is not None else None
+        if step != self._done or better:
             # A daemon: a second Ctrl-C doesn't wait for a slow disk, and a write cut short does no harm.
             self._thread = threading.Thread(
-                target=self._write, args=(copy(), step, values), daemon=True, name="checkpoint"
+                target=self._write, args=(copy(), step, better), daemon=True, name="checkpoint"
             )
             self._thread.start()
         self.blocked += time.perf_counter() - started
@@ -116,26 +117,19 @@ class Saver:
         counts = {"written": self.written, "failed": len(self.problems), "blocked_seconds": self.blocked}
         return counts if best is None else counts | {"best": {key: best[key] for key in ("metric", "value", "step")}}
 
-    def _better(self, step: int, values: Mapping[str, float]) -> Best | None:
-        return self.best.after(step, values) if self.best is not None else None
-
-    def _write(self, state: Mapping[str, Array], step: int, values: Mapping[str, float]) -> None:
+    def _write(self, state: Mapping[str, Array], step: int, better: Best | None) -> None:
+        best = better or self.best
         try:
             _refuse_what_is_no_number(state, step)
-            better = self._better(step, values)
-            best = better or self.best
             metadata = {**self.metadata, "best": asdict(best) if best is not None else None}
             self.checkpoints.save(state, metadata, better is not None)
             self.best, self._done = best, step
             self.written += 1
         except OSError as error:
-            self._lose(step, error)
+            self.problems.append(f"no checkpoint at step {step}: {error.strerror or error} ({self.checkpoints.folder})")
+            self.warn(f"warning: {self.problems[-1]}; the run continues and tries again at the next one")
         except Exception as error:  # noqa: BLE001 - raised again in the loop's own thread
             self._error = error
-
-    def _lose(self, step: int, error: OSError) -> None:
-        self.problems.append(f"no checkpoint at step {step}: {error.strerror or error} ({self.checkpoints.folder})")
-        self.warn(f"warning: {self.problems[-1]}; the run continues and tries again at the next one")
 
 
 def newest(checkpoints: Checkpoints | None) -> Path | None:
