@@ -11,7 +11,8 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,16 +52,13 @@ def decode(encoded: Encoded) -> np.ndarray:
     from PIL import ImageOps
 
     encoded = _read(encoded)
-    with _opened(encoded) as image:
-        try:
-            pixels = _plain_jpeg(image, encoded["bytes"])
-            if pixels is not None:
-                return pixels
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            return np.array(_rgb(upright))
-        except _BROKEN as error:
-            raise BadImage(f"{_words(error)}{_place(encoded)}") from error
+    with _opened(encoded) as image, _told(encoded):
+        pixels = _plain_jpeg(image, encoded["bytes"])
+        if pixels is not None:
+            return pixels
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return np.array(_rgb(upright))
 
 
 def size_of(encoded: Encoded) -> tuple[int, int]:
@@ -72,11 +70,9 @@ def size_of(encoded: Encoded) -> tuple[int, int]:
     with _opened(encoded) as image:
         if image.format not in _MEASURED:
             return decode(encoded).shape[:2]
-        try:
+        with _told(encoded):
             transposed = image.getexif().get(_ORIENTATION) in _TRANSPOSED
             width, height = _stored_size(image)
-        except _BROKEN as error:
-            raise BadImage(f"{_words(error)}{_place(encoded)}") from error
         return (width, height) if transposed else (height, width)
 
 
@@ -129,10 +125,8 @@ def _read(encoded: Encoded) -> Mapping[str, Any]:
         raise BadImage("there is no image (None)")
     if encoded.get("bytes") is not None:
         return encoded
-    try:
+    with _told(encoded):
         return {"bytes": Path(encoded["path"]).read_bytes(), "path": encoded["path"]}
-    except (OSError, ValueError) as error:
-        raise BadImage(f"{_words(error)}{_place(encoded)}") from error
 
 
 def _opened(encoded: Encoded) -> Image.Image:
@@ -142,10 +136,8 @@ def _opened(encoded: Encoded) -> Image.Image:
         raise BadImage("there is no image (None)")
     content = encoded.get("bytes")
     _warn_of_no_bombs()
-    try:
+    with _told(encoded):
         image = Image.open(encoded["path"] if content is None else io.BytesIO(content))
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise BadImage(f"{_words(error)}{_place(encoded)}") from error
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise BadImage(f"{image.width}x{image.height} pixels are more than PIL's limit of {limit}{_place(encoded)}")
@@ -185,10 +177,17 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8)
 
 
-def _words(error: BaseException) -> str:
-    from PIL import UnidentifiedImageError
+@contextmanager
+def _told(encoded: Encoded) -> Iterator[None]:
+    """Whatever goes wrong meanwhile is a bad image."""
+    from PIL import Image, UnidentifiedImageError
 
-    return "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    try:
+        yield
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        words = "not an image" if unknown else str(error) or type(error).__name__
+        raise BadImage(f"{words}{_place(encoded)}") from error
 
 
 @cache
