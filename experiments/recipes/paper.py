@@ -61,11 +61,6 @@ class Data:
     warmup_steps: int = 1500
     train_subset: int = 512
 
-    @property
-    def least(self) -> float:
-        """The accuracy below which the teacher is refused: five points under the paper's."""
-        return round(self.accuracy / 100 - 0.05, 4)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -149,7 +144,8 @@ def _distilled(name: str, row: Row) -> Delta:
     key = name.partition("_")[0]
     data, shared = DATA[key], _common(DATA[key])
     # A teacher whose outputs are in another order, or whose weights were read wrongly, is far below this.
-    teacher = {"weights": f"{BUCKET}/distill/{data.teacher}.npz", "classes": key, "min_accuracy": data.least}
+    least = round(data.accuracy / 100 - 0.05, 4)
+    teacher = {"weights": f"{BUCKET}/distill/{data.teacher}.npz", "classes": key, "min_accuracy": least}
     return shared | {
         "teachers": [TEACHER | teacher],
         "teaching": "funmatch",

@@ -127,7 +127,6 @@ class _Page:
             self.text(left, upper, "\n".join(_lines(sheet, step, place, [each[place] for each in digests])), fontsize=8)
 
     def _original(self, sheet: Sheet, step: Step, place: int, column: int, upper: float) -> None:
-        """An image with its crops."""
         image = sheet.source.images(step.ids[place : place + 1])[0]
         height, width = image.shape[:2]
         axes = self.picture(column, upper)
@@ -138,7 +137,6 @@ class _Page:
             _box(axes, step.draws.teacher, place, _TEACHER, (0, (4, 4)))
 
     def picture(self, column: int, upper: float) -> Any:
-        """Axes without ticks in a column."""
         left = _MARGIN + column * (_CELL + _GAP)
         axes = self.figure.add_axes(
             (left / self.width, 1 - (upper + _CELL) / self.height, _CELL / self.width, _CELL / self.height)
