@@ -163,18 +163,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        levels = (np.asarray(image, np.int64) + 128) // 257  # 0..65535 to 0..255, rounded
+        return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} (32 bits a pixel) has no known range")
     if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Scale 0..65535 to 0..255, rounded to the nearest level."""
-    return ((values.astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8)
 
 
 @contextmanager

@@ -17,11 +17,11 @@ import numpy as np
 
 from framework.data.bar import image_bar
 from framework.draws import keyed
+from framework.protocols import Array
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
-Array = np.ndarray
 Examples = tuple[Array, Array]
 
 CLASSES = tuple("23456789ABCDEFGHJKLMNOPQRSTUVWXYZ")

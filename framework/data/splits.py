@@ -41,11 +41,6 @@ class Term:
     start: tuple[int, bool] | None
     stop: tuple[int, bool] | None
 
-    @property
-    def in_percent(self) -> bool:
-        """Whether a bound is a percentage."""
-        return any(bound is not None and bound[1] for bound in (self.start, self.stop))
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -106,7 +101,8 @@ def _select(term: Term, expression: str, length: int, labels: Labels, name: str,
     if start >= stop:
         raise UserError(f"{where} is empty: rows {start} to {stop} of {length}")
     by = labels(term.split) if term.order == "stratified" else None
-    if term.order is None and term.in_percent:
+    in_percent = any(bound is not None and bound[1] for bound in (term.start, term.stop))
+    if term.order is None and in_percent:
         by = found(term.split)
     order = np.arange(length) if by is None else stratified_order(by)
     return Selection(term.split, order[start:stop])

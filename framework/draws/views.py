@@ -131,7 +131,7 @@ def crop_boxes(sizes: np.ndarray, area: Pair, aspect: Pair, key: Key) -> np.ndar
         int64 [B, 4], (y, x, height, width). After 100 refused attempts the whole image.
     """
     sizes = sizes.astype(np.int64)
-    boxes = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+    boxes = whole(sizes)
     left = np.arange(len(sizes))
     for attempt in range(_ATTEMPTS):
         part = tuple(word[left] if isinstance(word, np.ndarray) else word for word in key)

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from framework.errors import UserError
+from framework.protocols import Array
 
-Array = np.ndarray
 _MAGIC = 0x1950A86A20F9469CFC6C
 
 

@@ -119,7 +119,8 @@ class Loop:
                 self._save(values)
                 saved = time.monotonic()
             yield
-            if self._is_over(metrics[-1]):
+            self._agree(metrics[-1])
+            if self._asked is not None:
                 break
         self._log_due()
         return None
@@ -129,13 +130,10 @@ class Loop:
         """As what the loop was asked to end: this process, or all of them."""
         return self.stop.status if self.world.size == 1 else self._agreed
 
-    def _is_over(self, metrics: Mapping[str, Any]) -> bool:
-        if self.world.size > 1:
-            self._agree(metrics)
-        return self._asked is not None
-
     def _agree(self, metrics: Mapping[str, Any]) -> None:
         """What a process wishes reaches all with the gradients of its next step, and each reads it a step later."""
+        if self.world.size == 1:
+            return
         self.world.moved()
         before, self._told = self._told, metrics
         wish = float(before["asked"]) if before else 0.0
