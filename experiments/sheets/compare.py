@@ -99,18 +99,14 @@ def _held(name: str, base: Result, other: Result, backend: str, precision: str) 
 
 
 def table(found: Sequence[Views], results: Mapping[tuple[str, str], Result], backends: Sequence[str]) -> str:
-    """What was found, a table for each precision."""
-    return "\n\n".join(aligned(_rows(found, results, backends, precision)) for precision in PRECISIONS)
-
-
-def _rows(
-    found: Sequence[Views], results: Mapping[tuple[str, str], Result], backends: Sequence[str], precision: str
-) -> list[list[str]]:
+    """What was `compared`, a table for each precision."""
     first, *others = backends
-    rows, base = [[precision, first, *others]], results[first, precision]
-    chosen = iter([each for each in found if each.precision == precision])
-    for name in _compared(base):
-        line = list(islice(chosen, len(others)))
-        value = np.atleast_1d(base[name])[0]
-        rows.append([f"step {line[0].step}, {line[0].who}", f"{value[:16]}...", *(each.cell for each in line)])
-    return rows
+    remaining, tables = iter(found), []
+    for precision in PRECISIONS:
+        rows, base = [[precision, first, *others]], results[first, precision]
+        for name in _compared(base):
+            line = list(islice(remaining, len(others)))
+            value = np.atleast_1d(base[name])[0]
+            rows.append([f"step {line[0].step}, {line[0].who}", f"{value[:16]}...", *(each.cell for each in line)])
+        tables.append(aligned(rows))
+    return "\n\n".join(tables)
