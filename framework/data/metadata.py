@@ -51,16 +51,13 @@ def _read_csv(path: Path) -> Any:
     import pandas
 
     table = pandas.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    return pandas.DataFrame({str(name).strip(): _typed(table[name]) for name in table.columns})
+    return pandas.DataFrame({str(name).strip(): _typed(table[name]) for name in table.columns}, dtype=object)
 
 
-def _typed(words: Iterable[Any]) -> Any:
-    import pandas
-
+def _typed(words: Iterable[Any]) -> list[int | str | None]:
     stripped = [str(word).strip() for word in words]
     is_whole = all(_INTEGER.fullmatch(word) for word in stripped if word)
-    values = [(int(word) if is_whole else word) if word else None for word in stripped]
-    return pandas.Series(values, dtype=object)
+    return [(int(word) if is_whole else word) if word else None for word in stripped]
 
 
 def against_folders(name: str, images: Sequence[Parts], labels: Sequence[Any]) -> list[str]:

@@ -51,7 +51,10 @@ def view_draws(
 ) -> ViewDraws:
     """The draws of one view of each example; shapes as in `draw`."""
     if crop in CONSTANT:
-        return _constant(spec, sizes, whole(sizes) if crop == "whole" else central(sizes, spec.views))
+        # Always the same: not mirrored, and nothing added.
+        boxes = whole(sizes) if crop == "whole" else central(sizes, spec.views)
+        extra = np.zeros((len(sizes), len(spec.views.augmentations), _EXTRA_NUMBERS), np.float32)
+        return ViewDraws(boxes.astype(np.float32), np.zeros(len(sizes), np.float32), extra)
     key = (spec.seed, epochs, ids, stream)
     inception = crop == "inception"
     boxes = crop_boxes(sizes, spec.views.area, spec.views.aspect, key) if inception else mild(sizes, spec.views, key)
@@ -67,12 +70,6 @@ def some(draws: Draws, which: np.ndarray | slice, mix: float | None = None) -> D
 
     student = of(draws.student)
     return Draws(student, student if draws.shared else of(draws.teacher), draws.mix if mix is None else mix)
-
-
-def _constant(spec: DistillSpec, sizes: np.ndarray, boxes: np.ndarray) -> ViewDraws:
-    """The draws of a view that is always the same: not mirrored, and nothing added."""
-    extra = np.zeros((len(sizes), len(spec.views.augmentations), _EXTRA_NUMBERS), np.float32)
-    return ViewDraws(boxes.astype(np.float32), np.zeros(len(sizes), np.float32), extra)
 
 
 def whole(sizes: np.ndarray) -> np.ndarray:
