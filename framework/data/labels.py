@@ -23,6 +23,9 @@ class LabelColumn:
         names: the class names where the feature has them.
         where: data set, split and column, for messages.
         all_values: the values of all the split's rows, also of those that are not chosen.
+
+    Raises:
+        UserError: a value is none of these; it names the row.
     """
 
     values: Sequence[Any]
@@ -30,6 +33,14 @@ class LabelColumn:
     names: tuple[str, ...] | None
     where: str
     all_values: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        for row, value in zip(self.rows, self.values, strict=True):
+            if value is not None and not isinstance(value, (int, np.integer, str)):
+                raise UserError(
+                    f"{self.where}, row {row}: label {value!r} is neither a class number nor a name; "
+                    "choose another column with data.labels=, or data.labels=null"
+                )
 
 
 def class_names(train: Sequence[LabelColumn], others: Sequence[LabelColumn], both: bool = False) -> tuple[str, ...]:
@@ -50,8 +61,6 @@ def class_names(train: Sequence[LabelColumn], others: Sequence[LabelColumn], bot
             raise UserError(f"{column.where}: its classes are not those of {first.where}: {_difference(column, first)}")
     if first.names is not None:
         return _readable(first.names, first.where)
-    for column in train:
-        _require_numbers_or_words(column)
     if both:
         train = (*train, *others)
     return _from_values({value for column in train for value in column.all_values}, first.where)
@@ -75,7 +84,6 @@ def to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndarray:
     Raises:
         UserError: a label is no known class; it names the row.
     """
-    _require_numbers_or_words(column)
     is_words = any(isinstance(value, str) for value in column.values)
     if column.names is None and (is_words or not _from_zero(classes)):
         return _values_to_numbers(column, classes)
@@ -118,15 +126,6 @@ def _values_to_numbers(column: LabelColumn, classes: tuple[str, ...]) -> np.ndar
         if word is not None and word not in known:
             raise UserError(f"{column.where}, row {row}: label {word!r} is not a training class: {near(word, classes)}")
     return np.array([known[word] for word in words], np.int32)
-
-
-def _require_numbers_or_words(column: LabelColumn) -> None:
-    for row, value in zip(column.rows, column.values, strict=True):
-        if value is not None and not isinstance(value, (int, np.integer, str)):
-            raise UserError(
-                f"{column.where}, row {row}: label {value!r} is neither a class number nor a name; "
-                "choose another column with data.labels=, or data.labels=null"
-            )
 
 
 def _difference(column: LabelColumn, first: LabelColumn) -> str:
