@@ -59,14 +59,12 @@ class Both:
         """See `Runs`."""
         return self._having(uid).points(uid, metric)
 
-    def thinned(
-        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
-    ) -> dict[Any, dict[str, Points]]:
+    def thinned(self, documents: Sequence[Document], count: int) -> dict[Any, dict[str, Points]]:
         """See `Runs`."""
         apart = [
             [each for each in documents if self._having(each.get("uid")) is one] for one in (self._first, self._second)
         ]
-        return self._first.thinned(apart[0], count, metrics) | self._second.thinned(apart[1], count, metrics)
+        return self._first.thinned(apart[0], count) | self._second.thinned(apart[1], count)
 
     def file(self, document: Document, name: str) -> bytes | None:
         """See `Runs`."""

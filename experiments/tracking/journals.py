@@ -68,12 +68,10 @@ class InJournals:
         series = self._series(self._folders[uid]) if uid in self._folders else {}
         return series.get(metric, points([], [], []))
 
-    def thinned(
-        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
-    ) -> dict[Any, dict[str, Points]]:
+    def thinned(self, documents: Sequence[Document], count: int) -> dict[Any, dict[str, Points]]:
         """See `Runs`."""
         folders = {each["_id"]: self._folders.get(each.get("uid", "")) for each in documents}
-        return {run: _thinned(folder, count, metrics) if folder else {} for run, folder in folders.items()}
+        return {run: _thinned(folder, count) if folder else {} for run, folder in folders.items()}
 
     def file(self, document: Document, name: str) -> bytes | None:
         """See `Runs`."""
@@ -114,12 +112,12 @@ def _series(folder: Path) -> dict[str, Points]:
     return _by_name(record for record in JournalReader(folder).rest() if record["type"] == "metrics")
 
 
-def _thinned(folder: Path, count: int, metrics: Sequence[str] | None) -> dict[str, Points]:
+def _thinned(folder: Path, count: int) -> dict[str, Points]:
     """The same with few points."""
     few, reader = FewMetrics(count), JournalReader(folder)
     while data := reader.lines():
         few.add(data)
-    return {name: series for name, series in few.series().items() if metrics is None or name in metrics}
+    return few.series()
 
 
 class FewMetrics:

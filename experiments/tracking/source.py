@@ -90,9 +90,7 @@ class Runs(Protocol):
     def points(self, uid: str | None, metric: str) -> Points:
         """One metric of a run as it was recorded; none where it has none."""
 
-    def thinned(
-        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
-    ) -> dict[Any, dict[str, Points]]:
+    def thinned(self, documents: Sequence[Document], count: int) -> dict[Any, dict[str, Points]]:
         """The metrics of many runs, by id and name: of each `count` points or less, evenly chosen, and its last one.
 
         Their times may be NaN.
@@ -148,12 +146,10 @@ class InDatabase:
         chunks = list(self._database.metric_chunks.find({"uid": uid, "name": metric}, fields).sort("chunk", 1))
         return points(*([item for chunk in chunks for item in chunk[name]] for name in fields))
 
-    def thinned(
-        self, documents: Sequence[Document], count: int, metrics: Sequence[str] | None = None
-    ) -> dict[Any, dict[str, Points]]:
+    def thinned(self, documents: Sequence[Document], count: int) -> dict[Any, dict[str, Points]]:
         """See `Runs`."""
         found: dict[Any, dict[str, Points]] = {each["_id"]: {} for each in documents}
-        wanted = {"run_id": {"$in": list(found)}} | ({} if metrics is None else {"name": {"$in": list(metrics)}})
+        wanted = {"run_id": {"$in": list(found)}}
         fields = {"run_id": 1, "name": 1, "steps": 1, "values": 1, "timestamps": {"$slice": 1}}
         # Of a queued run each attempt has its own: a later one goes on from where it began.
         whole: dict[tuple[Any, str], dict[int, float]] = {}
