@@ -43,11 +43,6 @@ class Both:
         """See `Runs`."""
         return self._first.named(text) or self._second.named(text)
 
-    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
-        """See `Runs`."""
-        uids = list(known)
-        return self._first.beside(field, value, uids) or self._second.beside(field, value, uids)
-
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
         """See `Runs`."""
         wanted = list(uids)

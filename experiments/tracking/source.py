@@ -81,9 +81,6 @@ class Runs(Protocol):
     def named(self, text: str) -> list[Document]:
         """The whole run of this number or name; else runs whose uid begins so, `FEW` at most."""
 
-    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
-        """The latest run with this value of a field whose uid is not among the known ones."""
-
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
         """The names of all metrics of some runs, in order."""
 
@@ -130,11 +127,6 @@ class InDatabase:
         if not text or is_number(text):
             return []
         return list(runs.find({"uid": {"$regex": f"^{re.escape(text)}"}}).limit(FEW))
-
-    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
-        """See `Runs`."""
-        wanted = {"$and": [{field: value}, {"uid": {"$nin": list(known)}}]}
-        return self._database.runs.find_one(wanted, sort=[("uid", -1)])
 
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
         """See `Runs`."""
