@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.tracking.plots import axis_name, unit
+from experiments.tracking.queries.series import joined
 from experiments.tracking.source import Document, Points, Runs, points
 
 # So many points a page has about, shared by its runs; and a curve at least and at most.
@@ -59,26 +60,9 @@ def _rank(name: str) -> tuple[int, bool, str]:
 
 
 def _joined(line: Sequence[tuple[Document, Mapping[str, Points]]]) -> dict[str, Points]:
-    """The curves of a run in several segments: what one did past the start of a later one was done again there."""
-    whole: dict[str, list[Points]] = {}
-    for place, (_, curves) in enumerate(line):
-        starts = [later["resumed_at"] for later, _ in line[place + 1 :] if "resumed_at" in later]
-        for name, each in curves.items():
-            whole.setdefault(name, []).append(_before(each, min(starts, default=math.inf)))
-    return {name: _whole(parts) for name, parts in whole.items()}
-
-
-def _before(each: Points, step: float) -> Points:
-    kept = each.steps <= step
-    return Points(each.steps[kept], each.values[kept], each.times[kept])
-
-
-def _whole(parts: Sequence[Points]) -> Points:
-    """In the order of the steps, each once: the last value that was recorded for it."""
-    every = Points(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    last = {step: place for place, step in enumerate(every.steps.tolist())}
-    order = [last[step] for step in sorted(last)]
-    return Points(every.steps[order], every.values[order], every.times[order]) if order else points([], [], [])
+    names = {name for _, curves in line for name in curves}
+    nothing = points([], [], [])
+    return {name: joined([(segment, curves.get(name, nothing)) for segment, curves in line]) for name in names}
 
 
 def rounded(values: Any) -> list[float | None]:

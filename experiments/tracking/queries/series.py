@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiments.tracking.queries.rows import ID, Source, mapping
 from experiments.tracking.queries.runs import find_run
-from experiments.tracking.source import Document, Runs, runs_of
+from experiments.tracking.source import Document, Points, Runs, runs_of
 from framework.errors import UserError, near
 
 _TEACHERS = re.compile(r"\.teacher(\d*)\.")
@@ -59,26 +61,25 @@ def _chosen(wanted: list[str], names: list[str]) -> list[str]:
 
 
 def _line(runs: Runs, document: Mapping[str, Any], line: Sequence[Mapping[str, Any]], name: str) -> pd.DataFrame:
-    """One metric of all segments as one: what a segment did past the start of a later one was done again there."""
-    frames = []
-    for place, segment in enumerate(line):
-        frame = _series(runs, segment, name)
-        starts = [later["resumed_at"] for later in line[place + 1 :] if "resumed_at" in later]
-        frames.append(frame[frame["step"] <= min(starts)] if starts else frame)
-    whole = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
-    whole = whole.drop_duplicates("step", keep="last").sort_values("step", kind="stable", ignore_index=True)
-    return whole.assign(run=document["_id"], uid=document.get("uid"))
+    found = joined([(segment, runs.points(segment.get("uid"), name)) for segment in line])
+    about = {"run": document["_id"], "uid": document.get("uid"), "metric": name}
+    times = pd.to_datetime(found.times, unit="s", utc=True)
+    return pd.DataFrame({**about, "step": found.steps, "value": found.values, "time": times})
 
 
-def _series(runs: Runs, document: Mapping[str, Any], name: str) -> pd.DataFrame:
-    found = runs.points(document.get("uid"), name)
-    frame = pd.DataFrame({"step": found.steps, "value": found.values, "time": found.times})
-    frame = frame.drop_duplicates("step", keep="last").sort_values("step", kind="stable")
-    frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
-    frame.insert(0, "metric", name)
-    frame.insert(0, "uid", document.get("uid"))
-    frame.insert(0, "run", document["_id"])
-    return frame.reset_index(drop=True)
+def joined(line: Sequence[tuple[Mapping[str, Any], Points]]) -> Points:
+    """One metric of a run's segments in their order: each step once, with the last value that was recorded for it.
+
+    What a segment did past the start of a later one was done again there.
+    """
+    parts = []
+    for place, (_, each) in enumerate(line):
+        starts = [later["resumed_at"] for later, _ in line[place + 1 :] if "resumed_at" in later]
+        kept = each.steps <= min(starts, default=math.inf)
+        parts.append([column[kept] for column in each])
+    steps, values, times = (np.concatenate(columns)[::-1] for columns in zip(*parts, strict=True))
+    _, last = np.unique(steps, return_index=True)
+    return Points(steps[last], values[last], times[last])
 
 
 def segments(source: Source, document: Mapping[str, Any]) -> list[dict[str, Any]]:
