@@ -15,7 +15,7 @@ from experiments.tracking.journals import InJournals
 from experiments.tracking.source import Captured, Document, Points, Runs
 
 
-class Both:
+class Both(Runs):
     """Answers from the database, and from the journals for the runs that it doesn't have.
 
     Args:
@@ -34,39 +34,32 @@ class Both:
         return {document.get("uid") for document in documents} | {each["uid"] for each in tries}
 
     def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
-        """See `Runs`."""
         others = [document for document in self._second.latest(where, also=also) if document["uid"] not in self._known]
         found = [*self._first.latest(where, None if others else count, also), *others]
         return sorted(found, key=lambda document: document.get("start_time") or datetime.max, reverse=True)[:count]
 
     def named(self, text: str) -> list[Document]:
-        """See `Runs`."""
         return self._first.named(text) or self._second.named(text)
 
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
-        """See `Runs`."""
         wanted = list(uids)
         return sorted(
             {*self._first.metrics(wanted), *self._second.metrics([u for u in wanted if u not in self._known])}
         )
 
     def points(self, uid: str | None, metric: str) -> Points:
-        """See `Runs`."""
         return self._having(uid).points(uid, metric)
 
     def thinned(self, documents: Sequence[Document], count: int) -> dict[Any, dict[str, Points]]:
-        """See `Runs`."""
         apart = [
             [each for each in documents if self._having(each.get("uid")) is one] for one in (self._first, self._second)
         ]
         return self._first.thinned(apart[0], count) | self._second.thinned(apart[1], count)
 
     def file(self, document: Document, name: str) -> bytes | None:
-        """See `Runs`."""
         return self._having(document.get("uid")).file(document, name)
 
     def sources(self, document: Document) -> dict[str, Captured]:
-        """See `Runs`."""
         return self._having(document.get("uid")).sources(document)
 
     def _having(self, uid: str | None) -> Runs:

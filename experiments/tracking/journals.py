@@ -14,7 +14,7 @@ from experiments.tracking.fields import matches
 from experiments.tracking.folders import is_number, run_folders
 from experiments.tracking.journal import JournalReader, is_alive, last_time, verified
 from experiments.tracking.snapshot import Store
-from experiments.tracking.source import FEW, Captured, Document, Points, listed, points
+from experiments.tracking.source import FEW, Captured, Document, Points, Runs, listed, points
 
 # How the lines begin that nearly all of a journal consists of, and that lists don't need.
 METRICS = b'{"type": "metrics"'
@@ -22,7 +22,7 @@ METRICS = b'{"type": "metrics"'
 _TRAINING = b'"values": {"train.'
 
 
-class InJournals:
+class InJournals(Runs):
     """The runs in a folder; what a run is called is its uid. Read once, when first asked for.
 
     Args:
@@ -41,11 +41,9 @@ class InJournals:
         return sorted(documents, key=lambda document: (document.get("start_time", datetime.min), document["uid"]))[::-1]
 
     def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
-        """See `Runs`."""
         return [listed(document, also) for document in self._documents if matches(document, where)][:count]
 
     def named(self, text: str) -> list[Document]:
-        """See `Runs`."""
         begins = [] if is_number(text) else [uid for uid in self._folders if uid.startswith(text)]
         uids = [text] if text in self._folders else begins
         # As `--id` calls them in a database.
@@ -54,25 +52,20 @@ class InJournals:
         return [document for document in found if document is not None]
 
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
-        """See `Runs`."""
         return sorted({name for uid in uids if uid in self._folders for name in self._series(self._folders[uid])})
 
     def points(self, uid: str | None, metric: str) -> Points:
-        """See `Runs`."""
         series = self._series(self._folders[uid]) if uid in self._folders else {}
         return series.get(metric, points([], [], []))
 
     def thinned(self, documents: Sequence[Document], count: int) -> dict[Any, dict[str, Points]]:
-        """See `Runs`."""
         folders = {each["_id"]: self._folders.get(each.get("uid", "")) for each in documents}
         return {run: _thinned(folder, count) if folder else {} for run, folder in folders.items()}
 
     def file(self, document: Document, name: str) -> bytes | None:
-        """See `Runs`."""
         return files.kept(document, name)
 
     def sources(self, document: Document) -> dict[str, Captured]:
-        """See `Runs`."""
         experiment = document.get("experiment") or {}
         base = Path(experiment.get("base_dir") or "")
         pairs = experiment.get("sources") or []

@@ -100,14 +100,13 @@ class Runs(Protocol):
         """The source files of a whole run, by name."""
 
 
-class InDatabase:
+class InDatabase(Runs):
     """The runs of a database."""
 
     def __init__(self, database: Mongo) -> None:
         self._database = database
 
     def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
-        """See `Runs`."""
         fields, runs = dict.fromkeys((*LISTED, *also), 1), self._database.runs
         # What waits in a queue has never begun, and is the latest all the same.
         waiting = {"$and": [{"start_time": None}, dict(where)]}
@@ -119,7 +118,6 @@ class InDatabase:
         return found + list(runs.find(begun, fields).sort([("start_time", -1), ("_id", -1)]).limit(left))
 
     def named(self, text: str) -> list[Document]:
-        """See `Runs`."""
         runs = self._database.runs
         found = runs.find_one({"_id": {"$in": _ids(text)}})
         if found is not None:
@@ -129,17 +127,14 @@ class InDatabase:
         return list(runs.find({"uid": {"$regex": f"^{re.escape(text)}"}}).limit(FEW))
 
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
-        """See `Runs`."""
         return sorted(self._database.metric_chunks.distinct("name", {"uid": {"$in": list(uids)}}))
 
     def points(self, uid: str | None, metric: str) -> Points:
-        """See `Runs`."""
         fields = {"steps": 1, "values": 1, "times": 1}
         chunks = list(self._database.metric_chunks.find({"uid": uid, "name": metric}, fields).sort("chunk", 1))
         return points(*([item for chunk in chunks for item in chunk[name]] for name in fields))
 
     def thinned(self, documents: Sequence[Document], count: int) -> dict[Any, dict[str, Points]]:
-        """See `Runs`."""
         found: dict[Any, dict[str, Points]] = {each["_id"]: {} for each in documents}
         wanted = {"run_id": {"$in": list(found)}}
         fields = {"run_id": 1, "name": 1, "steps": 1, "values": 1, "timestamps": {"$slice": 1}}
@@ -159,7 +154,6 @@ class InDatabase:
         return found
 
     def sources(self, document: Document) -> dict[str, Captured]:
-        """See `Runs`."""
         pairs = (document.get("experiment") or {}).get("sources") or []
         fields = {"md5": 1, "metadata.md5": 1}
         files = self._database["fs.files"].find({"_id": {"$in": [file for _, file in pairs]}}, fields)
@@ -172,7 +166,6 @@ class InDatabase:
         return content
 
     def file(self, document: Document, name: str) -> bytes | None:
-        """See `Runs`."""
         return files.kept(document, name) or files.uploaded(self._database, document, name)
 
 
