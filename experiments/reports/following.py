@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from experiments.tracking import queries
-from experiments.tracking.dead import SILENT_S, silence
+from experiments.tracking.dead import liveness
 from experiments.tracking.documents import RunDocument
 from experiments.tracking.folders import RUNS, run_folders
 from experiments.tracking.journal import JOURNAL, JournalReader, is_alive, verified
@@ -66,15 +66,8 @@ class State:
         return float(points.values[-1]) if points is not None and len(points.values) else None
 
 
-class Followed(Protocol):
-    """A run that is followed."""
-
-    def look(self) -> State:
-        """How it stands."""
-
-
 class InJournal:
-    """A run whose folder is here: only what was added is read.
+    """A run whose folder is here, `look` says how it stands: only what was added is read.
 
     Args:
         name: what it is called.
@@ -87,7 +80,6 @@ class InJournal:
         self._recent: deque[bytes] = deque(maxlen=_RECENT)
 
     def look(self) -> State:
-        """See `Followed`."""
         # Before reading: what a process has written when it ends is read then.
         alive = is_alive(self._folder)
         while data := self._reader.lines():
@@ -106,7 +98,7 @@ class InJournal:
 
 
 class InRuns:
-    """A run in a database.
+    """A run in a database, looked at as `InJournal`.
 
     Args:
         runs: where it is.
@@ -118,20 +110,19 @@ class InRuns:
         self._seen: deque[tuple[float, int]] = deque(maxlen=_RECENT)
 
     def look(self) -> State:
-        """See `Followed`."""
         document = queries.find_run(self._runs, self._id)
-        silent = silence(document.get("heartbeat"))
-        status = str(document.get("status"))
-        if status == "RUNNING" and silent > SILENT_S:
-            status = f"RUNNING? (silent for {silent / 60:.0f} min)"
+        status = liveness(str(document.get("status")), document.get("heartbeat"))
         curves = self._runs.thinned([document], _POINTS)[document["_id"]]
         state = State(str(document["_id"]), status, document, curves, None)
         if not self._seen or self._seen[-1][1] != state.step:
             self._seen.append((time.monotonic(), state.step))
-        return State(str(document["_id"]), status, document, curves, _speed(list(self._seen)))
+        return replace(state, speed=_speed(self._seen))
 
 
-def _speed(seen: list[tuple[float, int]]) -> float | None:
+Followed = InJournal | InRuns
+
+
+def _speed(seen: Sequence[tuple[float, int]]) -> float | None:
     """Updates a second from moments and steps."""
     if len(seen) < 2 or seen[-1][0] <= seen[0][0] or seen[-1][1] <= seen[0][1]:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,11 @@ def mark_dead(database: Mongo) -> list[int]:
     for document in list(database.runs.find(own, _FIELDS)):
         folder = Path((document.get("journal") or {}).get("folder") or "nowhere")
         here = (folder / JOURNAL).is_file()
-        if here and (_is_own(document) or _is_silent(document)) and not is_alive(folder):
+        is_own = (document.get("host") or {}).get("hostname") == platform.node()
+        is_silent = _silence(document.get("heartbeat")) > SILENT_S
+        if here and (is_own or is_silent) and not is_alive(folder):
             replay(folder, database)
-        elif not here and _is_own(document) and _is_silent(document):
+        elif not here and is_own and is_silent:
             ended = {"status": "DEAD", "stop_time": document.get("heartbeat")}
             database.runs.update_one({"_id": document["_id"], "status": "RUNNING"}, {"$set": ended})
         else:
@@ -49,16 +50,14 @@ def mark_dead(database: Mongo) -> list[int]:
     return marked
 
 
-def silence(heartbeat: Any) -> float:
+def liveness(status: str, heartbeat: Any) -> str:
+    """A run of another machine that says RUNNING and hasn't been heard of for a while: nobody here knows more."""
+    silent = _silence(heartbeat)
+    return f"RUNNING? (silent for {silent / 60:.0f} min)" if status == "RUNNING" and silent > SILENT_S else status
+
+
+def _silence(heartbeat: Any) -> float:
     """Seconds since a heartbeat; 0 for what is none."""
     if not isinstance(heartbeat, datetime):
         return 0.0
     return (datetime.now(UTC).replace(tzinfo=None) - heartbeat) / timedelta(seconds=1)
-
-
-def _is_own(document: Mapping[str, Any]) -> bool:
-    return bool((document.get("host") or {}).get("hostname") == platform.node())
-
-
-def _is_silent(document: Mapping[str, Any]) -> bool:
-    return silence(document.get("heartbeat")) > SILENT_S

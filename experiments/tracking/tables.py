@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.tracking.dead import SILENT_S, silence
+from experiments.tracking.dead import liveness
 
 MAX_CELL = 120
 _LISTED = (
@@ -57,7 +57,7 @@ def usual(frame: pd.DataFrame, form: str, *wanted: str) -> pd.DataFrame:
         return frame
     if "heartbeat" in frame:
         frame = frame.assign(
-            status=[_liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)]
+            status=[liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)]
         )
     return renamed(frame[[name for name in dict.fromkeys((*_LISTED, *wanted)) if name in frame]])
 
@@ -66,12 +66,6 @@ def grouped(frame: pd.DataFrame) -> pd.DataFrame:
     """Groups for people: by what tells them apart, and not by a hash; uids are left to programs."""
     numbered = all(isinstance(run, int) for ids in frame["ids"] for run in ids)
     return renamed(frame.drop(columns=["fingerprint_no_seed", *([] if numbered else ["ids"])]))
-
-
-def _liveness(status: str, heartbeat: Any) -> str:
-    """A run of another machine that says RUNNING and hasn't been heard of for a while: nobody here knows more."""
-    silent = silence(heartbeat)
-    return f"RUNNING? (silent for {silent / 60:.0f} min)" if status == "RUNNING" and silent > SILENT_S else status
 
 
 def renamed(frame: pd.DataFrame) -> pd.DataFrame:
