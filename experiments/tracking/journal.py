@@ -55,10 +55,10 @@ class Journal:
         self._pending: list[bytes] = []
         self._warned = False
         self._synced = 0.0
-        self._lock = _opened(self.path)
-        if not locks.wait_lock(self._lock, shared=False, timeout=2.0):
-            os.close(self._lock)
+        lock = locks.opened(self.path, timeout=2.0)
+        if lock is None:
             raise UserError(f"{self.path} is being written by another process")
+        self._lock = lock
         self._piece = pieces.found(folder)[-1]
         self._descriptor: int | None = _opened(self._piece.path)
         self._mend()

@@ -29,16 +29,6 @@ def try_lock(descriptor: int, shared: bool) -> bool:
     return True
 
 
-def wait_lock(descriptor: int, shared: bool, timeout: float) -> bool:
-    """Take a lock on an open file within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not try_lock(descriptor, shared):
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
-
-
 def opened(path: Path, shared: bool = False, timeout: float = 0.0) -> int | None:
     """Open a lock file, private to its user, and take its lock within `timeout` seconds.
 
@@ -46,10 +36,13 @@ def opened(path: Path, shared: bool = False, timeout: float = 0.0) -> int | None
         The descriptor, which holds the lock until it is closed; None where others keep it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    if wait_lock(descriptor, shared, timeout):
-        return descriptor
-    os.close(descriptor)
-    return None
+    deadline = time.monotonic() + timeout
+    while not try_lock(descriptor, shared):
+        if time.monotonic() >= deadline:
+            os.close(descriptor)
+            return None
+        time.sleep(POLL_S)
+    return descriptor
 
 
 def is_locked(path: Path, against_shared: bool = False) -> bool:
