@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,16 @@ class JournalReader:
 
     def read(self, max_bytes: int = _READ_SIZE) -> list[dict[str, Any]]:
         """The next records, about `max_bytes` of them. At the end, `offset` stays where it is; a torn line waits."""
-        return list(self._records(self.lines(max_bytes)))
+        records = []
+        for line in self.lines(max_bytes).split(b"\n"):
+            if line.startswith(self._but):
+                continue
+            record = verified(line)
+            if record is not None:
+                records.append(record)
+            else:
+                self.damaged += bool(line.strip())
+        return records
 
     def lines(self, max_bytes: int = _READ_SIZE) -> bytes:
         """As `read`, the lines as they were written."""
@@ -202,16 +210,6 @@ class JournalReader:
             before = self.offset
             records += self.read()
         return records
-
-    def _records(self, data: bytes) -> Iterator[dict[str, Any]]:
-        for line in data.split(b"\n"):
-            if line.startswith(self._but):
-                continue
-            record = verified(line)
-            if record is not None:
-                yield record
-            else:
-                self.damaged += bool(line.strip())
 
 
 def _line(record: dict[str, Any]) -> bytes:

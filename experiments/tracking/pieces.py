@@ -12,23 +12,16 @@ import os
 import re
 import shutil
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 JOURNAL = "journal.jsonl"
 PIECE_BYTES = 16 * 2**20
 _NAME = re.compile(r"journal\.(\d{12})\.jsonl(\.gz)?")
 
 
-@dataclass(frozen=True, order=True)
-class Piece:
-    """One file.
-
-    Attributes:
-        start: the number of its first byte.
-        path: where it is.
-    """
+class Piece(NamedTuple):
+    """One file, and the number of its first byte."""
 
     start: int
     path: Path
@@ -52,8 +45,8 @@ def found(folder: Path) -> list[Piece]:
 def containing(folder: Path, offset: int) -> tuple[Piece, int | None]:
     """The file with a byte, and where the next file begins; None for the last."""
     files = found(folder)
-    place = max((place for place, piece in enumerate(files) if piece.start <= offset), default=0)
-    return files[place], files[place + 1].start if place + 1 < len(files) else None
+    here = [piece for piece in files if piece.start <= offset][-1]
+    return here, next((piece.start for piece in files if piece.start > offset), None)
 
 
 def lines(piece: Piece, offset: int, max_bytes: int) -> bytes:
