@@ -75,7 +75,6 @@ class RunDocument:
         self.ended = False
         self.last_time = 0.0
         self.wanted_id: int | str | None = None
-        self._metric_names: set[str] = set()
 
     def set(self, **fields: Any) -> None:
         """Take over top-level fields (plain values or datetimes)."""
@@ -94,9 +93,6 @@ class RunDocument:
 
     def add_metric(self, name: str, document_id: ObjectId) -> None:
         """List a metric where Sacred's tools look for it."""
-        if name in self._metric_names:
-            return
-        self._metric_names.add(name)
         listed = [*self.fields["info"].get("metrics", []), {"name": name, "id": str(document_id)}]
         self.set(info={**self.fields["info"], "metrics": listed})
 
@@ -172,38 +168,31 @@ class Thinned(Generic[T]):
 
 
 class Series:
-    """One metric of one run: the chunk that is being filled, the full ones that are not written yet, the preview."""
+    """One metric of one run: the preview, and the points from the first chunk on that is not written or not full."""
 
     def __init__(self, uid: str, name: str) -> None:
         self.uid, self.name = uid, name
         self.preview: Thinned[tuple[int, float, float]] = Thinned(PREVIEW)
         self.dirty = False
         self.preview_id = object_id(f"{uid}:{name}")
-        self._full: list[dict[str, Any]] = []
-        self._index = 0
-        self._steps: list[int] = []
-        self._values: list[float] = []
-        self._times: list[float] = []
+        self._first = 0
+        self._points: list[tuple[int, float, float]] = []
 
     def add(self, step: int, value: float, time: float) -> None:
         """Take a point in."""
-        self._steps.append(step)
-        self._values.append(value)
-        self._times.append(time)
+        self._points.append((step, value, time))
         self.preview.add((step, value, time))
         self.dirty = True
-        if len(self._steps) == CHUNK:
-            self._full.append(self._chunk())
-            self._index += 1
-            self._steps, self._values, self._times = [], [], []
 
     def chunks(self) -> list[dict[str, Any]]:
         """The documents to be written, the one that is being filled included."""
-        return self._full + ([self._chunk()] if self._steps else [])
+        return [self._chunk(start) for start in range(0, len(self._points), CHUNK)]
 
     def written(self) -> None:
         """All that `chunks` gave is in the database."""
-        self._full = []
+        full = len(self._points) // CHUNK
+        del self._points[: full * CHUNK]
+        self._first += full
         self.dirty = False
 
     def preview_document(self, run_id: Any) -> dict[str, Any]:
@@ -218,13 +207,15 @@ class Series:
             "timestamps": [moment(point[2]) for point in points],
         }
 
-    def _chunk(self) -> dict[str, Any]:
+    def _chunk(self, start: int) -> dict[str, Any]:
+        number = self._first + start // CHUNK
+        steps, values, times = map(list, zip(*self._points[start : start + CHUNK], strict=True))
         return {
-            "_id": f"{self.uid}:{self.name}:{self._index}",
+            "_id": f"{self.uid}:{self.name}:{number}",
             "uid": self.uid,
             "name": self.name,
-            "chunk": self._index,
-            "steps": self._steps,
-            "values": self._values,
-            "times": self._times,
+            "chunk": number,
+            "steps": steps,
+            "values": values,
+            "times": times,
         }

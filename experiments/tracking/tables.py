@@ -56,9 +56,7 @@ def usual(frame: pd.DataFrame, form: str, *wanted: str) -> pd.DataFrame:
     if form != "table":
         return frame
     if "heartbeat" in frame:
-        frame = frame.assign(
-            status=[liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)]
-        )
+        frame = frame.assign(status=[liveness(*pair) for pair in zip(frame["status"], frame["heartbeat"], strict=True)])
     return renamed(frame[[name for name in dict.fromkeys((*_LISTED, *wanted)) if name in frame]])
 
 
