@@ -46,6 +46,13 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     add_debug(parser)
 
 
+def positive(text: str) -> int:
+    """A number of things on a command line."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
 def serve(root: Path, port: int | None) -> int:
     """Keep the embedded server up, on a port, too, where one is given, until Ctrl-C, SIGTERM, or the terminal's end.
 

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from experiments.command.exit import DONE, Parser, guarded
-from experiments.db import add_address
+from experiments.db import add_address, positive
 from experiments.reports import commands as reports
 from experiments.tracking.folders import found_root
 from framework.errors import UserError
 
 if TYPE_CHECKING:
     from experiments.tracking.source import Runs
+
+Answer: TypeAlias = Callable[["Runs", argparse.Namespace], None]
 
 
 def _shared() -> tuple[Parser, Parser, Parser]:
@@ -56,27 +58,31 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = "list|show|best|compare|groups|curves|sources|rerun|report|watch|export"
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
-    def command(name: str, text: str, *parents: Parser) -> Parser:
-        return commands.add_parser(name, help=text, description=text, parents=[place, common, *parents])
+    def command(name: str, answer: Answer | None, text: str, *parents: Parser) -> Parser:
+        made: Parser = commands.add_parser(name, help=text, description=text, parents=[place, common, *parents])
+        made.set_defaults(answer=answer)
+        return made
 
-    listed = command("list", "the runs, and means over seeds where runs differ in nothing else", filters)
+    listed = command("list", _list, "the runs, and means over seeds where runs differ in nothing else", filters)
     listed.add_argument("--sort", metavar="[-]FIELD", help="- for the largest first (default: the latest last)")
-    listed.add_argument("--last", type=_positive, metavar="N", help="only the latest N")
+    listed.add_argument("--last", type=positive, metavar="N", help="only the latest N")
     listed.add_argument("--columns", metavar="FIELD,...", help="these fields instead of the usual ones")
-    command("show", "everything about one run").add_argument("run", metavar="ID")
-    best = command("best", "the best runs", filters)
+    command("show", _show, "everything about one run").add_argument("run", metavar="ID")
+    best = command("best", _best, "the best runs", filters)
     best.add_argument("--by", metavar="[-|+]FIELD", help="- largest, + smallest first (default: the test accuracy)")
-    best.add_argument("--count", type=_positive, default=10, metavar="N")
-    command("compare", "how the configs differ, beside the results").add_argument("runs", nargs="+", metavar="ID")
-    groups = command("groups", "means and spreads over seeds, by spec and backend", filters)
+    best.add_argument("--count", type=positive, default=10, metavar="N")
+    command("compare", _compare, "how the configs differ, beside the results").add_argument(
+        "runs", nargs="+", metavar="ID"
+    )
+    groups = command("groups", _groups, "means and spreads over seeds, by spec and backend", filters)
     groups.add_argument("--by", action="append", metavar="FIELD", help="repeatable (default: the test accuracy)")
-    _add_curves(command("curves", "metrics over steps", filters))
-    captured = command("sources", "the source files that a run was made of")
+    _add_curves(command("curves", _curves, "metrics over steps", filters))
+    captured = command("sources", _sources, "the source files that a run was made of")
     captured.add_argument("run", metavar="ID")
     captured.add_argument(
         "--diff", nargs="?", const="", metavar="ID", help="how they differ from the commit; from another run; or `here`"
     )
-    again = command("rerun", "repeat a run as it is stored, with the sources that are here")
+    again = command("rerun", None, "repeat a run as it is stored, with the sources that are here")
     again.add_argument("run", metavar="ID")
     again.add_argument("words", nargs="*", metavar="with KEY=VALUE", help="with changes")
     reports.add(commands, place, filters)
@@ -111,36 +117,17 @@ def _signed(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def answer(runs: Runs, found: argparse.Namespace) -> int:
-    """Print what a command asks for; returns the exit code."""
+def _compare(runs: Runs, found: argparse.Namespace) -> None:
     from experiments.tracking import queries, tables
 
-    if found.command in ("list", "best", "groups") and not runs.latest({}, 1):
-        _no_runs(found)
-    elif found.command == "list":
-        _list(runs, found)
-    elif found.command == "best":
-        _best(runs, found)
-    elif found.command == "show":
-        _show(runs, found)
-    elif found.command == "compare":
-        tables.show_frame(queries.compare(runs, found.runs), found.form, index=True)
-    elif found.command == "groups":
-        frame = queries.by_fingerprint(runs, found.by or _measured(runs), found.where)
-        tables.show_frame(tables.grouped(frame) if found.form == "table" else frame, found.form)
-    elif found.command == "sources":
-        _sources(runs, found)
-    elif found.command == "curves":
-        _curves(runs, found)
-    else:
-        return reports.answer(runs, found, _root(found), _where(found))
-    return DONE
+    tables.show_frame(queries.compare(runs, found.runs), found.form, index=True)
+
+
+def _groups(runs: Runs, found: argparse.Namespace) -> None:
+    from experiments.tracking import queries, tables
+
+    frame = queries.by_fingerprint(runs, found.by or _measured(runs), found.where)
+    tables.show_frame(tables.grouped(frame) if found.form == "table" else frame, found.form)
 
 
 def _sources(runs: Runs, found: argparse.Namespace) -> None:
@@ -166,10 +153,11 @@ def _sources(runs: Runs, found: argparse.Namespace) -> None:
 def _no_runs(found: argparse.Namespace) -> None:
     import pandas as pd
 
-    from experiments.tracking import tables
+    from experiments.tracking import readers, tables
 
     if found.form == "table":
-        print(f"there are no runs in {_where(found)}; EXPERIMENTS_DIR or --dir names another folder, -m a server")
+        where = readers.place(found.uri, found.journal_only, found.root)
+        print(f"there are no runs in {where}; EXPERIMENTS_DIR or --dir names another folder, -m a server")
     else:
         tables.show_frame(pd.DataFrame(), found.form)
 
@@ -250,30 +238,24 @@ def _curves(runs: Runs, found: argparse.Namespace) -> None:
         print("these runs have no metrics")
 
 
-def _where(found: argparse.Namespace) -> str:
-    from experiments.tracking import readers
-
-    return readers.place(found.uri, found.journal_only, _root(found))
-
-
-def _root(found: argparse.Namespace) -> Path:
-    return Path(found.dir or found_root()).absolute()
-
-
 def run(found: argparse.Namespace) -> int:
     """Answer a parsed command line."""
     from experiments.tracking import both, readers
 
+    found.root = Path(found.dir or found_root()).absolute()
     # What is named may be a run of --journal-only; questions to all are answered by the database alone, which says
     # what it lacks.
     named = found.command == "watch" or getattr(found, "run", None) or getattr(found, "runs", None)
     opened = both.opened if named else readers.opened
-    with opened(found.uri, found.journal_only, _root(found)) as runs:
+    with opened(found.uri, found.journal_only, found.root) as runs:
+        if found.command in ("list", "best", "groups") and not runs.latest({}, 1):
+            _no_runs(found)
+            return DONE
         if found.command != "rerun":
-            return answer(runs, found)
+            return int(found.answer(runs, found) or DONE)
         from experiments.command import rerun
 
-        stored = rerun.stored(runs, found.run, _root(found), found.words)
+        stored = rerun.stored(runs, found.run, found.root, found.words)
     flags = [*(["-m", found.uri] if found.uri else []), *(["-J"] if found.journal_only else [])]
     return rerun.program(stored.made_by).again(stored, [*flags, *(["-d"] if found.debug else []), *found.words])
 

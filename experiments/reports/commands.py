@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.command.exit import DONE, INTERRUPTED
+from experiments.db import positive
 from framework.errors import UserError, some
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
-    """Add them.
+    """Add them, each with the function that answers it.
 
     Args:
         commands: the subparsers.
@@ -23,15 +24,18 @@ def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.Argumen
     """
     text = "one HTML file to look at: table, curves, differences, classes, disagreements; it needs no network"
     report = commands.add_parser("report", help=text, description=text, parents=[place, filters])
+    report.set_defaults(answer=_report)
     _add_runs(report)
     report.add_argument(
         "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="the file (report.html)"
     )
     text = "follow a run in the terminal until it ends: curves, speed, time left, last evaluation"
     watch = commands.add_parser("watch", help=text, description=text, parents=[place])
+    watch.set_defaults(answer=_watch)
     watch.add_argument("run", nargs="?", metavar="ID", help="none: the latest that is running, or else the latest")
     text = "metrics and options of runs for other tools (experiments.export writes students to be used elsewhere)"
     export = commands.add_parser("export", help=text, description=text, parents=[place, filters])
+    export.set_defaults(answer=_export)
     _add_runs(export)
     export.add_argument(
         "--to",
@@ -45,68 +49,48 @@ def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.Argumen
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="ID", help="none: all, or those that meet --where")
-    parser.add_argument("--last", type=_positive, metavar="N", help="only the latest N")
+    parser.add_argument("--last", type=positive, metavar="N", help="only the latest N")
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"takes a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def answer(runs: Runs, found: argparse.Namespace, root: Path, where: str) -> int:
-    """Do what one of them asks; returns the exit code.
-
-    Args:
-        runs: where they are.
-        found: the command line.
-        root: the folder of runs.
-        where: where the runs are, in words.
-
-    Raises:
-        UserError: what can't be done.
-    """
-    if found.command == "watch":
-        return _watch(runs, found, root)
-    if found.runs and (found.where or found.last):
-        raise UserError(f"{found.command} takes the IDs of runs, or conditions (--where, --last), not both")
-    (_export if found.command == "export" else _report)(runs, found, where)
-    return DONE
-
-
-def _watch(runs: Runs, found: argparse.Namespace, root: Path) -> int:
+def _watch(runs: Runs, found: argparse.Namespace) -> int:
     from experiments.reports import following, watch
     from experiments.tracking.mongod import named_server
 
     try:
-        watch.watch(following.follow(runs, root, found.run, local=not named_server(found.uri, found.journal_only)))
+        watch.watch(
+            following.follow(runs, found.root, found.run, local=not named_server(found.uri, found.journal_only))
+        )
     except KeyboardInterrupt:
         return INTERRUPTED
     return DONE
 
 
-def _report(runs: Runs, found: argparse.Namespace, where: str) -> None:
+def _report(runs: Runs, found: argparse.Namespace) -> None:
     from experiments.reports import page, payload
 
     if found.output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--output {found.output}: expected a file that ends in .html")
-    documents = _chosen(runs, found, where)
+    documents = _chosen(runs, found)
     page.write(found.output, payload.payload(runs, documents))
     print(f"{found.output} ({some(len(documents), 'run', 'runs')}, {found.output.stat().st_size / 1e6:.1f} MB)")
 
 
-def _export(runs: Runs, found: argparse.Namespace, where: str) -> None:
+def _export(runs: Runs, found: argparse.Namespace) -> None:
     from experiments.reports import exports
 
-    documents = exports.export(runs, _chosen(runs, found, where), found.to, found.output)
+    documents = exports.export(runs, _chosen(runs, found), found.to, found.output)
     print(f"{found.output} ({some(len(documents), 'run', 'runs')})")
 
 
-def _chosen(runs: Runs, found: argparse.Namespace, where: str) -> list[Document]:
+def _chosen(runs: Runs, found: argparse.Namespace) -> list[Document]:
     from experiments.reports import payload
+    from experiments.tracking import readers
 
+    if found.runs and (found.where or found.last):
+        raise UserError(f"{found.command} takes the IDs of runs, or conditions (--where, --last), not both")
     documents = payload.chosen(runs, found.runs, found.where, found.last)
     if not documents:
+        where = readers.place(found.uri, found.journal_only, found.root)
         told = "no runs meet the conditions" if found.where else f"there are no runs in {where}"
         raise UserError(f"{told}: nothing to {found.command}")
     return documents
