@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,28 +38,20 @@ def keep(path: Path, folder: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         return {"name": name, "path": str(path), "missing": True}
     size = path.stat().st_size
-    record: dict[str, Any] = {
-        "name": name,
-        "path": str(path),
-        "size": size,
-        "sha256": digest(path),
-        "stored": size <= MAX_STORED,
-    }
-    if record["stored"] and not path.is_relative_to(folder):
-        # A name may come from anybody's data: it neither leaves the folder nor is too long for it.
-        copy = _copy(folder, record)
-        copy.parent.mkdir(mode=0o700, exist_ok=True)
-        shutil.copyfile(path, copy)
+    record = {"name": name, "path": str(path), "size": size, "sha256": digest(path), "stored": size <= MAX_STORED}
+    if record["stored"]:
+        copy = path if path.is_relative_to(folder) else _copy(folder, record)
+        if copy != path:
+            copy.parent.mkdir(mode=0o700, exist_ok=True)
+            shutil.copyfile(path, copy)
         record["copy"] = str(copy.relative_to(folder))
-    elif record["stored"]:
-        record["copy"] = str(path.relative_to(folder))
     return record
 
 
 def _copy(folder: Path, entry: Mapping[str, Any]) -> Path:
-    return (
-        folder / "artifacts" / f"{str(entry.get('sha256'))[:12]}-{_UNUSUAL.sub('_', Path(entry['name']).name)[-100:]}"
-    )
+    """A name may come from anybody's data: it neither leaves the folder nor is too long for it."""
+    name = _UNUSUAL.sub("_", Path(entry["name"]).name)[-100:]
+    return folder / "artifacts" / f"{str(entry.get('sha256'))[:12]}-{name}"
 
 
 def kept(document: Mapping[str, Any], name: str) -> bytes | None:
@@ -144,7 +136,11 @@ class Uploads:
             Sacred's form: pairs of name and GridFS id.
         """
         pairs = [(name, md5) for name, md5 in sources]
-        known = self._with_md5([md5 for _, md5 in pairs])
+        # In one question: a run has hundreds of them.
+        stored = self._database["fs.files"].find(
+            {"metadata.md5": {"$in": [md5 for _, md5 in pairs]}}, {"metadata.md5": 1}
+        )
+        known = {file["metadata"]["md5"]: file["_id"] for file in stored}
         lacking = {md5: name for name, md5 in pairs if md5 not in known}
         found = {md5: self._kept.find(md5, Path(base_dir) / name) for md5, name in lacking.items()}
         contents = {md5: content for md5, content in found.items() if content is not None}
@@ -171,26 +167,17 @@ class Uploads:
                 self._database[name].insert_many(documents, ordered=False)
         return ids
 
-    def _with_md5(self, digests: Sequence[str]) -> dict[str, Any]:
-        """The ids of sources that are stored, in one question: a run has hundreds of them."""
-        found = self._database["fs.files"].find({"metadata.md5": {"$in": list(digests)}}, {"metadata.md5": 1})
-        return {file["metadata"]["md5"]: file["_id"] for file in found}
-
     def _artifact(self, filename: str, record: dict[str, Any]) -> Any:
         sha256 = record["sha256"]
         if (filename, sha256) not in self._known:
-            file_id = self._find(filename, {"sha256": sha256}) or self._put(filename, record)
+            found = self._store.find_one({"filename": filename, "metadata.sha256": sha256})
+            file_id = found._id if found is not None else self._put(filename, record)
             if file_id is None:
                 return None
             for version in self._store.find({"filename": filename, "_id": {"$ne": file_id}}):
                 self._store.delete(version._id)
             self._known[filename, sha256] = file_id
         return self._known[filename, sha256]
-
-    def _find(self, filename: str, metadata: dict[str, Any]) -> Any:
-        wanted = {"filename": filename, **{f"metadata.{name}": value for name, value in metadata.items()}}
-        found = self._store.find_one(wanted)
-        return None if found is None else found._id
 
     def _put(self, filename: str, record: dict[str, Any]) -> Any:
         source = self._folder / record["copy"]
