@@ -71,23 +71,23 @@ def changed(before: Mapping[str, Captured], after: Mapping[str, Captured]) -> li
 def diff(before: Mapping[str, Captured], after: Mapping[str, Captured]) -> Iterator[str]:
     """The lines of a unified diff."""
     for name in changed(before, after):
-        old, new = (_text(side.get(name)).splitlines() for side in (before, after))
-        yield from difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="")
+        yield from _diff(name, before, after)
 
 
 def summary(before: Mapping[str, Captured], after: Mapping[str, Captured], count: int) -> str:
     """The first `count` files that differ, with the number of lines that came and went; empty where none does."""
 
     def told(name: str) -> str:
-        found = [line[:1] for line in diff(_only(before, name), _only(after, name))]
+        found = [line[:1] for line in _diff(name, before, after)]
         came, went = found.count("+") - 1, found.count("-") - 1
         return f"{name} (+{max(0, came)} -{max(0, went)})"
 
     return few(changed(before, after), count, told)
 
 
-def _only(side: Mapping[str, Captured], name: str) -> dict[str, Captured]:
-    return {name: side[name]} if name in side else {}
+def _diff(name: str, before: Mapping[str, Captured], after: Mapping[str, Captured]) -> Iterator[str]:
+    old, new = (_text(side.get(name)).splitlines() for side in (before, after))
+    return difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="")
 
 
 def _md5(each: Captured | None) -> str | None:
