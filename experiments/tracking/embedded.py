@@ -51,22 +51,17 @@ class EmbeddedError(Exception):
     """The embedded server can't be had; the message is one line."""
 
 
-def _is_program(path: Path) -> bool:
-    """Whether it can be started: a folder is executable, too."""
-    return path.is_file() and os.access(path, os.X_OK)
-
-
 def find_mongod() -> Path | None:
     """The server's binary: EXPERIMENTS_MONGOD, else the `mongod` extra's, else the PATH's; None where there is none."""
     given = os.environ.get(BINARY)
     if given:
-        return Path(given) if _is_program(Path(given)) else None
+        return Path(given) if shutil.which(Path(given).absolute()) else None
     for package in _PACKAGES:
         try:
             found = Path(str(importlib.metadata.distribution(package).locate_file("fiftyone/db/bin/mongod")))
         except importlib.metadata.PackageNotFoundError:
             continue
-        if _is_program(found):
+        if shutil.which(found):
             return found
     on_path = shutil.which("mongod")
     return Path(on_path) if on_path else None
