@@ -110,7 +110,7 @@ def open_database(
     root, named = root.absolute(), named_server(uri_flag, journal_only)
     if journal_only:
         return Destination(root)
-    opening = create_indexes if writes else _leave_as_is
+    opening = create_indexes if writes else lambda _: None
     return _named(*named, root, opening) if named else open_embedded(EmbeddedServer(root), root, required, opening)
 
 
@@ -139,10 +139,6 @@ def named_server(uri_flag: str | None, journal_only: bool) -> tuple[str, str] | 
         return uri_flag, "-m"
     variable = os.environ.get(VARIABLE)
     return (variable, VARIABLE) if variable else None
-
-
-def _leave_as_is(database: Mongo) -> None:
-    """Whoever only reads changes nothing."""
 
 
 def _check_writable(database: Mongo) -> None:
