@@ -35,9 +35,9 @@ def by_fingerprint(source: Source, by: Sequence[str] = (ACCURACY,), where: Where
         if document.get("status") == "COMPLETED" and document.get("fingerprint_no_seed"):
             backend = str(mapping(document.get("config")).get("backend") or "")
             groups.setdefault((document["fingerprint_no_seed"], backend), []).append(document)
-    rows = [_group(key, groups[key], columns) for key in sorted(groups)]
-    for row, spec in zip(rows, _specs([groups[key][0] for key in sorted(groups)]), strict=True):
-        row["spec"] = spec
+    keys = sorted(groups)
+    specs = _specs([groups[key][0] for key in keys])
+    rows = [{"spec": spec, **_group(key, groups[key], columns)} for key, spec in zip(keys, specs, strict=True)]
     statistics = [f"{column} {name}" for column in columns for name in ("mean", "std", "min", "max")]
     return pd.DataFrame(rows, columns=["spec", "fingerprint_no_seed", "backend", "runs", "seeds", "ids", *statistics])
 
@@ -54,12 +54,10 @@ def _specs(documents: Sequence[Document]) -> list[str]:
 
 
 def _group(key: tuple[str, str], documents: Sequence[Document], columns: list[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {"fingerprint_no_seed": key[0], "backend": key[1], "runs": len(documents)}
     flat = [row_of(document) for document in documents]
-    row |= {
-        "seeds": sorted({each["config.seed"] for each in flat if each.get("config.seed") is not None}, key=str),
-        "ids": [each["id"] for each in flat],
-    }
+    seeds = sorted({each["config.seed"] for each in flat if each.get("config.seed") is not None}, key=str)
+    row: dict[str, Any] = {"fingerprint_no_seed": key[0], "backend": key[1], "runs": len(documents)}
+    row |= {"seeds": seeds, "ids": [each["id"] for each in flat]}
     for column in columns:
         values = pd.to_numeric(pd.Series([each.get(column) for each in flat], dtype=object), errors="coerce")
         draws = values.groupby(_draws(flat)).mean()
