@@ -12,7 +12,7 @@ from typing import Any
 
 from framework.errors import UserError
 
-_OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt", "~": "$regex"}
+_OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt"}
 _COMPARISONS = {"$eq": eq, "$gte": ge, "$lte": le, "$gt": gt, "$lt": lt}
 # Of several fields that end alike, one in these parts is meant: what was asked for, and then how the student did.
 _FIRST = ("config.", "result.test.student.")
@@ -82,17 +82,13 @@ def parse_condition(text: str) -> tuple[str, str, Any]:
             f"{text!r} is not a condition; allowed: NAME=VALUE, with = != > >= < <= or ~ (regular expression)"
         )
     name, operator, value = match.groups()
-    if operator == "~":
-        return name, "$regex", _pattern(value)
-    return name, _OPERATORS[operator], literal(value)
-
-
-def _pattern(text: str) -> str:
+    if operator != "~":
+        return name, _OPERATORS[operator], literal(value)
     try:
-        re.compile(text)
+        re.compile(value)
     except re.error as error:
-        raise UserError(f"{text!r} is not a valid regular expression: {error}") from None
-    return text
+        raise UserError(f"{value!r} is not a valid regular expression: {error}") from None
+    return name, "$regex", value
 
 
 def conditions(where: Iterable[str] | Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
