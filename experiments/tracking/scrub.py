@@ -72,14 +72,10 @@ def scrub(value: Any) -> Any:
     if isinstance(value, str):
         return scrub_text(value)
     if isinstance(value, Mapping):
-        return {_key(key): _hidden(key, item) for key, item in value.items()}
+        return {scrub(key): _hidden(key, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [scrub(item) for item in value]
     return value
-
-
-def _key(key: Any) -> Any:
-    return scrub_text(key) if isinstance(key, str) else key
 
 
 def _hidden(key: Any, item: Any) -> Any:
