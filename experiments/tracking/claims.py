@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,9 +214,9 @@ def is_gone(document: Mapping[str, Any]) -> bool:
     return attempt["host"] == platform.node() and locks.AVAILABLE and lock.exists() and not locks.is_locked(lock)
 
 
-def claimed(database: Mongo) -> Iterator[Claim]:
+def claimed(database: Mongo) -> list[Claim]:
     """The attempts that are under way, as far as the database knows."""
-    yield from (Claim(database, document) for document in list(database.runs.find(_CLAIMED)))
+    return [Claim(database, document) for document in database.runs.find(_CLAIMED)]
 
 
 def give_back_gone(database: Mongo) -> list[int]:
@@ -244,7 +244,7 @@ class Watch:
 
     def lost(self, database: Mongo) -> list[Claim]:
         """Those that are to be recovered."""
-        now, before, found = time.monotonic(), self._seen, list(claimed(database))
+        now, before, found = time.monotonic(), self._seen, claimed(database)
         self._seen = {}
         for each in found:
             beat = each.document["heartbeat"]

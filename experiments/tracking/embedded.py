@@ -182,12 +182,12 @@ class EmbeddedServer:
             os.close(self._clients)
             self._clients = None
 
-    def stop(self, timeout: float = START_S) -> bool:
+    def stop(self) -> bool:
         """Have the supervisor stop the server, whoever uses it; whether it did."""
         if not self._has_supervisor():
             return True
         (self.folder / "stop.request").touch()
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + START_S
         while self._has_supervisor() and time.monotonic() < deadline:
             time.sleep(0.05)
         return not self._has_supervisor()
