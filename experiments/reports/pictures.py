@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -47,14 +48,10 @@ def _fewer_images(answers: Iterable[dict[str, Any]]) -> list[str]:
     answers = list(answers)
     share, cut = IMAGE_BYTES / 2 / max(1, len(answers)), 0
     for found in answers:
-        size, kept = 0, []
-        for image in found["images"]:
-            size += len(image["image"])
-            if size > share:
-                break
-            kept.append(image)
-        cut = max(cut, len(found["images"]) - len(kept))
-        found["images"] = kept
+        sizes = itertools.accumulate(len(image["image"]) for image in found["images"])
+        fitting = sum(size <= share for size in sizes)
+        cut = max(cut, len(found["images"]) - fitting)
+        found["images"] = found["images"][:fitting]
     return [f"up to {cut} of each run's images with the most disagreement: name fewer runs to see them"] if cut else []
 
 
@@ -75,9 +72,8 @@ def _sheets(runs: Runs, documents: Sequence[Document]) -> tuple[dict[int, str], 
         data = runs.file(document, SHEET)
         if data is not None and data.startswith(b"\x89PNG"):
             url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-            left -= len(url)
-            if left >= 0:
-                sheets[place] = url
+            if len(url) <= left:
+                sheets[place], left = url, left - len(url)
             else:
-                left, cut = left + len(url), cut + 1
+                cut += 1
     return sheets, [f"{cut} contact sheets that are too large: name fewer runs to see them"] if cut else []
