@@ -197,8 +197,7 @@ def replay(folder: Path, database: Mongo, force: bool = False) -> str:
     """
     if is_alive(folder):
         return "running"
-    fields = {"journal": 1, "status": 1}
-    found = database.runs.find_one({"uid": folder.name}, fields)
+    found = database.runs.find_one({"uid": folder.name}, {"journal": 1, "status": 1})
     if found is not None and not force and _complete(found, folder):
         return "present"
     publisher = Publisher(folder, database)
@@ -208,8 +207,7 @@ def replay(folder: Path, database: Mongo, force: bool = False) -> str:
 
 
 def _complete(document: Mapping[str, Any], folder: Path) -> bool:
-    reader = JournalReader(folder)
-    reader.offset = int(document.get("journal", {}).get("bytes", 0))
-    before = reader.offset
+    before = int(document.get("journal", {}).get("bytes", 0))
+    reader = JournalReader(folder, before)
     reader.read(1)
     return reader.offset == before and document["status"] != "RUNNING"
