@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.tracking.dead import liveness
+from experiments.tracking.values import plain
 
 MAX_CELL = 120
 _LISTED = (
@@ -120,16 +121,7 @@ def _json(value: Any) -> Any:
         return {str(key): _json(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_json(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if value is pd.NaT:
-        return None
-    return (
-        _json(value.item())
-        if hasattr(value, "item")
-        else value.isoformat()
-        if isinstance(value, datetime)
-        else str(value)
-    )
+    value = None if value is pd.NaT else plain(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
