@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -107,15 +108,12 @@ class InDatabase(Runs):
         self._database = database
 
     def latest(self, where: Mapping[str, Any], count: int | None = None, also: Sequence[str] = ()) -> list[Document]:
-        fields, runs = dict.fromkeys((*LISTED, *also), 1), self._database.runs
+        fields, runs, limit = dict.fromkeys((*LISTED, *also), 1), self._database.runs, count or 0
         # What waits in a queue has never begun, and is the latest all the same.
-        waiting = {"$and": [{"start_time": None}, dict(where)]}
-        found = list(runs.find(waiting, fields).sort("_id", -1).limit(count or 0))
-        if count is not None and len(found) == count:
-            return found
-        begun = {"$and": [{"start_time": {"$ne": None}}, dict(where)]}
-        left = 0 if count is None else count - len(found)
-        return found + list(runs.find(begun, fields).sort([("start_time", -1), ("_id", -1)]).limit(left))
+        waiting = runs.find({"$and": [{"start_time": None}, dict(where)]}, fields).sort("_id", -1).limit(limit)
+        begun = runs.find({"$and": [{"start_time": {"$ne": None}}, dict(where)]}, fields)
+        begun = begun.sort([("start_time", -1), ("_id", -1)]).limit(limit)
+        return list(itertools.islice(itertools.chain(waiting, begun), count))
 
     def named(self, text: str) -> list[Document]:
         runs = self._database.runs
