@@ -91,9 +91,7 @@ def status(root: Path) -> int:
     else:
         print(f"not running ({'it starts with the next run' if find_mongod() else 'there is no mongod here'})")
     folders = run_folders(root)
-    size = (
-        sum(path.stat().st_size for path in server.folder.rglob("*") if path.is_file()) if server.folder.exists() else 0
-    )
+    size = sum(path.stat().st_size for path in server.folder.rglob("*") if path.is_file())
     alive = sum(map(is_alive, folders))
     print(f"{root}: {len(folders)} journaled runs, {alive} running; database {size / 1e6:.0f} MB")
     return DONE
