@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,24 +132,19 @@ def said(*command: str, limit: float = LIMIT_S) -> str:
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    late = threading.Event()
-
-    def end() -> None:
-        late.set()
-        _kill(process)
-
-    timer = threading.Timer(limit, end)
+    deadline = time.monotonic() + limit
+    timer = threading.Timer(limit, _kill, [process])
     timer.daemon = True
     timer.start()
     try:
-        return _answer(Path(command[0]).name, process, late)
+        return _answer(Path(command[0]).name, process, deadline)
     finally:
         timer.cancel()
         if process.returncode is None:
             _kill(process)
 
 
-def _answer(name: str, process: subprocess.Popen[bytes], late: threading.Event) -> str:
+def _answer(name: str, process: subprocess.Popen[bytes], deadline: float) -> str:
     assert process.stdout is not None
     assert process.stderr is not None
     out = process.stdout.read(_MAX_BYTES + 1)
@@ -156,7 +152,7 @@ def _answer(name: str, process: subprocess.Popen[bytes], late: threading.Event) 
         raise NotKnown(f"{name} doesn't stop writing")
     told = process.stderr.read(_MAX_BYTES).decode(errors="replace").strip()
     code = process.wait()
-    if late.is_set():
+    if time.monotonic() >= deadline:
         raise NotKnown(f"{name} didn't answer in time")
     if code:
         raise NotKnown(f"{name} ended with {code}{f': {told.splitlines()[0][:_MAX_CHARS]}' if told else ''}")
