@@ -17,11 +17,7 @@ _COMMANDS = {"teacher": "experiments.teacher"}
 
 
 def command(document: Mapping[str, Any]) -> str | None:
-    """A command line for the config of a run; None for a run of other programs.
-
-    Args:
-        document: with `config`, `meta` and `experiment`.
-    """
+    """A command line for a document's `config`, `meta` and `experiment`; None for a run of other programs."""
     config = document.get("config")
     if not isinstance(config, Mapping) or "teaching" not in config:
         return None

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
-    """Add them, each with the function that answers it.
-
-    Args:
-        commands: the subparsers.
-        place: the options that say where the runs are.
-        filters: the options that choose among them.
-    """
+    """Add them, with the options that say where the runs are and choose among them, and what answers each."""
     text = "one HTML file to look at: table, curves, differences, classes, disagreements; it needs no network"
     report = commands.add_parser("report", help=text, description=text, parents=[place, filters])
     report.set_defaults(answer=_report)

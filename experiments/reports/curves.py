@@ -31,7 +31,6 @@ def collected(runs: Runs, lines: Mapping[Any, Sequence[Document]]) -> dict[str, 
     """All curves of some runs.
 
     Args:
-        runs: where they are.
         lines: by a run's id the segments that it consists of, in their order.
 
     Returns:

@@ -55,7 +55,6 @@ def export(runs: Runs, documents: Sequence[Document], to: str, folder: Path) -> 
     """Write some runs for another tool.
 
     Args:
-        runs: where they are.
         documents: which; of a run in several segments the last one stands for all.
         to: a key of `WRITERS`.
         folder: that is made, or is empty.

@@ -67,12 +67,7 @@ class State:
 
 
 class InJournal:
-    """A run whose folder is here, `look` says how it stands: only what was added is read.
-
-    Args:
-        name: what it is called.
-        folder: the run's.
-    """
+    """A run whose folder is here. `look` says how it stands: only what was added is read."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self._name, self._folder = name, folder
@@ -98,12 +93,7 @@ class InJournal:
 
 
 class InRuns:
-    """A run in a database, looked at as `InJournal`.
-
-    Args:
-        runs: where it is.
-        document: the run's.
-    """
+    """A run in a database, looked at as `InJournal`."""
 
     def __init__(self, runs: Runs, document: Document) -> None:
         self._runs, self._id = runs, document["_id"]
@@ -133,7 +123,6 @@ def follow(runs: Runs, root: Path, run: str | None, local: bool) -> Followed:
     """The run that is meant: by its name; else the latest that is running, else the latest.
 
     Args:
-        runs: where the runs are.
         root: the folder of runs.
         run: number, uid or its beginning; None for the latest.
         local: whether the runs in `root` are those of `runs`.

@@ -14,11 +14,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def page(payload: Mapping[str, Any]) -> str:
-    """The page as text.
-
-    Args:
-        payload: of `experiments.reports.payload`.
-    """
+    """The page as text, of what `experiments.reports.payload` has collected."""
     # Inside of <script>, `</script>` and `<!--` would end or change what they stand in.
     data = json.dumps(payload, allow_nan=False, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     count = len(payload["runs"])

@@ -37,11 +37,7 @@ def chosen(runs: Runs, ids: Sequence[str], where: Iterable[str], last: int | Non
 
 
 def payload(runs: Runs, documents: Sequence[Document]) -> dict[str, Any]:
-    """All that the page shows.
-
-    Args:
-        runs: where they are.
-        documents: of `chosen`, at least one.
+    """All that the page shows of documents of `chosen`, of which there is at least one.
 
     Returns:
         JSON's types. `fields` are the names of what differs between the runs, `same` what all have; a run's `values`

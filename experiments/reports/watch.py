@@ -24,12 +24,7 @@ _EVALUATED = ("accuracy", "kl", "agreement@1")
 
 
 def watch(followed: Followed, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Follow a run until it has ended: on a terminal a picture, elsewhere plain lines.
-
-    Args:
-        followed: the run.
-        sleep: waits so many seconds.
-    """
+    """Follow a run until it has ended: on a terminal a picture, elsewhere plain lines; `sleep` takes seconds."""
     if sys.stdout.isatty():
         _on_terminal(followed, sleep)
     else:
@@ -68,7 +63,6 @@ def _evaluated_at(state: State) -> int:
 
 
 def line(state: State) -> str:
-    """A run in one line."""
     return ", ".join(filter(None, (f"run {state.name}: {state.status}", *_how_far(state), *_values(state))))
 
 
@@ -136,7 +130,6 @@ def picture(state: State, console: Console) -> Group:
 
 
 def curve(state: State, name: str, width: int, height: int) -> str:
-    """A curve as text."""
     import plotext
 
     points = state.curves[name]

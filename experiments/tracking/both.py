@@ -16,12 +16,7 @@ from experiments.tracking.source import Captured, Document, Points, Runs
 
 
 class Both(Runs):
-    """Answers from the database, and from the journals for the runs that it doesn't have.
-
-    Args:
-        first: the database.
-        second: the journals.
-    """
+    """Answers from the first, a database, and from the second, journals, for the runs that it doesn't have."""
 
     def __init__(self, first: Runs, second: Runs) -> None:
         self._first, self._second = first, second

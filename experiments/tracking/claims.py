@@ -46,7 +46,6 @@ def put(
     """Store a run that waits.
 
     Args:
-        database: of the runs.
         fields: of its document, plain values.
         queue: what a worker must know beside.
         wanted: the run's id; None takes the next free number.
@@ -69,12 +68,7 @@ def put(
 
 @dataclass(frozen=True)
 class Claim:
-    """An attempt at a queued run.
-
-    Attributes:
-        database: of the runs.
-        document: the run's, as it was when it was read.
-    """
+    """An attempt at a queued run, with the run's document as it was when it was read."""
 
     database: Mongo
     document: Document
@@ -158,7 +152,6 @@ def claim(database: Mongo, where: Mapping[str, Any], folder: Path) -> Claim | No
     """Take the oldest of the runs that wait, those of the highest priority first; None where there is none.
 
     Args:
-        database: of the runs.
         where: a filter of MongoDB's that it must meet.
         folder: of the attempt; its name is the uid. The caller holds the lock in it.
     """
@@ -203,7 +196,6 @@ def of(database: Mongo, uid: str) -> Claim | None:
 
 
 def waiting(database: Mongo, where: Mapping[str, Any]) -> int:
-    """How many runs wait."""
     return int(database.runs.count_documents({"$and": [{"status": "QUEUED", "queue.claim": NOBODY}, dict(where)]}))
 
 
@@ -226,12 +218,9 @@ def give_back_gone(database: Mongo) -> list[int]:
 
 
 class Watch:
-    """Sees which claims have had no heartbeat for too long, by its own clock: those of other machines may be wrong.
+    """Sees which claims have had no heartbeat for `lost_s` seconds, by its own clock: those of others may be wrong.
 
     What it can't see, while the database is away, doesn't count.
-
-    Args:
-        lost_s: seconds without a heartbeat after which a claim is given back.
     """
 
     def __init__(self, lost_s: float = LOST_S) -> None:

@@ -153,7 +153,6 @@ class Thinned(Generic[T]):
         self._last: list[T] = []
 
     def add(self, item: T) -> None:
-        """Take an item in."""
         self._last = [item]
         if self._count % self._stride == 0:
             self._items.append(item)
@@ -179,7 +178,6 @@ class Series:
         self._points: list[tuple[int, float, float]] = []
 
     def add(self, step: int, value: float, time: float) -> None:
-        """Take a point in."""
         self._points.append((step, value, time))
         self.preview.add((step, value, time))
         self.dirty = True

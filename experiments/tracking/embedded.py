@@ -106,12 +106,7 @@ def _shut_down(uri: str) -> None:
 
 
 class EmbeddedServer:
-    """The server of one `.experiments` folder, as one client sees it.
-
-    Attributes:
-        folder: where its data, log and locks are.
-        socket: where it listens.
-    """
+    """The server of one `.experiments` folder, as one client sees it; `folder` has its data, log and locks."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()

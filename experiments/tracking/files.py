@@ -26,11 +26,6 @@ _UNUSUAL = re.compile(r"[^\w.-]", re.ASCII)
 def keep(path: Path, folder: Path, name: str) -> dict[str, Any]:
     """Describe an artifact, and copy a small one into the run's folder: it stays there whatever happens to the file.
 
-    Args:
-        path: the file.
-        folder: the run's folder.
-        name: what the artifact is called.
-
     Returns:
         A record's fields: name, path, size in bytes, sha256, and whether it is to be stored in the database too.
     """
@@ -55,11 +50,9 @@ def _copy(folder: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def kept(document: Mapping[str, Any], name: str) -> bytes | None:
-    """A file in a run's folder: an artifact by its name, or a file that lies there; None where there is none.
+    """An artifact by its name, or a file that lies in the run's folder; None where there is none.
 
-    Args:
-        document: the run's, with `journal` and `files`.
-        name: of the file.
+    The document has `journal` and `files`.
     """
     folder = Path((document.get("journal") or {}).get("folder") or "nowhere")
     entries = [entry for entry in document.get("files") or () if entry.get("name") == name]

@@ -42,7 +42,6 @@ class Journal:
     """The writing side. Thread-safe; holds a lock on the first file for as long as it is open.
 
     Args:
-        folder: the run's.
         piece_bytes: a file of about this size is closed and compressed, and another one begun.
     """
 
@@ -161,7 +160,6 @@ class JournalReader:
     """The reading side: complete lines from a byte offset on; it can go on where it stopped.
 
     Args:
-        folder: the run's.
         offset: where it begins.
         but: records whose lines begin so are passed over, which takes a tenth of the time of reading them.
 

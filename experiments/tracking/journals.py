@@ -23,11 +23,7 @@ _TRAINING = b'"values": {"train.'
 
 
 class InJournals(Runs):
-    """The runs in a folder; what a run is called is its uid. Read once, when first asked for.
-
-    Args:
-        root: the folder of runs, `.experiments`.
-    """
+    """The runs in a folder, `.experiments`; what a run is called is its uid. Read once, when first asked for."""
 
     def __init__(self, root: Path) -> None:
         self._store = Store(root)
@@ -108,11 +104,7 @@ def _thinned(folder: Path, count: int) -> dict[str, Points]:
 
 
 class FewMetrics:
-    """The metrics of journal lines as they come, with few points: only those lines are parsed that are kept.
-
-    Args:
-        count: points of a metric, at most.
-    """
+    """The metrics of journal lines as they come, `count` points each or less: only lines that are kept are parsed."""
 
     def __init__(self, count: int) -> None:
         # Beside the training's many lines, the evaluations' few are kept as long as they can be.
@@ -125,7 +117,6 @@ class FewMetrics:
                 self._kept[_TRAINING in line].add(line)
 
     def series(self) -> dict[str, Points]:
-        """By name."""
         return _by_name(record for kept in self._kept for line in kept.items() if (record := verified(line)))
 
 

@@ -89,7 +89,6 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
             self._tracker.record("info", info=kept)
 
     def completed_event(self, stop_time: datetime, result: Any) -> None:
-        """The main function returned."""
         self._ended(stop_time, "COMPLETED", result=result)
 
     def interrupted_event(self, interrupt_time: datetime, status: str) -> None:
@@ -97,11 +96,9 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
         self._ended(interrupt_time, status)
 
     def failed_event(self, fail_time: datetime, fail_trace: list[str]) -> None:
-        """An exception ended the run."""
         self._ended(fail_time, "FAILED", fail_trace=list(fail_trace))
 
     def resource_event(self, filename: str) -> None:
-        """A file that was read: its path and MD5."""
         self._tracker.record("resource", path=str(filename), md5=digest(Path(filename), "md5"))
 
     def artifact_event(
@@ -111,7 +108,6 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
         metadata: Mapping[str, Any] | None = None,
         content_type: str | None = None,
     ) -> None:
-        """A file that was made."""
         self._tracker.artifact(Path(filename), name, metadata, content_type)
 
     def log_metrics(self, metrics_by_name: Mapping[str, Mapping[str, Any]], info: dict[str, Any]) -> None:

@@ -42,11 +42,7 @@ _FONTS = {"pdf.fonttype": 42, "svg.fonttype": "none"}
 
 
 def wide(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row a step, one column a metric, or a metric of each of several runs.
-
-    Args:
-        frame: what `queries.curves` returned.
-    """
+    """What `queries.curves` returned, one row a step, one column a metric, or a metric of each of several runs."""
     one = frame["run"].nunique() == 1
     table = frame.pivot(index="step", columns=["metric"] if one else ["metric", "run"], values="value")
     if not one:
@@ -61,12 +57,7 @@ def usual(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def labelled(frame: pd.DataFrame, labels: Mapping[Any, str]) -> pd.DataFrame:
-    """The runs under other names; those of one name keep their number beside it.
-
-    Args:
-        frame: what `queries.curves` returned.
-        labels: by run.
-    """
+    """What `queries.curves` returned, the runs under other names; those of one name keep their number beside it."""
     names = list(labels.values())
     full = {run: f"{name} (run {run})".strip() if names.count(name) > 1 else name for run, name in labels.items()}
     return frame.assign(run=frame["run"].map(full))

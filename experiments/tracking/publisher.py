@@ -185,8 +185,6 @@ def replay(folder: Path, database: Mongo, force: bool = False) -> str:
     """Bring one journaled run into the database.
 
     Args:
-        folder: the run's folder.
-        database: where to.
         force: write it again even if the database has it to the journal's last byte.
 
     Returns:

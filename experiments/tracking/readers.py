@@ -19,11 +19,7 @@ from framework.errors import UserError
 
 @contextmanager
 def opened(uri: str | None, journal_only: bool, root: Path) -> Iterator[Runs]:
-    """The runs there are; nothing is made where there are none.
-
-    Args:
-        uri, journal_only: as in `open_database`.
-        root: the folder of runs.
+    """The runs there are, with the arguments of `open_database`; nothing is made where there are none.
 
     Raises:
         UserError: a server that was named can't be reached, or refuses.

@@ -130,11 +130,6 @@ class Tracker(JournalRecorder):
 
     An outage of the database costs the run nothing: the thread tries again, and reads on where it stopped.
 
-    Args:
-        folder: the run's.
-        destination: where the database is.
-        pace: how long it waits for it.
-
     Attributes:
         number: Sacred's number of the run in the database, or None.
         note: one line on what the database lacks, after `close`; None when it has everything.

@@ -30,11 +30,7 @@ _known: set[str] = set()
 
 
 def remember_secret(text: str | None) -> None:
-    """Hide this literal text from now on; shorter than 6 characters it would mangle ordinary words and is not taken.
-
-    Args:
-        text: a password that this process was given, escaped or not.
-    """
+    """Hide this literal text from now on; shorter than 6 characters it would mangle ordinary words and is not taken."""
     if text and len(text) >= 6:
         _known.add(text)
 

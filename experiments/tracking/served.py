@@ -39,11 +39,7 @@ def is_free(port: int) -> bool:
 
 
 class Served(EmbeddedServer):
-    """The server of one folder, on its socket and on a port.
-
-    Args:
-        root: the folder of runs.
-        port: 1 to 65535.
+    """The server of one folder, on its socket and on a port, 1 to 65535.
 
     Attributes:
         address_file: has the read-only user's address, for its user's eyes alone.

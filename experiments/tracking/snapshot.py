@@ -25,11 +25,7 @@ def project_files() -> dict[str, Path]:
 
 
 class Store:
-    """The contents of sources, a file each.
-
-    Args:
-        root: the folder of runs.
-    """
+    """The contents of sources, a file each, in the folder of runs."""
 
     def __init__(self, root: Path) -> None:
         self.folder = root.absolute() / STORE

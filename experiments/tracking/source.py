@@ -59,12 +59,7 @@ class Points(NamedTuple):
 
 
 class Captured(NamedTuple):
-    """One source file of a run.
-
-    Attributes:
-        md5: of its content.
-        read: gives the content; None where it is lost.
-    """
+    """One source file of a run: the MD5 of its content, and what gives it; None where it is lost."""
 
     md5: str
     read: Callable[[], bytes | None]
@@ -184,7 +179,6 @@ def listed(document: Document, also: Sequence[str] = ()) -> Document:
 
 
 def points(steps: list[int], values: list[float], times: list[float]) -> Points:
-    """Lists as arrays."""
     return Points(np.asarray(steps, np.int64), np.asarray(values, np.float64), np.asarray(times, np.float64))
 
 

@@ -36,7 +36,6 @@ def show_frame(frame: pd.DataFrame, form: str = "table", index: bool = False) ->
     """Print a frame.
 
     Args:
-        frame: what to print.
         form: `"table"`, `"json"` (a list of records; NaN is null) or `"csv"`.
         index: print the index as leading columns.
     """
@@ -68,7 +67,6 @@ def grouped(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def renamed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns under shorter names."""
     names: dict[Any, str] = {}
     for name in frame.columns:
         prefix, short = next(((prefix, short) for prefix, short in _SHORT if name.startswith(prefix)), ("", ""))

@@ -15,11 +15,7 @@ class NoRecorder:
 
 
 class Unobserved(NoRecorder):
-    """A tracker for Sacred's `-u`: neither a journal nor a database hears of the run.
-
-    Args:
-        folder: of the run's checkpoints and its student.
-    """
+    """A tracker for Sacred's `-u`: neither a journal nor a database hears of the run, whose folder has its files."""
 
     number = note = None
     annotate = record = publish = close = abandon = NoRecorder._hear

@@ -68,14 +68,10 @@ def _array(value: Any) -> Any:
 
 
 def number(name: str, value: Any) -> float:
-    """One metric's value as a float.
-
-    Args:
-        name: the metric, for the message.
-        value: a Python, numpy, torch, jax or tensorflow scalar.
+    """One metric's value, a Python, numpy, torch, jax or tensorflow scalar, as a float.
 
     Raises:
-        TypeError: it is no scalar.
+        TypeError: it is no scalar; the message names the metric.
     """
     try:
         return float(value)
@@ -84,10 +80,7 @@ def number(name: str, value: Any) -> float:
 
 
 def bson_safe(value: Any) -> Any:
-    """Make plain values storable: Sacred's own renaming of keys (`$x` to `@x`, `a.b` to `a,b`), 64-bit integers.
-
-    Args:
-        value: what `plain` returned.
+    """Make values of `plain` storable: Sacred's own renaming of keys (`$x` to `@x`, `a.b` to `a,b`), 64-bit integers.
 
     Returns:
         The same structure with valid keys; larger integers and lone surrogates in their textual form.

@@ -18,7 +18,6 @@ def by_fingerprint(source: Source, by: Sequence[str] = (ACCURACY,), where: Where
     """Means and spreads over seeds: one row for each spec (less its seed) and backend, completed runs only.
 
     Args:
-        source: a database of runs, or `InJournals`.
         by: result fields; those that no run has are an error.
         where: as in `list_runs`.
 

@@ -16,8 +16,6 @@ def labels(source: Source, runs: Sequence[ID], names: Sequence[str] = (), withou
     """What each run is called in a picture, by its id.
 
     Args:
-        source: a database of runs, or `InJournals`.
-        runs: IDs.
         names: fields that are shown; by default what differs between the configs.
         without: a field of the config that is not shown, `"seed"`.
 

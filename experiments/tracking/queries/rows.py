@@ -9,6 +9,7 @@ from experiments.tracking.fields import flatten
 from experiments.tracking.source import Runs, runs_of
 from experiments.tracking.values import Mongo
 
+# What queries ask: a pymongo database of runs, `InJournals`, or what `readers.opened` gives.
 Source = Union[Runs, "Mongo"]
 Where = Iterable[str] | Mapping[str, Any] | None
 ID = int | str

@@ -21,7 +21,6 @@ def list_runs(source: Source, where: Where = None, sort: str | None = None, last
     """The runs, one a row, with dotted columns (`config.backend`, `result.test.student.accuracy`, ...).
 
     Args:
-        source: a database of runs, or `InJournals`.
         where: conditions as texts (`"config.backend=jax"`, `"seed>=3"`) or as a mapping of fields to values.
         sort: a column, with a `-` before it for the largest first; by number otherwise.
         last: only so many of the latest runs that meet the conditions.
@@ -53,7 +52,6 @@ def best(source: Source, by: str = ACCURACY, where: Where = None, count: int = 1
     """The best runs that have a result.
 
     Args:
-        source: a database of runs, or `InJournals`.
         by: a field; losses, KL and errors count as better when lower. A `-` or `+` before it says which end is the
             best instead: `-` the largest, `+` the smallest.
         where: as in `list_runs`.
@@ -117,10 +115,6 @@ def show(source: Source, run: ID) -> pd.DataFrame:
 
 def compare(source: Source, runs: Sequence[ID]) -> pd.DataFrame:
     """What differs between the runs' configs and environments, and beside it all results.
-
-    Args:
-        source: a database of runs, or `InJournals`.
-        runs: two or more IDs.
 
     Returns:
         Indexed by (part, field), `part` one of config, environment and result; one column a run, named by its number.

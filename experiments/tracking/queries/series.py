@@ -25,8 +25,6 @@ def curves(source: Source, runs: Sequence[ID], metrics: Iterable[str] | None = N
     A run that went on from another one, or that another one went on from, is read as one with it.
 
     Args:
-        source: a database of runs, or `InJournals`.
-        runs: IDs.
         metrics: names, or patterns such as `train.*`; all by default.
 
     Returns:
@@ -83,11 +81,9 @@ def joined(line: Sequence[tuple[Mapping[str, Any], Points]]) -> Points:
 
 
 def segments(source: Source, document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs that are one run in several segments, in their order.
+    """The runs that are one run in several segments, in their order, of which the document is any.
 
-    Args:
-        source: a database of runs, or `InJournals`.
-        document: any of them; where several went on from one, the line is the one that this is on, and then the latest.
+    Where several went on from one, the line is the one that this is on, and then the latest.
     """
     runs, line = runs_of(source), [dict(document)]
     while found := _former(line[0]) or _beside(runs, "uid", line[0].get("resumed_from"), line):
@@ -114,10 +110,6 @@ def _beside(runs: Runs, field: str, value: str | None, line: Sequence[Mapping[st
 
 def teacher_levels(source: Source, runs: Sequence[ID]) -> pd.DataFrame:
     """How good the runs' teachers are, for a line beside their students' curves.
-
-    Args:
-        source: a database of runs, or `InJournals`.
-        runs: IDs.
 
     Returns:
         Columns run, teacher (`"teacher digits"`), metric (the student's, `"test.student.accuracy"`) and value, the last
