@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from experiments.command.exit import DONE, Parser, guarded
 from experiments.db import add_address, positive
@@ -29,18 +29,16 @@ from framework.errors import UserError
 if TYPE_CHECKING:
     from experiments.tracking.source import Runs
 
-Answer: TypeAlias = Callable[["Runs", argparse.Namespace], None]
-
 
 def _shared() -> tuple[Parser, Parser, Parser]:
     """The options that say where the runs are, in which form they are told, and which are meant."""
-    place, common, filters = (Parser(add_help=False) for _ in range(3))
+    place, form, filters = (Parser(add_help=False) for _ in range(3))
     add_address(place)
     place.add_argument("-J", "--journal-only", action="store_true", help="read the journals, not a database")
-    form = common.add_mutually_exclusive_group()
+    forms = form.add_mutually_exclusive_group()
     for name in ("json", "csv"):
-        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name.upper()}")
-    common.set_defaults(form="table")
+        forms.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name.upper()}")
+    form.set_defaults(form="table")
     filters.add_argument(
         "--where",
         action="append",
@@ -48,44 +46,43 @@ def _shared() -> tuple[Parser, Parser, Parser]:
         metavar="FIELD=VALUE",
         help="also != > >= < <= and ~ (regex); repeatable",
     )
-    return place, common, filters
+    return place, form, filters
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    place, common, filters = _shared()
+    place, form, filters = _shared()
     parser = Parser.described("experiments.runs", __doc__)
     names = "list|show|best|compare|groups|curves|sources|rerun|report|watch|export"
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
-    def command(name: str, answer: Answer | None, text: str, *parents: Parser) -> Parser:
-        made: Parser = commands.add_parser(name, help=text, description=text, parents=[place, common, *parents])
+    def command(name: str, answer: reports.Answer | None, text: str, *parents: Parser) -> Parser:
+        made: Parser = commands.add_parser(name, help=text, description=text, parents=[place, *parents])
         made.set_defaults(answer=answer)
         return made
 
-    listed = command("list", _list, "the runs, and means over seeds where runs differ in nothing else", filters)
+    listed = command("list", _list, "the runs, and means over seeds where runs differ in nothing else", form, filters)
     listed.add_argument("--sort", metavar="[-]FIELD", help="- for the largest first (default: the latest last)")
     listed.add_argument("--last", type=positive, metavar="N", help="only the latest N")
     listed.add_argument("--columns", metavar="FIELD,...", help="these fields instead of the usual ones")
-    command("show", _show, "everything about one run").add_argument("run", metavar="ID")
-    best = command("best", _best, "the best runs", filters)
+    command("show", _show, "everything about one run", form).add_argument("run", metavar="ID")
+    best = command("best", _best, "the best runs", form, filters)
     best.add_argument("--by", metavar="[-|+]FIELD", help="- largest, + smallest first (default: the test accuracy)")
     best.add_argument("--count", type=positive, default=10, metavar="N")
-    command("compare", _compare, "how the configs differ, beside the results").add_argument(
-        "runs", nargs="+", metavar="ID"
-    )
-    groups = command("groups", _groups, "means and spreads over seeds, by spec and backend", filters)
+    compared = command("compare", _compare, "how the configs differ, beside the results", form)
+    compared.add_argument("runs", nargs="+", metavar="ID")
+    groups = command("groups", _groups, "means and spreads over seeds, by spec and backend", form, filters)
     groups.add_argument("--by", action="append", metavar="FIELD", help="repeatable (default: the test accuracy)")
-    _add_curves(command("curves", _curves, "metrics over steps", filters))
-    captured = command("sources", _sources, "the source files that a run was made of")
+    _add_curves(command("curves", _curves, "metrics over steps", form, filters))
+    captured = command("sources", _sources, "the source files that a run was made of", form)
     captured.add_argument("run", metavar="ID")
     captured.add_argument(
         "--diff", nargs="?", const="", metavar="ID", help="how they differ from the commit; from another run; or `here`"
     )
-    again = command("rerun", None, "repeat a run as it is stored, with the sources that are here")
+    again = command("rerun", None, "repeat a run as it is stored, with the sources that are here", form)
     again.add_argument("run", metavar="ID")
     again.add_argument("words", nargs="*", metavar="with KEY=VALUE", help="with changes")
-    reports.add(commands, place, filters)
+    reports.add(command, filters)
     return parser.parse_args(_signed(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from experiments.command.exit import DONE, INTERRUPTED
 from experiments.db import positive
@@ -13,23 +14,23 @@ from framework.errors import UserError, some
 if TYPE_CHECKING:
     from experiments.tracking.source import Document, Runs
 
+# Prints what a command asks for; an exit code of None means that all was well.
+Answer: TypeAlias = Callable[["Runs", argparse.Namespace], int | None]
 
-def add(commands: Any, place: argparse.ArgumentParser, filters: argparse.ArgumentParser) -> None:
-    """Add them, with the options that say where the runs are and choose among them, and what answers each."""
+
+def add(command: Callable[..., argparse.ArgumentParser], filters: argparse.ArgumentParser) -> None:
+    """Add them: by name, what answers it, a text, and the options that choose among the runs."""
     text = "one HTML file to look at: table, curves, differences, classes, disagreements; it needs no network"
-    report = commands.add_parser("report", help=text, description=text, parents=[place, filters])
-    report.set_defaults(answer=_report)
+    report = command("report", _report, text, filters)
     _add_runs(report)
     report.add_argument(
         "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="the file (report.html)"
     )
     text = "follow a run in the terminal until it ends: curves, speed, time left, last evaluation"
-    watch = commands.add_parser("watch", help=text, description=text, parents=[place])
-    watch.set_defaults(answer=_watch)
+    watch = command("watch", _watch, text)
     watch.add_argument("run", nargs="?", metavar="ID", help="none: the latest that is running, or else the latest")
     text = "metrics and options of runs for other tools (experiments.export writes students to be used elsewhere)"
-    export = commands.add_parser("export", help=text, description=text, parents=[place, filters])
-    export.set_defaults(answer=_export)
+    export = command("export", _export, text, filters)
     _add_runs(export)
     export.add_argument(
         "--to",
