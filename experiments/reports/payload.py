@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +46,8 @@ def payload(runs: Runs, documents: Sequence[Document]) -> dict[str, Any]:
     lines = _lines(runs, documents)
     rows = [_row(document) for document in documents]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    same = {name: rows[0][name] for name in names if _alike(rows, name)} if len(rows) > 1 else {}
+    alike = [name for name in names if all(name in row and row[name] == rows[0][name] for row in rows)]
+    same = {name: rows[0][name] for name in alike} if len(rows) > 1 else {}
     fields = [name for name in names if name not in same]
     shown, left_out = pictures.collected(runs, documents)
     return {
@@ -61,10 +62,6 @@ def payload(runs: Runs, documents: Sequence[Document]) -> dict[str, Any]:
         "pictures": shown,
         "left_out": left_out,
     }
-
-
-def _alike(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    return all(name in row and row[name] == rows[0][name] for row in rows)
 
 
 def _row(document: Document) -> dict[str, Any]:
