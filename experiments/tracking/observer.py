@@ -141,11 +141,7 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
 
 def _once(repositories: Iterable[Any]) -> list[Any]:
     """Sacred lists a repository once for each source file."""
-    kept: list[Any] = []
-    for entry in repositories:
-        if entry not in kept:
-            kept.append(entry)
-    return kept
+    return list({str(entry): entry for entry in repositories}.values())
 
 
 def _seconds(naive: datetime) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -89,8 +88,8 @@ class Served(EmbeddedServer):
     @staticmethod
     def _write(path: Path, text: str) -> None:
         path.unlink(missing_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        path.touch(0o600, exist_ok=False)
+        path.write_text(text, encoding="utf-8")
 
     def leave(self) -> None:
         """Be a client no more; the address is of no use once the last one has left."""
