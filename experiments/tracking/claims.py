@@ -11,14 +11,14 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pymongo import ReturnDocument
 
 from experiments.tracking import locks
-from experiments.tracking.documents import LAYOUT, nothing_yet
+from experiments.tracking.documents import LAYOUT, moment, nothing_yet
 from experiments.tracking.pieces import JOURNAL
 from experiments.tracking.publisher import BEAT_S, insert_run, replay
 from experiments.tracking.values import Mongo, bson_safe
@@ -243,4 +243,4 @@ class Watch:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+    return moment(time.time())

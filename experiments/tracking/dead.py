@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from experiments.tracking.claims import give_back_gone
+from experiments.tracking.documents import moment
 from experiments.tracking.journal import is_alive
 from experiments.tracking.pieces import JOURNAL
 from experiments.tracking.publisher import BEAT_S, replay
@@ -58,6 +60,4 @@ def liveness(status: str, heartbeat: Any) -> str:
 
 def _silence(heartbeat: Any) -> float:
     """Seconds since a heartbeat; 0 for what is none."""
-    if not isinstance(heartbeat, datetime):
-        return 0.0
-    return (datetime.now(UTC).replace(tzinfo=None) - heartbeat) / timedelta(seconds=1)
+    return (moment(time.time()) - heartbeat) / timedelta(seconds=1) if isinstance(heartbeat, datetime) else 0.0

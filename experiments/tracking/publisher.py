@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ class Publisher:
         self._upload()
         self._document.set(captured_out=files.output_tail(self._folder))
         self._write_series()
-        beat = datetime.now(UTC).replace(tzinfo=None) if alive else moment(self._document.last_time)
+        beat = moment(time.time() if alive else self._document.last_time)
         changed = {name: self._document.fields[name] for name in self._document.changed}
         read = {"bytes": self._reader.offset, "damaged": self._reader.damaged, "folder": str(self._folder)}
         changed |= {"heartbeat": beat, "journal": read}
@@ -123,7 +122,6 @@ class Publisher:
         return True
 
     def _upload(self) -> None:
-        assert self.number is not None
         if self._document.artifacts:
             self._document.set(artifacts=self._uploads.artifacts(self._label, self._document.artifacts))
         experiment = self._document.fields["experiment"]
