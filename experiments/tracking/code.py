@@ -64,8 +64,8 @@ def uncommitted(runs: Runs, document: Document) -> str:
 
 def changed(before: Mapping[str, Captured], after: Mapping[str, Captured]) -> list[str]:
     """The names of the files that differ, or that one side lacks."""
-    names = sorted({*before, *after})
-    return [name for name in names if _md5(before.get(name)) != _md5(after.get(name))]
+    old, new = ({name: each.md5 for name, each in side.items()} for side in (before, after))
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
 
 def diff(before: Mapping[str, Captured], after: Mapping[str, Captured]) -> Iterator[str]:
@@ -88,10 +88,6 @@ def summary(before: Mapping[str, Captured], after: Mapping[str, Captured], count
 def _diff(name: str, before: Mapping[str, Captured], after: Mapping[str, Captured]) -> Iterator[str]:
     old, new = (_text(side.get(name)).splitlines() for side in (before, after))
     return difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="")
-
-
-def _md5(each: Captured | None) -> str | None:
-    return None if each is None else each.md5
 
 
 def _text(each: Captured | None) -> str:
