@@ -100,13 +100,11 @@ def plot(frame: pd.DataFrame, path: Path, log: str = "", levels: pd.DataFrame | 
         levels: what `queries.teacher_levels` returned; those of a student's metric are drawn with it.
 
     Raises:
-        UserError: matplotlib isn't installed, can't write this format, or there is nothing to draw.
+        UserError: matplotlib can't write this format, or there is nothing to draw.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError('--plot needs matplotlib: python -m pip install -e ".[plots]"') from None
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     frame = _drawable(frame, log)
     names, runs = list(frame["metric"].unique()), list(dict.fromkeys(frame["run"]))
     height = _LINE * sum(len(textwrap.wrap(str(run), _LABEL_WIDTH)) for run in runs)
