@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ class Uploads:
             if (file_id := self._artifact(f"artifact://runs/{run}/{name}", record)) is not None
         ]
 
-    def sources(self, base_dir: str, sources: Iterable[tuple[str, str]]) -> list[list[Any]]:
+    def sources(self, base_dir: str, sources: Sequence[Sequence[str]]) -> list[list[Any]]:
         """Upload source files whose content no run has uploaded yet; what is lost or has changed is left out.
 
         Args:
@@ -128,17 +128,16 @@ class Uploads:
         Returns:
             Sacred's form: pairs of name and GridFS id.
         """
-        pairs = [(name, md5) for name, md5 in sources]
         # In one question: a run has hundreds of them.
         stored = self._database["fs.files"].find(
-            {"metadata.md5": {"$in": [md5 for _, md5 in pairs]}}, {"metadata.md5": 1}
+            {"metadata.md5": {"$in": [md5 for _, md5 in sources]}}, {"metadata.md5": 1}
         )
         known = {file["metadata"]["md5"]: file["_id"] for file in stored}
-        lacking = {md5: name for name, md5 in pairs if md5 not in known}
+        lacking = {md5: name for name, md5 in sources if md5 not in known}
         found = {md5: self._kept.find(md5, Path(base_dir) / name) for md5, name in lacking.items()}
         contents = {md5: content for md5, content in found.items() if content is not None}
         known |= self._put_sources(contents, lacking)
-        return [[name, known[md5]] for name, md5 in pairs if md5 in known]
+        return [[name, known[md5]] for name, md5 in sources if md5 in known]
 
     def _put_sources(self, contents: Mapping[str, bytes], names: Mapping[str, str]) -> dict[str, Any]:
         """Store hundreds of small files in two writes, in GridFS's form; GridFS itself needs several for each."""

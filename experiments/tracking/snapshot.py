@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 from collections.abc import Mapping
 from functools import lru_cache
@@ -49,8 +48,7 @@ class Store:
             OSError: the store can't be written.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        known = {entry.name for entry in os.scandir(self.folder)}
-        kept = [[name, md5] for name, path in files.items() if (md5 := self._file(path, known))]
+        kept = [[name, md5] for name, path in files.items() if (md5 := self._file(path))]
         return kept + [[name, self._content(text.encode("utf-8", "replace"))] for name, text in texts.items()]
 
     def get(self, md5: str) -> bytes | None:
@@ -68,12 +66,12 @@ class Store:
             content = now if _md5(now) == md5 else None
         return content
 
-    def _file(self, path: Path, known: set[str]) -> str | None:
+    def _file(self, path: Path) -> str | None:
         with contextlib.suppress(FileNotFoundError, PermissionError):
             found = path.stat()
             if found.st_size <= MAX_SOURCE:
                 md5 = _md5_of(path, found.st_mtime_ns, found.st_size)
-                return md5 if md5 in known else self._content(path.read_bytes())
+                return md5 if (self.folder / md5).exists() else self._content(path.read_bytes())
         return None
 
     def _content(self, content: bytes) -> str:
