@@ -68,7 +68,6 @@ class JournalRecorder:
         """Scalars after `step` updates.
 
         Args:
-            step: updates that were done.
             values: name -> scalar of any library; NaN and infinities are kept.
             at: seconds since 1970; now by default.
 
@@ -88,10 +87,8 @@ class JournalRecorder:
         """A file that belongs to the run: a small one is copied and stored, a large one is described by its hash."""
         fields = files.keep(Path(path), self.folder, name or Path(path).name)
         if fields.get("missing"):
-            print(
-                f"warning: artifact {scrub_text(str(path))} is not a file; the run continues without it",
-                file=sys.stderr,
-            )
+            told = f"artifact {scrub_text(str(path))} is not a file; the run continues without it"
+            print(f"warning: {told}", file=sys.stderr)
         self.record("artifact", **fields, metadata=metadata, content_type=content_type)
 
     def annotate(self, **fields: Any) -> None:
