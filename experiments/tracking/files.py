@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import re
 import shutil
@@ -57,11 +58,10 @@ def kept(document: Mapping[str, Any], name: str) -> bytes | None:
     folder = Path((document.get("journal") or {}).get("folder") or "nowhere")
     entries = [entry for entry in document.get("files") or () if entry.get("name") == name]
     places = [place for entry in entries for place in _places(folder, entry)]
-    found = next((place for place in (*places, folder / name) if place.is_file()), None)
-    try:
-        return found.read_bytes() if found else None
-    except OSError:
-        return None
+    for place in (*places, folder / name):
+        with contextlib.suppress(OSError, ValueError):
+            return place.read_bytes()
+    return None
 
 
 def _places(folder: Path, entry: Mapping[str, Any]) -> list[Path]:
@@ -75,10 +75,8 @@ def uploaded(database: Mongo, document: Mapping[str, Any], name: str) -> bytes |
     """An artifact from GridFS; arguments as in `kept`, with `artifacts` in the document."""
     for entry in document.get("artifacts") or ():
         if entry.get("name") == name:
-            try:
+            with contextlib.suppress(gridfs.NoFile):
                 return bytes(gridfs.GridFS(database).get(entry["file_id"]).read())
-            except gridfs.NoFile:
-                return None
     return None
 
 
