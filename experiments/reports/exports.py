@@ -27,13 +27,9 @@ _UNUSUAL = re.compile(r"[^\w.-]", re.ASCII)
 
 @dataclass(frozen=True)
 class Exported:
-    """One run.
+    """One run: `name` is what a file of it may be called, `label` what tells it from the others.
 
-    Attributes:
-        name: what a file of it may be called.
-        label: what tells it from the others.
-        document: of `Runs.latest`.
-        points: every point of its metrics, as `queries.curves` returns them, the segments of a resumed run as one.
+    The document is one of `Runs.latest`, `points` are what `queries.curves` returns, all segments of the run as one.
     """
 
     name: str

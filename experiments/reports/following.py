@@ -27,14 +27,9 @@ RUNNING = ("RUNNING", "QUEUED")
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a run.
+    """What is known of a run: `name` is its number or uid, `speed` is in updates a second lately.
 
-    Attributes:
-        name: its number or uid.
-        status: Sacred's, or what is thought of a run that nothing is heard of.
-        document: the run's.
-        curves: by the metric's name.
-        speed: updates a second lately, or None.
+    `status` is Sacred's, or what is thought of a run that nothing is heard of.
     """
 
     name: str
