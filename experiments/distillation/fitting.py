@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from experiments.distillation.outputs import class_names, to_be_built
+from experiments.distillation.naming import stored_folder
+from experiments.distillation.outputs import known_classes, to_be_built
 from framework.data.classes import permutation
 from framework.errors import UserError
 from framework.spec import DistillSpec
@@ -31,7 +32,7 @@ def check(spec: DistillSpec, num_classes: int | None, classes: tuple[str, ...] |
                 f"{who} knows {logits} classes, but data {spec.data.name!r} have {num_classes}: {_offer(spec)}, or "
                 "distil without labels, data.labels=null"
             )
-        names = class_names(teacher)
+        names = known_classes(teacher, stored_folder(teacher.name))
         if names is not None and classes is not None:
             try:
                 permutation(names, classes, who, spec.data.name)

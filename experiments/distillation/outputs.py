@@ -9,8 +9,9 @@ from typing import Protocol
 from experiments.config import recipe_spec
 from experiments.distillation.naming import TRAINED, check_name, stored_folder
 from experiments.distillation.packaged import PACKAGED
+from framework.data.classes import Names, permutation
 from framework.data.classes import order as class_order
-from framework.data.classes import permutation
+from framework.data.offline import OFFLINE
 from framework.errors import UserError
 from framework.files import stored
 from framework.spec import ModelSpec, TeacherSpec
@@ -42,14 +43,9 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
         UserError: no such teacher, or nothing says how many classes it has.
     """
     check_name(teacher.name)
-    if teacher.name in TRAINED:
-        from framework.data.offline import OFFLINE
-
-        recipe = recipe_spec(TRAINED[teacher.name])
-        return recipe.student, len(OFFLINE[recipe.data.name].classes)
-    if teacher.name in PACKAGED:
-        known = PACKAGED[teacher.name]
-        return ModelSpec(name=known.model), len(class_order(known.classes))
+    if (made := _made(teacher.name)) is not None:
+        model, names = made
+        return model, len(names)
     folder = stored_folder(teacher.name)
     if folder is not None:
         card = stored.load_card(folder)
@@ -57,7 +53,17 @@ def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpe
     return teacher, num_outputs(known_classes(teacher, None), num_classes)
 
 
-def num_outputs(names: Sequence[tuple[str, ...]] | None, num_classes: int | None) -> int:
+def _made(name: str) -> tuple[ModelSpec, Sequence[Names]] | None:
+    """The model and the classes of a teacher that is made when it is first asked for; None of any other."""
+    if name in TRAINED:
+        recipe = recipe_spec(TRAINED[name])
+        return recipe.student, [(each,) for each in OFFLINE[recipe.data.name].classes]
+    if name in PACKAGED:
+        return ModelSpec(name=PACKAGED[name].model), class_order(PACKAGED[name].classes)
+    return None
+
+
+def num_outputs(names: Sequence[Names] | None, num_classes: int | None) -> int:
     """How many logits a teacher has that is no stored one.
 
     Args:
@@ -74,7 +80,7 @@ def num_outputs(names: Sequence[tuple[str, ...]] | None, num_classes: int | None
     return num_classes
 
 
-def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[str, ...]] | None:
+def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[Names] | None:
     """The classes of a teacher's outputs, each with all its names; None where they are the data's in their order.
 
     Raises:
@@ -84,22 +90,13 @@ def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[tuple[s
         return None
     if teacher.classes is not None:
         return class_order(teacher.classes)
-    if teacher.name in PACKAGED:
-        return class_order(PACKAGED[teacher.name].classes)
+    if (made := _made(teacher.name)) is not None:
+        return made[1]
     names = stored.load_card(folder).classes if folder else None
     return [(name,) for name in names] if names else None
 
 
-def class_names(teacher: TeacherSpec) -> Sequence[tuple[str, ...]] | None:
-    """As `known_classes`, of a teacher by any name, also before it is trained."""
-    if teacher.name not in TRAINED or teacher.classes is not None:
-        return known_classes(teacher, None if teacher.name in TRAINED else stored_folder(teacher.name))
-    from framework.data.offline import OFFLINE
-
-    return [(name,) for name in OFFLINE[recipe_spec(TRAINED[teacher.name]).data.name].classes]
-
-
-def order_of(names: Sequence[tuple[str, ...]] | None, splits: Labelled) -> list[int] | None:
+def order_of(names: Sequence[Names] | None, splits: Labelled) -> list[int] | None:
     """The place of each of the data's classes among the teacher's, or None where it has them in their order."""
     if names is None or splits.classes is None:
         return None
