@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import backends
-from experiments.distillation.naming import check_name, check_own_model
+from experiments.distillation.naming import check_name, check_own_model, stored_folder
 from experiments.distillation.options import RunOptions
+from experiments.distillation.outputs import known_classes, to_be_built
 from experiments.distillation.teachers import Teacher
 from framework import data as data_layer
+from framework.data.classes import permutation
 from framework.data.source import Splits
 from framework.errors import UserError, near
 from framework.spec import DistillSpec, TeacherSpec, schedules
@@ -106,6 +109,35 @@ def try_functions(spec: DistillSpec, num_classes: int) -> None:
     views.tried(spec.views)
     if spec.teachers:
         losses.tried(spec.loss, num_classes)
+
+
+def check_teachers(spec: DistillSpec, num_classes: int | None, classes: tuple[str, ...] | None = None) -> None:
+    """Refuse teachers that were made for other classes than the data's, before they are built.
+
+    Args:
+        spec: names the data and the teachers.
+        num_classes: of the data; None without labels, which fit any teacher.
+        classes: their names, where they are known.
+
+    Raises:
+        UserError: it names the command that trains a teacher on these data.
+    """
+    data = shlex.quote(f"data={spec.data.name}")
+    offer = f"train one: python -m experiments.teacher with {data} (it prints the teacher=FOLDER to use)"
+    for teacher in spec.teachers if num_classes is not None else ():
+        who = f"the teacher {teacher.name!r}"
+        _, logits = to_be_built(teacher, num_classes)
+        if logits != num_classes:
+            raise UserError(
+                f"{who} knows {logits} classes, but data {spec.data.name!r} have {num_classes}: {offer}, or "
+                "distil without labels, data.labels=null"
+            )
+        names = known_classes(teacher, stored_folder(teacher.name))
+        if names is not None and classes is not None:
+            try:
+                permutation(names, classes, who, spec.data.name)
+            except UserError as error:
+                raise UserError(f"{error}; or {offer}") from error
 
 
 def check_outputs(student: Model, teachers: Sequence[Teacher], splits: Splits, spec: DistillSpec) -> None:

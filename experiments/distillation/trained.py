@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 
 import backends
 from experiments.config import recipe_spec
-from experiments.distillation import fitting, packaged
-from experiments.distillation.checks import admit_student, check_length, try_functions
+from experiments.distillation import packaged
+from experiments.distillation.checks import admit_student, check_length, check_teachers, try_functions
 from experiments.distillation.naming import TRAINED, trained_folder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.outputs import to_be_built
@@ -56,7 +56,7 @@ def data_for(
 
 
 def _check(spec: DistillSpec, classes: tuple[str, ...] | None) -> None:
-    fitting.check(spec, None if classes is None else len(classes), classes)
+    check_teachers(spec, None if classes is None else len(classes), classes)
     try_functions(spec, _num_logits(spec, classes))
 
 

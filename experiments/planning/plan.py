@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sacred.commandline_options import cli_option
 
 from experiments import config as configs
-from experiments.distillation import fitting
-from experiments.distillation.checks import check_functions
+from experiments.distillation.checks import check_functions, check_teachers
 from experiments.distillation.options import RunOptions
 from experiments.planning import estimates, missing
 from experiments.planning.spread import Spread
@@ -69,7 +68,7 @@ def lines(spec: DistillSpec, options: RunOptions, root: Path, steps: int) -> lis
     backend, device, lacking = missing.backend_of(spec, options)
     check_functions(spec)
     counts = count(spec.data, root / "cache")
-    fitting.check(spec, counts.num_classes, counts.classes)
+    check_teachers(spec, counts.num_classes, counts.classes)
     models = planned(spec, counts)
     timing = Timing(spec, options, models, counts, backend, device)
     costs = timing.costs
