@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.distillation import resuming
 from experiments.distillation.options import RunOptions
 from experiments.distillation.prepare import prepare
+from experiments.distillation.teachers import policy_kept
 from experiments.distillation.trained import data_for
 from experiments.tracking.folders import default_root
 from experiments.tracking.unobserved import NoRecorder
@@ -81,20 +80,6 @@ def distill(
     trained = ready.trained_student()
     own = hasattr(trained, "given") and student is not None and student is not trained
     return trained.given() if own else trained, outcome.result
-
-
-@contextmanager
-def policy_kept() -> Iterator[None]:
-    """Give the caller's Keras back the dtype that it had; models built within keep theirs."""
-    kept = ("float32", "float32")
-    if keras := sys.modules.get("keras"):
-        kept = keras.config.floatx(), keras.config.dtype_policy()
-    try:
-        yield
-    finally:
-        if keras := sys.modules.get("keras"):
-            keras.config.set_floatx(kept[0])
-            keras.config.set_dtype_policy(kept[1])
 
 
 def _on_disk(data: DatasetDict, folder: str) -> str:

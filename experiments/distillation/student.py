@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import backends
+from experiments.distillation import weights
 from experiments.distillation.answering import Answering, probabilities
 from experiments.distillation.exported import SUFFIX, Exported, exported
 from experiments.distillation.lineage import LATEST, folder_of
@@ -93,12 +94,8 @@ def find_student(name: str, root: Path, uri: str | None = None) -> Path:
 
 
 def _named(name: str, root: Path) -> Iterator[Path]:
+    """What is shipped, and then runs, the newest first."""
     yield SHIPPED / name
-    yield from _runs(name, root)
-
-
-def _runs(name: str, root: Path) -> Iterator[Path]:
-    """The newest first."""
     for folder in reversed(run_folders(root)):
         if name == LATEST or (folder.name.startswith(name) and not is_number(name)):
             yield folder
@@ -142,15 +139,9 @@ def load_student(folder: Path | str, backend: str | None = None) -> Student | Ex
 def on_backend(folder: Path, backend: str | None) -> Student:
     """Load a stored student on a backend; arguments and errors as in `load_student`."""
     backends.load(backends.choose(backend))
-    # These import Keras, which needs the backend to be loaded.
-    from framework.models import catalog
-    from framework.models.initial import assign
-
     place = folder / "student" if stored.is_stored(folder / "student") else folder
     card = stored.load_card(place)
     try:
-        model = catalog.build(card.name, card.options, card.num_classes, card.image_size, None)
+        return Student(weights.restored(place, card, card.image_size), card)
     except ModuleNotFoundError as error:  # of somebody else's function
         raise UserError(f"{place}: {card.name} needs {error.name}, which is not installed here") from error
-    assign(model, stored.load_weights(place, card))
-    return Student(model, card)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -54,10 +55,12 @@ def load(
     Raises:
         UserError: a name that can be no teacher, a teacher without weights, or one whose classes are not the data's.
     """
-    return tuple(
-        _loaded(teacher, size, spec.seed, splits, root or default_root(), tell)
-        for teacher, size in zip(spec.teachers, spec.teacher_sizes, strict=True)
-    )
+    root, loaded = root or default_root(), []
+    for teacher, size in zip(spec.teachers, spec.teacher_sizes, strict=True):
+        folder = find(teacher.name, root)
+        model = build(teacher, size, folder, spec.seed, splits, root, tell)
+        loaded.append(_identified(teacher, size, folder, model))
+    return tuple(loaded)
 
 
 def handed_over(spec: DistillSpec, model: Any) -> Teacher:
@@ -75,13 +78,6 @@ def handed_over(spec: DistillSpec, model: Any) -> Teacher:
     size = spec.teacher_sizes[0]
     model = catalog.given(model, "teacher", size, spec.seed)
     return _identified(replace(spec.teachers[0], name=GIVEN), size, None, model)
-
-
-def _loaded(
-    teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path, tell: Callable[[str], None]
-) -> Teacher:
-    folder = find(teacher.name, root)
-    return _identified(teacher, size, folder, build(teacher, size, folder, seed, splits, root, tell))
 
 
 def _identified(teacher: TeacherSpec, size: int, folder: Path | None, model: Model) -> Teacher:
@@ -105,7 +101,7 @@ def build(
     folder: Path | None,
     seed: int,
     splits: Labelled,
-    root: Path | None = None,
+    root: Path,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Model:
     """Build a teacher with its weights.
@@ -116,41 +112,32 @@ def build(
         folder: where it is stored; None builds the model of that name.
         seed: of the parameters that no file gives.
         splits: the data, in whose order it gives its classes.
-        root: the folder for caches, by default where runs go.
+        root: the folder for caches.
         tell: takes a line on what was matched of its weights.
 
     Raises:
         UserError: as in `load`.
     """
-    with _arithmetic(teacher.precision):
-        if folder:
-            return _stored(teacher, size, folder, splits)
-        return _built(teacher, size, seed, splits, root, tell)
-
-
-@contextmanager
-def _arithmetic(precision: str | None) -> Iterator[None]:
-    """Models that are built within it compute in `precision`; None leaves it as it is."""
     import keras
 
-    before = keras.config.dtype_policy()
-    if precision is not None:
-        keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _stored(teacher: TeacherSpec, size: int, folder: Path, splits: Labelled) -> Model:
     from framework.models import catalog
-    from framework.models.initial import assign
 
-    card = stored.load_card(folder)
-    order = order_of(known_classes(teacher, folder), splits)
-    model = catalog.build(card.name, card.options, card.num_classes, size, None)
-    assign(model, stored.load_weights(folder, card))
-    return _reordered(model, order, size)
+    if folder is None and teacher.weights is None and catalog.is_untrained(teacher.name, teacher.options):
+        known = ", ".join(stored_names())
+        raise UserError(
+            f"teacher.name = {teacher.name!r} has no weights: give teacher.weights, or a stored one: {known}"
+        )
+    names = known_classes(teacher, folder)
+    order = order_of(names, splits)
+    with policy_kept():
+        if teacher.precision is not None:
+            keras.config.set_dtype_policy(teacher.precision)
+        if folder is not None:
+            model = weights.restored(folder, stored.load_card(folder), size)
+        else:
+            logits = num_outputs(names, None if splits.classes is None else len(splits.classes))
+            model = weights.built(teacher, logits, size, seed, root, own_head=False, tell=tell)
+        return _reordered(model, order, size)
 
 
 def _reordered(model: Model, order: list[int] | None, image_size: int) -> Model:
@@ -163,18 +150,15 @@ def _reordered(model: Model, order: list[int] | None, image_size: int) -> Model:
     return reordered
 
 
-def _built(
-    teacher: TeacherSpec, size: int, seed: int, splits: Labelled, root: Path | None, tell: Callable[[str], None]
-) -> Model:
-    from framework.models import catalog
-
-    if teacher.weights is None and catalog.is_untrained(teacher.name, teacher.options):
-        known = ", ".join(stored_names())
-        raise UserError(
-            f"teacher.name = {teacher.name!r} has no weights: give teacher.weights, or a stored one: {known}"
-        )
-    names = known_classes(teacher, None)
-    logits = num_outputs(names, None if splits.classes is None else len(splits.classes))
-    order = order_of(names, splits)
-    model = weights.built(teacher, logits, size, seed, root, own_head=False, tell=tell)
-    return _reordered(model, order, size)
+@contextmanager
+def policy_kept() -> Iterator[None]:
+    """Give Keras back the dtype that it had; models built within keep theirs."""
+    kept = ("float32", "float32")
+    if keras := sys.modules.get("keras"):
+        kept = keras.config.floatx(), keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        if keras := sys.modules.get("keras"):
+            keras.config.set_floatx(kept[0])
+            keras.config.set_dtype_policy(kept[1])

@@ -60,7 +60,8 @@ def hashes(spec: DistillSpec, root: Path | None = None) -> dict[str, dict[str, s
         if model.weights is not None:
             path = located(model.weights, root)
             source = download.public(model.weights) if download.is_url(model.weights) else model.weights
-            found[who] = {"source": source, "sha256": file_digest(_file(path))}
+            file = path / stored.WEIGHTS if path.is_dir() else path
+            found[who] = {"source": source, "sha256": file_digest(file)}
     return found
 
 
@@ -76,8 +77,18 @@ def to_be_stored(spec: DistillSpec, known: Mapping[str, Mapping[str, str]]) -> D
     return spec.replace(student=public("student", spec.student), teachers=teachers)
 
 
-def _file(path: Path) -> Path:
-    return path / stored.WEIGHTS if path.is_dir() else path
+def restored(folder: Path, card: stored.ModelCard, size: int) -> Model:
+    """Build a stored model for views of `size` pixels.
+
+    Raises:
+        UserError: as in `framework.files.stored.load_weights` and `framework.models.catalog.build`.
+    """
+    from framework.models import catalog
+    from framework.models.initial import assign
+
+    model = catalog.build(card.name, card.options, card.num_classes, size, None)
+    assign(model, stored.load_weights(folder, card))
+    return model
 
 
 def built(
