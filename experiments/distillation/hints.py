@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from experiments.distillation.packaged import PACKAGED
-from experiments.distillation.teachers import Teacher
+from experiments.distillation.teachers import Teacher, seen
 from framework.data.source import Splits
-from framework.protocols import Array, Source
+from framework.protocols import Array
 from framework.spec import DistillSpec
 
 # So many images tell 44 % from 91 %.
@@ -38,10 +36,11 @@ def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]
         return [f"hint: {who} lie in [0, 1], as after a sigmoid; logits are expected"]
     if teacher.folder is not None or teacher.spec.normalize is not None or splits.classes is None:
         return []
-    views, labels = _labelled(spec, teacher, source)
+    views, labels = map(np.concatenate, zip(*seen(spec, teacher, source, _IMAGES), strict=True))
+    views, labels = views[labels >= 0], labels[labels >= 0]
     if len(labels) < _IMAGES // 2:
         return []
-    found = {name: _winners(teacher, views, name) for name in (None, *RANGES)}
+    found = {name: _outputs(teacher, views, name).argmax(-1) for name in (None, *RANGES)}
     right = {name: float((winners == labels).mean()) for name, winners in found.items()}
     best = max(right, key=lambda name: right[name])
     name, ordered = max(((name, _reordered(each, labels)) for name, each in found.items()), key=lambda pair: pair[1])
@@ -71,26 +70,6 @@ def _of_size(spec: DistillSpec, teacher: Teacher, own: int) -> list[str]:
         cure = f"views.teacher_size={own} takes longer and makes it better"
         return [f"hint: {who} was trained on views of {own} px and sees {teacher.size} px here; {cure}"]
     return [] if own == spec.views.size else [f"{who} sees the views at {own} px, the student at {spec.views.size} px"]
-
-
-def _labelled(spec: DistillSpec, teacher: Teacher, source: Source) -> tuple[Array, Array]:
-    """Some images as the teacher sees them in evaluation, in [-1, 1], and their labels."""
-    from framework.data.loader import EvalBatches
-
-    alone = replace(
-        spec,
-        teachers=(teacher.spec,),
-        views=replace(spec.views, teacher_size=teacher.size),
-        evaluation=replace(spec.evaluation, batch_size=_IMAGES),
-    )
-    batch = next(iter(EvalBatches(alone, source, _IMAGES)))
-    [views] = batch.teacher_views or (batch.views,)
-    known = (batch.mask > 0) & (batch.labels >= 0)
-    return views[known], batch.labels[known]
-
-
-def _winners(teacher: Teacher, views: Array, name: str | None) -> Array:
-    return _outputs(teacher, views, name).argmax(-1)
 
 
 def _outputs(teacher: Teacher, views: Array, name: str | None) -> Array:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.distillation.teachers import Teacher, build
+from experiments.distillation.teachers import Teacher, build, seen
 from framework.data.source import Splits
 from framework.spec import DistillSpec
 
@@ -45,33 +45,24 @@ def _agreement(
         return {}
     exact = replace(teacher.spec, precision=None)
     twin = build(exact, teacher.size, teacher.folder, spec.seed, splits, root)
-    views = replace(spec.views, teacher_size=teacher.size)
-    found = _compared(teacher.model, twin, replace(spec, teachers=(exact,), views=views), splits)
+    found = _compared(spec, teacher, twin, splits)
     numbers = f"agreement@1 {found['agreement@1']:.2%}, KL {found['kl']:.2g}"
     tell(f"the teacher {exact.name!r} in {teacher.spec.precision}, against itself in {spec.precision}: {numbers}")
     return found
 
 
-def _compared(model: Model, twin: Model, spec: DistillSpec, splits: Splits) -> dict[str, float]:
+def _compared(spec: DistillSpec, teacher: Teacher, twin: Model, splits: Splits) -> dict[str, float]:
+    from keras import ops
     from scipy.special import log_softmax
 
+    from framework.views import normalize
+
     equal, kl, count = 0.0, 0.0, 0
-    for views in _views(spec, splits):
-        own, other = (log_softmax(np.asarray(each.predict_on_batch(views), float), -1) for each in (model, twin))
+    for views, _ in seen(spec, teacher, splits.validation or splits.train):
+        shown = np.asarray(ops.convert_to_numpy(normalize(ops.convert_to_tensor(views), teacher.spec.normalize)))
+        answers = [np.asarray(each.predict_on_batch(shown), float) for each in (teacher.model, twin)]
+        own, other = (log_softmax(logits, -1) for logits in answers)
         equal += float((own.argmax(-1) == other.argmax(-1)).sum())
         kl += float((np.exp(other) * (other - own)).sum())
         count += len(views)
     return {"agreement@1": equal / count, "kl": kl / count}
-
-
-def _views(spec: DistillSpec, splits: Splits) -> Iterator[np.ndarray]:
-    """What the teacher of a spec of one sees of each image in evaluation, without padding, in its own input range."""
-    from keras import ops
-
-    from framework.data.loader import EvalBatches
-    from framework.views import normalize
-
-    for batch in EvalBatches(spec, splits.validation or splits.train):
-        [view] = batch.teacher_views or (batch.views,)
-        shown = normalize(ops.convert_to_tensor(view[batch.mask > 0]), spec.teachers[0].normalize)
-        yield np.asarray(ops.convert_to_numpy(shown))

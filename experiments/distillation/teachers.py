@@ -15,6 +15,7 @@ from experiments.distillation.outputs import Labelled, known_classes, num_output
 from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.files import stored
+from framework.protocols import Array, Source
 from framework.spec import GIVEN, DistillSpec, TeacherSpec
 
 if TYPE_CHECKING:
@@ -87,6 +88,28 @@ def _identified(teacher: TeacherSpec, size: int, folder: Path | None, model: Mod
     fingerprint = (card.fingerprint if card else "") or sha256[:16]
     normalize = teacher.normalize or (card.normalize if card else None)
     return Teacher(replace(teacher, fingerprint=fingerprint, normalize=normalize), size, folder, model, sha256)
+
+
+def seen(
+    spec: DistillSpec, teacher: Teacher, source: Source, limit: int | None = None
+) -> Iterator[tuple[Array, Array]]:
+    """What a teacher sees of a split in evaluation, batch by batch, before its own input range and without padding.
+
+    Args:
+        spec: the distillation.
+        teacher: as it teaches.
+        source: the split.
+        limit: only so many examples, spread evenly over it; None takes all.
+
+    Yields:
+        Views float32 [B, S, S, 3] in [-1, 1] and labels int32 [B], -1 where there is none.
+    """
+    from framework.data.loader import EvalBatches
+
+    alone = replace(spec, teachers=(teacher.spec,), views=replace(spec.views, teacher_size=teacher.size))
+    for batch in EvalBatches(alone, source, limit):
+        [views] = batch.teacher_views or (batch.views,)
+        yield views[batch.mask > 0], batch.labels[batch.mask > 0]
 
 
 def output_names(found: Sequence[Teacher]) -> tuple[str, ...] | None:
