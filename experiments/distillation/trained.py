@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -87,27 +88,22 @@ def train_missing(
 
 def _train_once(recipe: str, folder: Path, options: RunOptions, root: Path, tell: Callable[[str], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder, recipe, tell):
+    with _acquired(folder, recipe, tell):
         if not stored.is_stored(folder):
             tell(f"training the teacher {recipe!r}, once")
             _train(recipe, folder, options, root)
 
 
-@contextmanager
-def _lock(folder: Path, recipe: str, tell: Callable[[str], None]) -> Iterator[None]:
+def _acquired(folder: Path, recipe: str, tell: Callable[[str], None]) -> AbstractContextManager[Any]:
     lock = FileLock(folder.with_suffix(".lock"), mode=0o600)
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         tell(f"waiting for another process that is training the teacher {recipe!r}")
-        try:
-            lock.acquire(timeout=_PATIENCE)
-        except Timeout:
-            raise TimeoutError(f"another process has been training {folder} for {_PATIENCE:.0f} s") from None
     try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        raise TimeoutError(f"another process has been training {folder} for {_PATIENCE:.0f} s") from None
 
 
 def _train(recipe: str, folder: Path, options: RunOptions, root: Path) -> None:
