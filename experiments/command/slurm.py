@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command.exit import PREEMPTED
-from experiments.distillation.lineage import CHECKPOINTS, beginning, lineage
-from experiments.tracking.folders import run_folders
+from experiments.distillation.lineage import beginning, has_checkpoint
+from experiments.tracking.folders import RUNS, run_folders
 from experiments.tracking.journal import JournalReader
 from experiments.tracking.snapshot import PROJECT
 from framework.errors import UserError, near
-from framework.files.checkpoints import Checkpoints
+from framework.files.arrays import write_text
 
 FOLDER = "slurm"
 SWEEP = "experiments.sweep"
@@ -96,7 +96,7 @@ def _check_installed(cluster: str) -> None:
         raise UserError("--slurm: there is no sbatch here, so no Slurm; cluster=local tries the job on this machine")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """What submitit calls in the job: the command, in a process of its own.
 
@@ -122,11 +122,17 @@ class Job:
         Raises:
             RuntimeError: it has failed, or was ended without being told to go on in another job.
         """
-        process = _Process(self)
-        code = process.wait()
+        path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"EXPERIMENTS_DIR": str(self.root), "PYTHONPATH": path}
+        self._process = subprocess.Popen(self.line(self._noted()), cwd=self.cwd, env=environment)
+        # submitit ignores it: the command keeps a checkpoint, and the job ends.
+        signal.signal(signal.SIGTERM, lambda *_: self._process.send_signal(signal.SIGTERM))
+        code = self._wait()
         if code:
-            what = f"ended with {code}; {process.told(code)}"
-            raise RuntimeError(f"{shlex.join(['python', *self.line(None)[1:]])} {what}")
+            run = self._own_run()
+            resume = f"to resume: python -m {self.module} with resume={run}" if run and code == PREEMPTED else ""
+            command = shlex.join(["python", *self.line(None)[1:]])
+            raise RuntimeError(f"{command} ended with {code}; {resume or 'its last lines are above'}")
         return code
 
     def line(self, resumed: str | None) -> list[str]:
@@ -137,33 +143,20 @@ class Job:
     def checkpoint(self) -> Any:
         """Called by submitit at the signal before the end: the command keeps a checkpoint, and the job is queued again.
 
-        The next one reads from `notes` which run it goes on with.
+        The next one reads from `notes` which run it goes on with. Within a signal's handler, the lock of `Popen.wait`
+        may be held.
         """
         from submitit.helpers import DelayedSubmission
 
-        if _Process.running is not None:
-            _Process.running.preempt()
+        if hasattr(self, "_process"):
+            self._process.send_signal(signal.SIGUSR2)
+            while not self._is_gone():
+                time.sleep(_LOOK_S)
+            self._written_down()
+        # Without the process, which nobody can store.
         return DelayedSubmission(replace(self))
 
-
-class _Process:
-    """The command's process, and which run is its own."""
-
-    running: _Process | None = None
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        name = os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID") or str(os.getpid())
-        self._note = job.notes / f"{name}_run.json"
-        self.run = self._noted()
-        path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-        environment = os.environ | {"EXPERIMENTS_DIR": str(job.root), "PYTHONPATH": path}
-        self._process = subprocess.Popen(job.line(self.run), cwd=job.cwd, env=environment)
-        _Process.running = self
-        # submitit ignores it: the command keeps a checkpoint, and the job ends.
-        signal.signal(signal.SIGTERM, lambda *_: self._process.send_signal(signal.SIGTERM))
-
-    def wait(self) -> int:
+    def _wait(self) -> int:
         """Wait for the end, and write down which run is the job's as soon as there is one."""
         looked = 0.0
         known = False
@@ -175,37 +168,27 @@ class _Process:
             self._written_down()
         return self._process.wait()
 
-    def preempt(self) -> None:
-        """Have it keep a checkpoint and end. Within a signal's handler: the lock of `Popen.wait` may be held."""
-        self._process.send_signal(signal.SIGUSR2)
-        while not self._is_gone():
-            time.sleep(_LOOK_S)
-        self._written_down()
-
-    def told(self, code: int) -> str:
-        """How it is resumed by hand."""
-        run = self._own_run()
-        resume = f"to resume: python -m {self._job.module} with resume={run}" if run and code == PREEMPTED else ""
-        return resume or "its last lines are above"
-
     def _is_gone(self) -> bool:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _own_run(self) -> str | None:
-        """The uid of the run, or of the sweep, that this process has begun: its journal names the process."""
-        for folder in reversed(run_folders(self._job.root)[-100:]):
+        """The uid of the run, or of the sweep, that the process has begun: its journal names the process."""
+        for folder in reversed(run_folders(self.root)[-100:]):
             begun = JournalReader(folder).read(1)
             if begun and (begun[0].get("pid"), begun[0].get("host")) == (self._process.pid, platform.node()):
                 # A student's run says a moment later of which sweep it is.
-                return folder.name if self._job.module != SWEEP else beginning(folder).get("sweep")
+                return folder.name if self.module != SWEEP else beginning(folder).get("sweep")
         return None
+
+    @property
+    def _note(self) -> Path:
+        name = os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID") or str(os.getpid())
+        return self.notes / f"{name}_run.json"
 
     def _written_down(self) -> bool:
         run = self._own_run()
         if run is not None:
-            temporary = self._note.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"run": run}))
-            temporary.replace(self._note)
+            write_text(self._note, json.dumps({"run": run}))
         return run is not None
 
     def _noted(self) -> str | None:
@@ -213,10 +196,9 @@ class _Process:
         if not self._note.is_file():
             return None
         run = str(json.loads(self._note.read_text())["run"])
-        folder = self._job.root / "runs" / run
+        folder = self.root / RUNS / run
         # A sweep has a folder of its own, and goes on whatever its students have.
-        own = not folder.is_dir() or any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder))
-        return run if own else None
+        return run if not folder.is_dir() or has_checkpoint(folder) else None
 
 
 def submit(asked: Mapping[str, Any], module: str, flags: Sequence[str], words: Sequence[str], root: Path) -> str:

@@ -114,7 +114,7 @@ def last_status(folder: Path) -> str | None:
 
 def _latest(root: Path) -> Path:
     for folder in reversed(run_folders(root)):
-        if not is_alive(folder) and any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder)):
+        if not is_alive(folder) and has_checkpoint(folder):
             return folder
     raise UserError(f"resume = {LATEST!r}: no run in {root / RUNS} has a checkpoint")
 
@@ -166,6 +166,11 @@ def lineage(folder: Path) -> Iterator[Path]:
         folder = next(
             (path for path in (Path(before), folder.parent / Path(before).name) if path.is_dir()), Path(before)
         )
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run can go on: it, or one that it resumed, has a checkpoint."""
+    return any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder))
 
 
 def beginning(folder: Path) -> dict[str, Any]:
