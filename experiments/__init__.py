@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import warnings
@@ -20,17 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["distill", "load_student"]
 
 
+# Lazily, so that reading a run's numbers does not wait for the data layer.
+_HOMES = {"distill": "experiments.distillation.python", "load_student": "experiments.distillation.student"}
+
+
 def __getattr__(name: str) -> Any:
-    # Lazily, so that reading a run's numbers does not wait for the data layer.
-    if name == "distill":
-        from experiments.distillation.python import distill
-
-        return distill
-    if name == "load_student":
-        from experiments.distillation.student import load_student
-
-        return load_student
-    raise AttributeError(f"module 'experiments' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'experiments' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def _choose_keras_backend() -> None:
