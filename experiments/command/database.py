@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from experiments.tracking.mongod import Destination, check_database, open_database
@@ -16,12 +17,5 @@ def database(uri: str | None, journal_only: bool, root: Path) -> Iterator[Callab
     Args and errors are those of `open_database`.
     """
     check_database(uri, journal_only)
-    made: list[Destination] = []
     with ExitStack() as stack:
-
-        def opened() -> Destination:
-            if not made:
-                made.append(stack.enter_context(open_database(uri, journal_only, root)))
-            return made[0]
-
-        yield opened
+        yield cache(lambda: stack.enter_context(open_database(uri, journal_only, root)))
