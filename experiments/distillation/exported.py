@@ -27,13 +27,7 @@ MISSING = 'onnxruntime is not installed: pip install -c constraints.txt -e ".[on
 
 @dataclass(frozen=True)
 class Exported(Answering):
-    """An exported student.
-
-    Attributes:
-        path: its file.
-        session: onnxruntime's.
-        card: what is known of it.
-    """
+    """An exported student: its file, and onnxruntime's session of it."""
 
     path: Path
     session: Any
@@ -70,18 +64,12 @@ class Exported(Answering):
         return logits
 
 
-def exported(path: Path, backend: str | None = None) -> Exported:
-    """Open an exported student.
-
-    Args:
-        path: an `.onnx` file that `python -m experiments.export` has written.
-        backend: must be None, because no backend is used.
+def exported(path: Path) -> Exported:
+    """Open an exported student, an `.onnx` file that `python -m experiments.export` has written.
 
     Raises:
         UserError: there is no such file, or another one; or onnxruntime is not installed.
     """
-    if backend is not None:
-        raise UserError(f"{path} runs on onnxruntime, not on backend = {backend!r}: leave the backend out")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file (from {Path.cwd()})")
     if importlib.util.find_spec("onnxruntime") is None:

@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Student(Answering):
-    """A trained model with what its predictions need.
-
-    Attributes:
-        model: the Keras model, from views [B, S, S, 3] in [-1, 1] to logits [B, C].
-        card: what is known of it.
-    """
+    """A trained Keras model, from views [B, S, S, 3] in [-1, 1] to logits [B, C], with what its predictions need."""
 
     model: Model
     card: ModelCard
@@ -65,7 +60,6 @@ def find_student(name: str, root: Path, uri: str | None = None) -> Path:
     Args:
         name: the folder of a run or of a stored model, or a file in it; an `.onnx` file; `latest` or `best`; a run's
             uid (the beginning is enough) or its number in the database.
-        root: the folder of runs.
         uri: where the database is, as in `open_database`; it is asked only for `best`, for numbers and for names.
 
     Raises:
@@ -131,9 +125,11 @@ def load_student(folder: Path | str, backend: str | None = None) -> Student | Ex
         UserError: there is no stored model, or the backend is not installed.
     """
     place = path_of(folder)
-    if place.suffix == SUFFIX:
-        return exported(place, backend)
-    return on_backend(place, backend)
+    if place.suffix != SUFFIX:
+        return on_backend(place, backend)
+    if backend is not None:
+        raise UserError(f"{place} runs on onnxruntime, not on backend = {backend!r}: leave the backend out")
+    return exported(place)
 
 
 def on_backend(folder: Path, backend: str | None) -> Student:
