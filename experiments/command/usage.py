@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from experiments.command import keys
@@ -62,24 +62,14 @@ a run that could not write a checkpoint ends with 1 at its end; resuming a finis
 
 
 def text(module: str, summary: str, recipe: str, examples: Sequence[str], words: Sequence[str] = ()) -> str:
-    """The help of a command that trains.
-
-    Args:
-        module, summary, recipe: of the command.
-        examples: what may follow its name.
-        words: names of keys or of their parts; where any is one, the help is of those keys alone.
-    """
+    """The help of a command that trains; where any of the words is a key or a part of one, of those keys alone."""
     listed = keys.listing(defaults(recipe), shutil.get_terminal_size((100, 24)).columns, words)
     if keys.meant(words):
         return listed
     lines = "\n".join(f"  python -m {module} {words}".rstrip() for words in examples)
-    parts = {"module": module, "summary": summary, "recipe": recipe, "examples": lines}
-    return _TEXT.format(**parts, recipes=_recipes(), keys=listed)
-
-
-def _recipes() -> str:
     width = max(map(len, RECIPES))
-    return "\n".join(f"  {name:{width}}  {NOTES[name]}" for name in RECIPES)
+    recipes = "\n".join(f"  {name:{width}}  {NOTES[name]}" for name in RECIPES)
+    return _TEXT.format(module=module, summary=summary, recipe=recipe, examples=lines, recipes=recipes, keys=listed)
 
 
 def name_recipes(experiment: Experiment) -> None:
@@ -100,21 +90,19 @@ def refuse_options(argv: Sequence[str], experiment: Experiment) -> None:
         UserError: an unknown option, one without its value, or one of Sacred's that means something else elsewhere.
     """
     takes_value = _options(experiment)
-    expected = False
-    for place, word in enumerate(argv):
-        follows = argv[place + 1] if place + 1 < len(argv) else None
-        if expected or not _is_option(word):
-            expected = False
+    rest = list(argv)
+    for known, whole in _parts(argv, takes_value):
+        word, follows = whole[0], next(iter(rest[1:]), None)
+        del rest[: len(whole)]
+        if not _is_option(word):
             continue
         name, _, value = word.partition("=")
-        known = name if name in takes_value else word[:2] if word[:2] in takes_value and word[1] != "-" else None
         elsewhere = known == "-b" or (word == "-e" and follows is not None and follows.replace(".", "").isdigit())
         if known is None or elsewhere or (len(name) > 2 and name[1] != "-" and is_known(name[1:])):
             given = value or (follows if follows and not _is_option(follows) and follows != "with" else None)
             sacreds = "; Sacred's beat interval is --beat-interval" if known == "-b" else ""
             raise UserError(f"unknown option {name}: {meant(name, takes_value, given)}{sacreds}")
-        expected = takes_value[known] and word == known
-        if expected and follows is None:
+        if takes_value[known] and word == known and follows is None:
             raise UserError(f"option {word} needs a value; --help explains it")
 
 
@@ -131,25 +119,21 @@ def _options(experiment: Experiment) -> dict[str, bool]:
 def split(argv: Sequence[str], experiment: Experiment, but: Sequence[str]) -> tuple[list[str], list[str]]:
     """The options of a command line, with their values, and the other words.
 
-    Args:
-        argv: of which Sacred's parser can make something.
-        experiment: knows the options.
-        but: options that are left out, by all their names.
+    It must be one that Sacred's parser takes; `but` has all names of the options that are left out.
     """
-    takes_value = _options(experiment)
-    flags: list[str] = []
-    words: list[str] = []
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if not _is_option(word):
-            words.append(word)
-            continue
-        name = word.partition("=")[0]
-        known = name if name in takes_value else word[:2]
-        whole = [word, *([rest.pop(0)] if takes_value[known] and word == known else [])]
-        flags += [] if known in but else whole
-    return flags, words
+    parts = list(_parts(argv, _options(experiment)))
+    flags = [word for known, whole in parts if known is not None and known not in but for word in whole]
+    return flags, [word for known, whole in parts if known is None for word in whole]
+
+
+def _parts(argv: Sequence[str], takes_value: Mapping[str, bool]) -> Iterator[tuple[str | None, Sequence[str]]]:
+    """Each option that there is, by a name of it, with its value; and each other word, without a name."""
+    while argv:
+        name = argv[0].partition("=")[0]
+        known = name if name in takes_value else argv[0][:2] if argv[0][:2] in takes_value else None
+        size = 2 if known == argv[0] and takes_value[known] else 1
+        yield known, argv[:size]
+        argv = argv[size:]
 
 
 def _is_option(word: str) -> bool:
@@ -160,8 +144,7 @@ def explain(argv: Sequence[str], experiment: Experiment) -> str:
     """What is probably wrong with a command line that Sacred's parser refuses."""
     commands = [name for name, _ in experiment.gather_commands()]
     takes_value = _options(experiment)
-    pairs = zip(argv, ["", *argv], strict=False)
-    words = [word for word, before in pairs if not _is_option(word) and not takes_value.get(before)]
+    words = [whole[0] for known, whole in _parts(argv, takes_value) if known is None]
     if words[-1:] == ["with"]:
         return "nothing follows 'with': write recipes and KEY=VALUE after it, or leave it out"
     wrong = words[1:2] if words[0:1] and words[0] in commands else words[:1]
