@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ class Place:
         module: the command that a worker does it with, `"experiments.run"`.
         line: the command line, stored with the student.
         uri: where the database is, as in `open_database`.
-        root: the folder of runs.
         more: what a worker must know beside.
     """
 
@@ -45,30 +43,22 @@ class Place:
 
 
 class Queue(RunObserver):  # type: ignore[misc, unused-ignore]
-    """Sacred's observer that stores a queued run.
+    """Sacred's observer that stores a queued run under the id that is wanted; None takes the next number."""
 
-    Args:
-        database: where to.
-        place: by what.
-        wanted: the run's id; None takes the next number.
-    """
-
-    def __init__(self, database: Mongo, place: Place, wanted: int | str | None) -> None:
-        self._database, self._place, self._wanted = database, place, wanted
-        self.known: dict[str, Any] = {}
+    def __init__(self, database: Mongo, place: Place, wanted: int | str | None, known: Mapping[str, Any]) -> None:
+        self._database, self._place, self._wanted, self._known = database, place, wanted, known
 
     def queued_event(
         self,
         ex_info: Mapping[str, Any],
         command: str,
         host_info: Mapping[str, Any],
-        queue_time: datetime,
         config: Mapping[str, Any],
         meta_info: Mapping[str, Any],
-        _id: Any,
+        **_: Any,
     ) -> int | str:
         """Write it down; returns the run's number."""
-        experiment = scrub(plain({**ex_info, **self.known}))
+        experiment = scrub(plain({**ex_info, **self._known}))
         uploads = files.Uploads(self._database, self._place.root / RUNS / "queued")
         stored = uploads.sources(experiment["base_dir"], experiment.get("sources", ()))
         fields = scrub(plain({"command": command, "host": dict(host_info), "config": config, "meta": meta_info}))
@@ -93,11 +83,8 @@ def run(
     """Queue a run that was checked, and say how it is run; returns the exit code.
 
     Args:
-        experiment: has the config.
-        config: of the run.
         flags: Sacred's own options.
         meta: the recipes and changes that made the config.
-        place: where.
 
     Raises:
         UserError: there is no database, or a worker couldn't have all of the config.
@@ -120,10 +107,9 @@ def put(
     """Let Sacred queue a run; arguments as in `run`. Returns the run's number."""
     assert destination.database is not None
     wanted = run_id(flags[ID]) if flags.get(ID) is not None else None
-    queue = Queue(destination.database, place, wanted)
     spec, _ = configs.spec_and_options(config)
-    _, queue.known = sacred_run.known(place.root / RUNS / "queued", sources.captured(spec))
-    experiment.observers.append(queue)
+    _, known = sacred_run.known(place.root / RUNS / "queued", sources.captured(spec))
+    experiment.observers.append(Queue(destination.database, place, wanted, known))
 
     # Sacred marks the function that it calls, and stores its name.
     def main() -> None:
