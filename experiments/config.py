@@ -32,7 +32,6 @@ Config = dict[str, Any]
 _OPTION_NAMES = [field.name for field in dataclasses.fields(RunOptions)]
 # A list of bare words, as people write it: [train,test].
 _WORDS = re.compile(r"\[([\w./:+-]+(?:, *[\w./:+-]+)*)\]")
-_DURATIONS = [field.name for field in dataclasses.fields(DurationSpec)]
 # The key that a part's value alone is the value of: `optimizer=sgd`, `loss=kl`, `duration=100`.
 _NAMED = {
     **dict.fromkeys(("data", "student", "teacher", "optimizer", "schedule"), "name"),
@@ -184,7 +183,7 @@ def normalise(changes: Mapping[str, Any], config: Mapping[str, Any]) -> Config:
         result["backend"] = backends.canonical(result["backend"])
     if isinstance(result.get("duration"), Mapping):
         # The three exclude each other: what is written takes the place of what was there.
-        result["duration"] = dict.fromkeys(_DURATIONS) | result["duration"]
+        result["duration"] = {field.name: None for field in dataclasses.fields(DurationSpec)} | result["duration"]
     if result.get("teaching") == "labels":
         result.setdefault("teachers", [])
         loss = result.setdefault("loss", {})
@@ -201,14 +200,11 @@ def normalise(changes: Mapping[str, Any], config: Mapping[str, Any]) -> Config:
 
 def merge(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
     """The config with the changes: dicts are merged key by key, all else is replaced."""
-    result = copy.deepcopy(dict(config))
+    result = dict(config)
     for key, value in changes.items():
         old = result.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            result[key] = merge(old, value)
-        else:
-            result[key] = copy.deepcopy(value)
-    return result
+        result[key] = merge(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+    return copy.deepcopy(result)
 
 
 def apply(config: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
