@@ -101,11 +101,7 @@ class Job:
     """What submitit calls in the job: the command, in a process of its own.
 
     Attributes:
-        module: of the command.
-        flags: its options.
-        words: what else is on its command line; a resumed one has `with resume=...` in place of it.
-        root: the folder of runs.
-        cwd: where it is run.
+        words: what is on its command line beside flags; a resumed one has `with resume=...` in place of it.
         notes: the folder in which the job writes down which run is its own.
     """
 
@@ -206,9 +202,7 @@ def submit(asked: Mapping[str, Any], module: str, flags: Sequence[str], words: S
 
     Args:
         asked: as `settings` gives them.
-        module: of the command.
         flags, words: its command line, without `--slurm`.
-        root: the folder of runs.
 
     Raises:
         UserError: Slurm, or submitit, refuses.

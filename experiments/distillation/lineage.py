@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Origin:
     lineage: tuple[Path, ...]
     state: Mapping[str, Array]
     metadata: Mapping[str, Any]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     passed_over: tuple[Path, ...] = ()
 
     @property
@@ -74,9 +74,8 @@ class Origin:
         """Spec and options as they were, as the config of the run that resumes this one."""
         known = plain(RunOptions())
         kept = {key: value for key, value in self.metadata.get("options", {}).items() if key in known}
-        fixed = {"backend": self.metadata["backend"], "resume": self.folder.name, "resume_anyway": False}
-        fixed |= {"extend": None, "extend_level": None}
-        return self.spec.to_dict() | known | kept | fixed
+        asked = {"resume": self.folder.name, "resume_anyway": False, "extend": None, "extend_level": None}
+        return self.spec.to_dict() | known | kept | {"backend": self.metadata["backend"]} | asked
 
     def fields(self) -> dict[str, Any]:
         """What the run that resumes this one writes down about it."""
@@ -159,13 +158,11 @@ def lineage(folder: Path) -> Iterator[Path]:
     while folder.is_dir() and folder not in seen:
         yield folder
         seen.add(folder)
-        before = beginning(folder).get("resumed_folder")
-        if before is None:
+        if (name := beginning(folder).get("resumed_folder")) is None:
             return
         # The runs may have been moved together.
-        folder = next(
-            (path for path in (Path(before), folder.parent / Path(before).name) if path.is_dir()), Path(before)
-        )
+        before = Path(name)
+        folder = before if before.is_dir() else folder.parent / before.name
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -182,9 +179,8 @@ def beginning(folder: Path) -> dict[str, Any]:
 
 
 def started(folder: Path) -> dict[str, Any]:
-    """The `spec` that a run wrote down and the `environment` it had; nothing where there is no such run."""
-    found = next((record for record in _records(folder) if record["type"] == "started"), {})
-    return {key: found[key] for key in ("spec", "environment") if key in found}
+    """The record of a run's start, with its `spec` and the `environment` it had; {} where there is no such run."""
+    return next((record for record in _records(folder) if record["type"] == "started"), {})
 
 
 def _records(folder: Path, tail: bool = False) -> list[dict[str, Any]]:
