@@ -28,14 +28,10 @@ OBSERVERS = {
     "--s3": ("boto3",),
 }
 _CAPTURE = ("no", "sys", "fd")
-_FEW = 3
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Refuse what an option can't take, and what is missing for it.
-
-    Args:
-        options: Sacred's, by their long names.
+    """Refuse what an option of Sacred's, by its long name, can't take, and what is missing for it.
 
     Raises:
         UserError: it names the option.
@@ -90,10 +86,7 @@ def check_chosen(
 ) -> None:
     """Refuse what depends on more than the option itself: sources that are not committed, an id that is taken.
 
-    Args:
-        options: as in `check`.
-        spec: names the user's own modules.
-        root, uri, journal_only: where the run goes, as in `open_database`.
+    Where the run goes is said as in `open_database`.
 
     Raises:
         UserError: it names the option.
@@ -126,7 +119,7 @@ def _check_clean(folders: Sequence[Path]) -> None:
                 raise UserError(f"--enforce_clean: git doesn't tell what has changed in {folder}: {error}") from None
             continue
         if changed := found["changed"]:
-            raise UserError(f"--enforce_clean: not committed in {folder}: {few(changed, _FEW, str)}")
+            raise UserError(f"--enforce_clean: not committed in {folder}: {few(changed, show=str)}")
 
 
 def _check_number(name: str, text: str | None) -> None:

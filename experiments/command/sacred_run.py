@@ -37,8 +37,6 @@ SETTINGS["DISCOVER_SOURCES"] = "none"
 # hangs: `machine` looks at them.
 SETTINGS["HOST_INFO"]["INCLUDE_CPU_INFO"] = SETTINGS["HOST_INFO"]["INCLUDE_GPU_INFO"] = False
 
-_LOGGED = logging.Formatter("%(levelname)s - %(name)s - %(message)s")
-
 
 class Ended(SacredInterrupt):
     """A run that was asked to end: Sacred writes its STATUS down."""
@@ -121,8 +119,6 @@ def run(
     What Sacred refuses to begin, one of its options for example, leaves nothing behind.
 
     Args:
-        experiment: has its config.
-        tracker: hears of the run.
         train: what Sacred calls; its outcome is the run's.
         flags: Sacred's own options.
         meta: the recipes and changes that made the config.
@@ -188,18 +184,12 @@ def _refusal(caught: BaseException) -> BaseException:
 def _listen(logger: logging.Logger) -> None:
     """Print what Sacred logs, in its form."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_LOGGED)
+    handler.setFormatter(logging.Formatter("%(levelname)s - %(name)s - %(message)s"))
     logger.handlers = [handler]
 
 
 def known(folder: Path, files: Mapping[str, Path], keep: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is known of the machine, and of the sources in Sacred's form; these are kept beside the runs.
-
-    Args:
-        folder: of a run.
-        files: the sources, by name.
-        keep: whether they are kept.
-    """
+    """What is known of the machine, and of a run's sources in Sacred's form; `keep` keeps these beside the runs."""
     host, repository = _machine()
     texts = {DIFF: scrub_text(repository["diff"])[:MAX_SOURCE]} if repository.get("diff") else {}
     git = {name: repository[name] for name in ("url", "commit", "dirty")} if repository else None

@@ -14,6 +14,7 @@ from experiments.distillation import packaged
 from experiments.distillation.checks import check_early
 from experiments.distillation.options import RunOptions
 from experiments.tracking.folders import default_root
+from framework.data.offline import is_offline
 from framework.data.origins import is_hub
 from framework.errors import UserError
 from framework.files import download
@@ -30,8 +31,9 @@ def check(spec: DistillSpec, options: RunOptions) -> None:
     for key, name in (("data", spec.data.name), ("data.train_from", spec.data.train_from)):
         if name is not None and _is_lacking_data(name):
             raise UserError(f"{key} = {name!r}: {no_such(name)}; give a folder of images, a parquet file or a hub id")
-    for key, weights in _weights(spec):
-        if not download.is_url(weights) and not path_of(weights).exists():
+    named = [("student.weights", spec.student.weights), *(("teacher.weights", each.weights) for each in spec.teachers)]
+    for key, weights in named:
+        if weights is not None and not download.is_url(weights) and not path_of(weights).exists():
             raise UserError(f"{key} = {weights!r}: {no_such(weights)}")
     for teacher in spec.teachers:
         if teacher.name in packaged.PACKAGED:
@@ -64,12 +66,5 @@ def add_working_folder() -> None:
 
 
 def _is_lacking_data(name: str) -> bool:
-    from framework.data.offline import is_offline
-
     path = path_of(name)
     return not (is_offline(name) or path.exists() or is_hub(name) or glob.glob(str(path)))
-
-
-def _weights(spec: DistillSpec) -> list[tuple[str, str]]:
-    named = [("student.weights", spec.student.weights), *(("teacher.weights", each.weights) for each in spec.teachers)]
-    return [(key, weights) for key, weights in named if weights is not None]

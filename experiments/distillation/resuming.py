@@ -17,10 +17,6 @@ from framework.spec import GIVEN, DistillSpec, ExtensionSpec, schedules
 from framework.spec.schedules import EXTENDABLE
 from framework.spec.validation import plain
 
-# Keras's name for what its dropout draws from.
-_GENERATOR = "seed_generator"
-_ANYWAY = "resume_anyway=True resumes all the same, and writes it down"
-
 
 def take_resume(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The name after `resume=`, and the other words of a command line.
@@ -79,12 +75,7 @@ def check_words(origin: Origin, spec: DistillSpec, options: RunOptions) -> None:
 
 
 def extended(spec: DistillSpec, options: RunOptions, origin: Origin) -> DistillSpec:
-    """The spec of a run that is made longer: its schedule says what the learning rate does from here on.
-
-    Args:
-        spec: with the new duration.
-        options: `extend` and `extend_level`.
-        origin: the run until now.
+    """The spec, which has the new duration, with a schedule that says what the learning rate does from here on.
 
     Raises:
         UserError: the duration is what it was, or the learning rate to continue with is 0.
@@ -118,7 +109,6 @@ def go_on(ready: Distillation, origin: Origin, anyway: bool = False) -> list[str
 
     Args:
         ready: prepared for a spec that is the run's, but for what may change.
-        origin: the run.
         anyway: take it whatever has changed.
 
     Returns:
@@ -141,7 +131,8 @@ def go_on(ready: Distillation, origin: Origin, anyway: bool = False) -> list[str
 def _refuse(origin: Origin, changes: Sequence[str]) -> None:
     if changes:
         allowed = "only duration (with extend=), backend, device and cadence may change"
-        raise UserError(f"resume = {origin.folder.name!r}: {'; '.join(changes)}; {allowed}; {_ANYWAY}")
+        anyway = "resume_anyway=True resumes all the same, and writes it down"
+        raise UserError(f"resume = {origin.folder.name!r}: {'; '.join(changes)}; {allowed}; {anyway}")
 
 
 def _changes(ready: Distillation, origin: Origin) -> Iterator[str]:
@@ -153,7 +144,8 @@ def _changes(ready: Distillation, origin: Origin) -> Iterator[str]:
     hashes = [[each["sha256"][:16] for each in part["teachers"]] for part in (before, now)]
     if hashes[0] != hashes[1]:
         yield f"the teacher's SHA-256 was {', '.join(hashes[0])} and is {', '.join(hashes[1])}"
-    if before["backend"] != now["backend"] and any(_GENERATOR in name for name in origin.state):
+    # Keras's name for what its dropout draws from.
+    if before["backend"] != now["backend"] and any("seed_generator" in name for name in origin.state):
         yield (
             f"the student draws random numbers (dropout), which {now['backend']} generates differently from "
             f"{before['backend']}"

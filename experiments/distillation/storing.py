@@ -26,7 +26,6 @@ def store(
 
     Args:
         folder: made where it is missing.
-        spec: of the run.
         student: the model, whatever its variables hold.
         weights: what was learned, by the parameters' names.
         dtype: in which they are kept; counters and seeds stay what they are.
@@ -48,7 +47,17 @@ def store(
     elif name.endswith(".keras"):
         # A relative path would mean another file elsewhere.
         name = str(path_of(name).resolve())
-    stored.save(folder, _card(spec, name, options, known), kept)
+    size, resize = spec.views.size, spec.evaluation.resize
+    card = stored.ModelCard(
+        name=name,
+        options=dict(options),
+        image_size=size,
+        resize=resize,
+        preprocessing=_preprocessing(size, resize),
+        fingerprint=spec.fingerprint,
+        **known,
+    )
+    stored.save(folder, card, kept)
     return files
 
 
@@ -58,19 +67,6 @@ def with_weights(student: Model, weights: Mapping[str, Array]) -> Model:
 
     assign(student, weights)
     return student
-
-
-def _card(spec: DistillSpec, name: str, options: Mapping[str, Any], known: Mapping[str, Any]) -> stored.ModelCard:
-    size, resize = spec.views.size, spec.evaluation.resize
-    return stored.ModelCard(
-        name=name,
-        options=dict(options),
-        image_size=size,
-        resize=resize,
-        preprocessing=_preprocessing(size, resize),
-        fingerprint=spec.fingerprint,
-        **known,
-    )
 
 
 def _preprocessing(size: int, resize: int | None) -> dict[str, str]:
