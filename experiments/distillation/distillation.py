@@ -58,16 +58,7 @@ class Distillation:
 
     Attributes:
         spec: with what identifies teachers and handed over models filled in.
-        options: how it is run.
-        backend: that trains it.
-        device: where it computes.
-        splits: the data.
-        student: the Keras model that is trained.
-        teachers: the Keras models that teach.
-        num_classes: its logits.
-        classes: their names, the data's or else the teacher's; None where nobody knows them.
-        trainer: the compiled step.
-        total_steps: where it ends.
+        classes: the logits' names, the data's or else the teacher's; None where nobody knows them.
         environment: versions, device, threads and hashes, as plain values.
         cache: the folder for what is made once.
         feed: its batches, which others may share.
@@ -107,8 +98,6 @@ class Distillation:
         Args:
             recorder: told of metrics and artifacts; `started` and `ended` are its owner's to call.
             folder: the run's own folder; None keeps no file.
-            stop: ends the run when asked.
-            quiet: show no progress.
             warn: told of files that could not be written.
 
         Raises:
@@ -135,27 +124,11 @@ class Distillation:
         if self.origin is None:
             with stop.heeding(False), waiting(BEFORE, progress.say):
                 recorder.metrics(0, self.before)
-        outcome = yield from self._loop(recorder, folder, stop, progress, warn, batches).turns()
-        if isinstance(outcome.error, OutOfMemory):
-            outcome = replace(outcome, error=self._advised(outcome.error))
-        if folder and outcome.status == "COMPLETED":
-            outcome = self._kept(recorder, folder, outcome, warn)
-        return outcome
-
-    def _loop(
-        self,
-        recorder: Recorder,
-        folder: Path | None,
-        stop: Stop,
-        progress: Progress,
-        warn: Callable[[str], None],
-        batches: Batches | None,
-    ) -> Loop:
         best = self.options.best_by or ("kl" if self.spec.teachers else "accuracy")
         cadence = self._cadence()
         # With a look at each few steps there is nothing to be won; what others see as well comes a step at a time.
         alone = batches is None and cadence.log_steps >= self.trainer.together / 4
-        return Loop(
+        loop = Loop(
             trainer=self.trainer,
             batches=batches or self.loader.batches,
             evaluator=self.evaluator,
@@ -173,6 +146,12 @@ class Distillation:
             on_nan=self.options.on_nan,
             world=self.world,
         )
+        outcome = yield from loop.turns()
+        if isinstance(outcome.error, OutOfMemory):
+            outcome = replace(outcome, error=self._advised(outcome.error))
+        if folder and outcome.status == "COMPLETED":
+            outcome = self._kept(recorder, folder, outcome, warn)
+        return outcome
 
     def _advised(self, error: OutOfMemory) -> OutOfMemory:
         """The same error, with what takes less memory in place of the library's words."""
