@@ -58,9 +58,7 @@ def check_functions(spec: DistillSpec) -> None:
 def check_length(spec: DistillSpec, num_examples: int | None = None) -> None:
     """Refuse a warm-up that does not end within the run.
 
-    Args:
-        spec: says the duration and the schedule.
-        num_examples: of the training split; None where it is not known yet, as epochs need it to be steps.
+    Epochs are refused only where `num_examples`, of the training split, is known: by it they are steps.
 
     Raises:
         UserError: as `framework.spec.schedules.make`.
@@ -69,15 +67,14 @@ def check_length(spec: DistillSpec, num_examples: int | None = None) -> None:
         schedules.make(spec.schedule, spec.duration.steps(num_examples or 0, spec.batch_size))
 
 
-def num_outputs(model: Model, spec: DistillSpec, who: str, size: int | None = None) -> int:
-    """The number of logits that a model gives for the spec's views, of another size than the student's if one is given.
+def num_outputs(model: Model, size: int, who: str) -> int:
+    """The number of logits that a model gives for views of `size` pixels.
 
     Raises:
         UserError: it doesn't take them.
     """
     from framework.models.foreign import taking_views
 
-    size = size or spec.views.size
     with taking_views(f"the {who}", size, size, 3):
         return int(model.compute_output_shape((None, size, size, 3))[-1])
 
@@ -146,10 +143,10 @@ def check_outputs(student: Model, teachers: Sequence[Teacher], splits: Splits, s
     Raises:
         UserError: a number of outputs that doesn't fit.
     """
-    own = num_outputs(student, spec, "student")
+    own = num_outputs(student, spec.views.size, "student")
     data_layer.check_classes(own, splits, "student")
     for teacher in teachers:
-        count = num_outputs(teacher.model, spec, "teacher", teacher.size)
+        count = num_outputs(teacher.model, teacher.size, "teacher")
         data_layer.check_classes(count, splits, "teacher")
         if count != own:
             raise UserError(f"the teacher has {count} outputs and the student {own}")

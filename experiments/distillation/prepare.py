@@ -24,7 +24,6 @@ from experiments.tracking.folders import default_root
 from framework import data as data_layer
 from framework.data.source import Splits
 from framework.errors import UserError
-from framework.protocols import Trainer
 from framework.spec import GIVEN, DistillSpec, ModelSpec
 from framework.world import World
 
@@ -37,8 +36,7 @@ class Common:
     """What distillations of the same data, views, teachers and precision can share.
 
     Attributes:
-        backend, device: the backend and its device, configured.
-        splits: the data.
+        device: the backend's, configured.
         teachers: all of them, in the spec's order.
         feed: batches, where several are trained at once; None for each its own.
     """
@@ -89,12 +87,9 @@ def prepare(
     What `trained.train_missing` would train is there already.
 
     Args:
-        spec: the distillation.
-        options: how to run it.
         student, teacher: built Keras models, or modules of the backend's own library, to take instead of the spec's.
         splits: data to take instead of the spec's.
         root: the folder for caches; by default where runs go.
-        tell: takes one-line remarks for the user.
         common: what another distillation of the same data, views and teachers has found.
         alone: compute on one device, whatever others do.
 
@@ -114,7 +109,8 @@ def prepare(
     admit_student(student, spec)
     check_outputs(student, common.teachers, common.splits, spec)
     try_functions(spec, num_classes)
-    if line := too_little(spec, options, common.device, student, [each.model for each in common.teachers]):
+    models = tuple(each.model for each in common.teachers)
+    if line := too_little(spec, options, common.device, student, models):
         tell(line)
     hashes = weights.hashes(spec, root)
     spec = sources.identified(weights.to_be_stored(spec, hashes))
@@ -127,29 +123,23 @@ def prepare(
         device=common.device,
         splits=common.splits,
         student=student,
-        teachers=tuple(each.model for each in common.teachers),
+        teachers=models,
         num_classes=num_classes,
         classes=common.splits.classes or teachers.output_names(common.teachers),
-        trainer=_compiled(common, spec, options, student, total_steps, world),
+        trainer=common.backend.compile(
+            spec,
+            student,
+            models,
+            total_steps=total_steps,
+            device=common.device,
+            jit=options.compile,
+            grad_accum_steps=options.grad_accum_steps,
+            world=world,
+        ),
         total_steps=total_steps,
         environment=_environment(common, options, hashes) | {"processes": world.size, "devices": world.devices},
         cache=root / "cache",
         feed=common.feed or Feed(total_steps, world),
-        world=world,
-    )
-
-
-def _compiled(
-    common: Common, spec: DistillSpec, options: RunOptions, student: Model, total_steps: int, world: World
-) -> Trainer:
-    return common.backend.compile(
-        spec,
-        student,
-        [each.model for each in common.teachers],
-        total_steps=total_steps,
-        device=common.device,
-        jit=options.compile,
-        grad_accum_steps=options.grad_accum_steps,
         world=world,
     )
 
@@ -159,7 +149,7 @@ def num_logits(common: Common, spec: DistillSpec) -> int:
     if common.splits.classes:
         return len(common.splits.classes)
     first = common.teachers[0]
-    return num_outputs(first.model, spec, "teacher", first.size)
+    return num_outputs(first.model, first.size, "teacher")
 
 
 def _given(student: Any, spec: DistillSpec) -> tuple[Model, DistillSpec]:
@@ -199,12 +189,7 @@ def load_data(
 ) -> Splits:
     """The data of a spec, with what there is to say about them.
 
-    Args:
-        spec, root, tell: as in `prepare`.
-        check: may refuse the data's classes for the spec before an image is decoded.
-
-    Raises:
-        UserError: as in `prepare`.
+    Before an image is decoded, `check` may refuse the data's classes for the spec. Errors as in `prepare`.
     """
 
     def checked(classes: tuple[str, ...] | None) -> None:
