@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.distillation import teachers
 from experiments.distillation.answering import Answering
 from experiments.distillation.lineage import started
+from experiments.distillation.outputs import Taught
 from experiments.distillation.student import Student
 from framework.errors import UserError
 from framework.spec import GIVEN, DistillSpec
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What was taught, as far as teachers must know it: see `teachers.Labelled`."""
-
-    name: str
-    classes: tuple[str, ...] | None
 
 
 def teachers_of(folder: Path, student: Answering, root: Path) -> list[Student]:

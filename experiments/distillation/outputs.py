@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 from experiments.config import recipe_spec
 from experiments.distillation.naming import TRAINED, check_name, stored_folder
@@ -12,6 +12,7 @@ from experiments.distillation.packaged import PACKAGED
 from framework.data.classes import Names, permutation
 from framework.data.classes import order as class_order
 from framework.data.offline import OFFLINE
+from framework.data.source import Splits
 from framework.errors import UserError
 from framework.files import stored
 from framework.spec import ModelSpec, TeacherSpec
@@ -20,16 +21,15 @@ from framework.spec import ModelSpec, TeacherSpec
 DATA_ORDER = "data"
 
 
-class Labelled(Protocol):
-    """What a teacher must know of the data: their name, and their classes in the order of the labels."""
+class Taught(NamedTuple):
+    """Data that are not here: their name, and their classes in the order of the labels; None without labels."""
 
-    @property
-    def name(self) -> str:
-        """As the user gave it."""
+    name: str
+    classes: tuple[str, ...] | None
 
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """None without labels."""
+
+# What a teacher must know of the data.
+Labelled = Splits | Taught
 
 
 def to_be_built(teacher: TeacherSpec, num_classes: int | None) -> tuple[ModelSpec, int]:
@@ -64,11 +64,7 @@ def _made(name: str) -> tuple[ModelSpec, Sequence[Names]] | None:
 
 
 def num_outputs(names: Sequence[Names] | None, num_classes: int | None) -> int:
-    """How many logits a teacher has that is no stored one.
-
-    Args:
-        names: of its classes; None where they are the data's.
-        num_classes: of the data; None without labels.
+    """How many logits a teacher has that is no stored one: as many as it has classes, else as the data have.
 
     Raises:
         UserError: neither says it.
