@@ -52,8 +52,6 @@ class Key:
     Attributes:
         name: with its part, `optimizer.lr`.
         kind: the type, or the values that are allowed.
-        default: a plain value.
-        meaning: what it does, in one paragraph.
     """
 
     name: str
@@ -68,8 +66,6 @@ class Part:
 
     Attributes:
         name: how they begin, `optimizer`; another word where they have no common beginning.
-        summary: what they are about.
-        keys: in the order of the class.
     """
 
     name: str
@@ -80,8 +76,7 @@ class Part:
 def parts(config: Mapping[str, Any] | None = None) -> list[Part]:
     """All keys by part: the spec's own first, then those of its parts, then how a run is run.
 
-    Args:
-        config: a complete config, whose values are taken as the defaults; None takes the classes' own.
+    The values of a complete config are taken as the defaults; None takes the classes' own.
     """
     config = DistillSpec().to_dict() | plain(RunOptions()) if config is None else config
     kinds = typing.get_type_hints(DistillSpec)
@@ -150,10 +145,7 @@ def page() -> str:
 def listing(config: Mapping[str, Any], columns: int, words: Iterable[str] = ()) -> str:
     """The keys for `--help`, each with its value in a config and its meaning.
 
-    Args:
-        config: a complete config.
-        columns: the width of the terminal.
-        words: names of parts or keys, `optimizer` or `lr`; the listing is of those alone if any is meant.
+    Words are names of parts or keys, `optimizer` or `lr`: the listing is of those alone if any is meant.
     """
     chosen = meant(words)
     blocks = []

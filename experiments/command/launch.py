@@ -51,8 +51,6 @@ class Stored:
     Attributes:
         run: its uid, or its number where it has none.
         made_by: the name of the experiment, `"teacher"` for those of `experiments.teacher`.
-        config: as it was stored.
-        root: the folder of runs.
         line: the command, which the new run stores as its own.
         uri: where the database is, as in `open_database`.
     """
@@ -71,7 +69,6 @@ class Program:
 
     Attributes:
         module: how it is started, `"experiments.run"`.
-        summary: what it does, for `--help`.
         recipe: the config where no recipe is named.
         examples: what may follow its name, for `--help`.
         check: refuses configs that are not for this command.
@@ -108,9 +105,7 @@ class Program:
         """Do a run that was queued, or go on with it; returns the exit code.
 
         Args:
-            stored: the run.
-            options: Sacred's, by their long names, as they were when it was queued.
-            meta: as it was then.
+            options, meta: as they were when it was queued; Sacred's options by their long names.
             folder: of this attempt.
             before: that of an earlier one with a checkpoint; None begins with the first step.
 

@@ -37,14 +37,7 @@ def interval(accuracy: float, count: float) -> tuple[float, float]:
 
 
 def report(ready: Distillation, outcome: Outcome, places: Sequence[str], extra: Sequence[str] = ()) -> str:
-    """The report as text.
-
-    Args:
-        ready: what was run.
-        outcome: how it ended.
-        places: lines on where it is logged.
-        extra: more lines.
-    """
+    """The report as text, with lines on where it is logged, and other lines before these."""
     split = "test" if "test" in outcome.result else "validation" if "validation" in outcome.result else "train"
     result = outcome.result.get(split, {})
     rows = _rows(ready, result)

@@ -22,9 +22,7 @@ def stored(runs: Runs, name: str, root: Path, words: Sequence[str]) -> Stored:
     """What is needed to do a run again; how its sources differ from what is here is told.
 
     Args:
-        runs: where it is looked for.
         name: its number, its uid, or a beginning of it.
-        root: the folder of runs.
         words: what was written after the name.
 
     Raises:

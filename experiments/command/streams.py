@@ -17,9 +17,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Lasting:
     """A text stream whose output is dropped, without a word, once nobody can read it.
 
-    Args:
-        stream: what is written to.
-        lost: gets what there was no room for: that isn't dropped without a word.
+    What there was no room for is put into `lost`: that isn't dropped without a word.
     """
 
     def __init__(self, stream: TextIO, lost: list[OSError]) -> None:

@@ -16,11 +16,7 @@ Image = Array | Path | str
 
 
 class Answering:
-    """What answers for images: a stored student on a backend, or an exported one without.
-
-    Attributes:
-        card: what is known of it.
-    """
+    """What answers for images: a stored student on a backend, or an exported one without."""
 
     card: ModelCard
 
@@ -30,13 +26,7 @@ class Answering:
         return self.card.classes or tuple(map(str, range(self.card.num_classes)))
 
     def view(self, image: Image) -> Array:
-        """The view by which an image was evaluated.
-
-        Args:
-            image: a path, or uint8 [H, W, 3].
-
-        Returns:
-            float32 [S, S, 3] in [-1, 1].
+        """The view by which an image, a path or uint8 [H, W, 3], was evaluated: float32 [S, S, 3] in [-1, 1].
 
         Raises:
             BadImage: it can't be read.

@@ -28,13 +28,7 @@ def split_of(splits: Splits) -> str | None:
 
 
 def write(path: Path, split: str, splits: Splits, answers: Mapping[str, Array]) -> Path:
-    """Write the answers down as JSON; returns the file.
-
-    Args:
-        path: the file.
-        split: `"test"` or `"validation"`.
-        splits: the data.
-        answers: of that split, as `Evaluator.answers` gives them.
+    """Write the answers to the split `"test"` or `"validation"`, as `Evaluator.answers` gives them; returns the file.
 
     Raises:
         OSError: the file can't be written.
@@ -105,10 +99,10 @@ def thumbnail(image: Array) -> dict[str, str]:
     from PIL import Image
 
     picture, file = Image.fromarray(image), io.BytesIO()
-    if max(picture.size) > _SMALL:
+    kind = "jpeg" if max(picture.size) > _SMALL else "png"
+    if kind == "jpeg":
         picture.thumbnail((LONGEST, LONGEST))
-        picture.save(file, "JPEG", quality=80)
+        picture.save(file, kind, quality=80)
     else:
-        picture.save(file, "PNG", optimize=True)
-    kind = "jpeg" if max(image.shape[:2]) > _SMALL else "png"
+        picture.save(file, kind, optimize=True)
     return {"image": f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"}

@@ -32,12 +32,7 @@ class Feed:
     ) -> Loader:
         """The training batches, with the teachers' targets where the teaching makes them before.
 
-        Args:
-            spec: the distillation; labels are in a batch only where its loss counts them.
-            splits: the data.
-            trainer: has the teachers.
-            teachers: the SHA-256 of each.
-            cache: the cache folder.
+        Labels are in a batch only where the loss counts them; `teachers` are the SHA-256 of each.
         """
         if self._loader is None:
             loader = Loader(spec, splits.train, self.total_steps, world=self.world)

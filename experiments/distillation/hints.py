@@ -19,13 +19,7 @@ _ORDERED = 0.6
 
 
 def of_teacher(spec: DistillSpec, teacher: Teacher, splits: Splits) -> list[str]:
-    """Lines on a teacher whose input range nobody has said; none where there are no labels to measure it by.
-
-    Args:
-        spec: the distillation.
-        teacher: as it teaches.
-        splits: the data.
-    """
+    """Lines on a teacher whose input range nobody has said; none where there are no labels to measure it by."""
     from framework.views import RANGES
 
     if teacher.spec.name in PACKAGED:

@@ -34,13 +34,7 @@ def too_little(
 def advice(
     spec: DistillSpec, options: RunOptions, device: Device, student: Model, teachers: Sequence[Model], free: int | None
 ) -> str:
-    """One line on a step that was too large for a device.
-
-    Args:
-        spec, options, device: of the run.
-        student, teachers: its models.
-        free: bytes that the device had for all of it; None where nobody knows.
-    """
+    """One line on a step that was too large for a device, with `free` bytes for all of it; None where nobody knows."""
     from framework.models import cost
     from framework.models.catalog import BLOCKS
 

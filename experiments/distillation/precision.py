@@ -24,13 +24,6 @@ def compared(
 
     Without such a split it is measured on the training's.
 
-    Args:
-        spec: the distillation.
-        found: its teachers, as they teach.
-        splits: the data.
-        root: the folder of caches.
-        tell: takes a line on each.
-
     Returns:
         The same with `agreement@1` in [0, 1] and the mean `kl` of the two softmaxes at temperature 1; {} for one
         that computes as the run does.

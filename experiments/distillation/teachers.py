@@ -30,7 +30,6 @@ class Teacher:
         spec: with its fingerprint and its input range filled in.
         size: pixels of its views.
         folder: where it is stored; None for one that was built or handed over.
-        model: the Keras model.
         sha256: of its weights.
         agreement: in reduced precision, how well it agrees with itself in the run's; None where that was not asked.
     """
@@ -95,11 +94,7 @@ def seen(
 ) -> Iterator[tuple[Array, Array]]:
     """What a teacher sees of a split in evaluation, batch by batch, before its own input range and without padding.
 
-    Args:
-        spec: the distillation.
-        teacher: as it teaches.
-        source: the split.
-        limit: only so many examples, spread evenly over it; None takes all.
+    A `limit` takes only so many examples, spread evenly over it.
 
     Yields:
         Views float32 [B, S, S, 3] in [-1, 1] and labels int32 [B], -1 where there is none.
@@ -127,19 +122,13 @@ def build(
     root: Path,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Model:
-    """Build a teacher with its weights.
+    """Build a teacher with its weights, for views of `size` pixels; errors as in `load`.
 
     Args:
-        teacher: its spec.
-        size: pixels of its views.
         folder: where it is stored; None builds the model of that name.
         seed: of the parameters that no file gives.
         splits: the data, in whose order it gives its classes.
-        root: the folder for caches.
         tell: takes a line on what was matched of its weights.
-
-    Raises:
-        UserError: as in `load`.
     """
     import keras
 

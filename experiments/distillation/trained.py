@@ -33,7 +33,7 @@ def data_for(
 ) -> Splits:
     """The data of a spec, with its teachers in place: what can't be trained on ends before a teacher is trained.
 
-    Call it before `prepare`; arguments as in `train_missing`.
+    Call it before `prepare`.
 
     Raises:
         UserError: the data can't be trained on, or a teacher, student or schedule doesn't fit them.
@@ -74,12 +74,6 @@ def train_missing(
     """Train the teachers of a spec that are trained here and are not yet: once, for all backends.
 
     It leaves the process configured for that training: call it before `prepare`, which configures it for the spec.
-
-    Args:
-        spec: the distillation.
-        options: how a missing teacher is trained.
-        root: the folder for caches.
-        tell: takes one-line remarks.
     """
     for teacher in spec.teachers:
         if teacher.name in TRAINED:

@@ -103,11 +103,8 @@ def built(
     """Build a model with the weights that its spec names; one of ours is drawn only where no file gives its values.
 
     Args:
-        spec: the model.
-        num_classes: of its logits.
         size: pixels of its views.
         seed: of what is drawn.
-        root: the folder for caches.
         own_head: whether a file's head of another number of classes may be left out, as `fill` does.
         tell: takes a line on what was matched.
 
@@ -137,7 +134,6 @@ def fill(
     """Assign a stored model's weights.
 
     Args:
-        model: a built Keras model.
         path: a stored model's folder, or a file that `framework.models.weights.read_any` reads; its head is `head/...`.
         num_classes: of `model`, whose head keeps its own values where the file's has another number; None takes all
             or nothing, as for a teacher, who can't teach with a head that was never trained.
