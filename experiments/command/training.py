@@ -51,9 +51,6 @@ class Training:
     Args:
         module: the command's, `"experiments.run"`.
         command: the command line, stored with the student.
-        experiment: Sacred's, with the config.
-        config: the spec and the options.
-        root: the folder of runs.
         origin: the run to resume, if any.
         folder: the run's own, where it is there already; None makes one.
     """
@@ -82,16 +79,13 @@ class Training:
     def go(
         self, connect: Callable[[], Destination], flags: Mapping[str, Any], meta: Mapping[str, Any], finish: Finish
     ) -> int:
-        """Prepare, run and report.
+        """Prepare, run and report; returns the exit code.
 
         Args:
             connect: opens where the run goes, once it is prepared.
             flags: Sacred's own options.
             meta: the recipes and changes that made the config.
             finish: what is done with a completed run beside the report.
-
-        Returns:
-            The exit code.
 
         Raises:
             UserError: anything that the user can mend; there is no run then.
@@ -202,7 +196,8 @@ class Training:
         if self.origin is not None:
             self._tell_origin(self.origin)
         self.spec = self.ready.spec
-        self.tracker.started(self.spec.to_dict(), self._environment())
+        prints = {"fingerprint": self.spec.fingerprint, "fingerprint_no_seed": self.spec.fingerprint_no_seed}
+        self.tracker.started(self.spec.to_dict(), {**self.ready.environment, **prints})
         self.tracker.annotate(total_steps=self.ready.total_steps)
         rounded = ", TensorFloat-32" if self.options.tf32 else ""
         tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
@@ -231,10 +226,6 @@ class Training:
         """Say it, and write it down."""
         tell(line)
         self.tracker.record("warning", text=line)
-
-    def _environment(self) -> dict[str, Any]:
-        prints = {"fingerprint": self.spec.fingerprint, "fingerprint_no_seed": self.spec.fingerprint_no_seed}
-        return {**self.ready.environment, **prints}
 
     def _title(self) -> str:
         epochs = self.ready.total_steps * self.spec.batch_size / self.ready.splits.train.num_examples
