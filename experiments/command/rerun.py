@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.command.config_files import for_another_run
 from experiments.command.launch import Program, Stored
-from experiments.distillation.distillation import tell
+from experiments.distillation.telling import tell
 from experiments.tracking import code, queries
 from experiments.tracking.source import Document, Runs
 from framework.errors import UserError, few

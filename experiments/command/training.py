@@ -21,9 +21,10 @@ from experiments.command.options import ID, run_id
 from experiments.command.report import report
 from experiments.command.sacred_run import Ended, Failed
 from experiments.distillation import resuming, sources
-from experiments.distillation.distillation import BEFORE, Distillation, tell
+from experiments.distillation.distillation import BEFORE, Distillation
 from experiments.distillation.lineage import CHECKPOINTS, Origin
 from experiments.distillation.prepare import prepare
+from experiments.distillation.telling import tell
 from experiments.distillation.trained import data_for
 from experiments.distributed import following, joining
 from experiments.tracking.folders import new_run_folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from experiments.distillation.feed import Feed
 from experiments.distillation.lineage import CHECKPOINTS, Origin
 from experiments.distillation.memory import advice
 from experiments.distillation.options import RunOptions
+from experiments.distillation.telling import Tell, tell
 from experiments.planning.estimates import available_memory
 from experiments.tracking.unobserved import NoRecorder
 from framework.data.loader import Loader
@@ -45,11 +45,6 @@ Batches = Callable[[int], Iterator[Batch | Seen]]
 
 # What takes longest before the first step.
 BEFORE = "the evaluation before the first step"
-
-
-def tell(line: str) -> None:
-    """Say something on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -86,12 +81,7 @@ class Distillation:
     origin: Origin | None = None
 
     def run(
-        self,
-        recorder: Recorder,
-        folder: Path | None,
-        stop: Stop | None = None,
-        quiet: bool = False,
-        warn: Callable[[str], None] = tell,
+        self, recorder: Recorder, folder: Path | None, stop: Stop | None = None, quiet: bool = False, warn: Tell = tell
     ) -> Outcome:
         """Evaluate the teacher, train, evaluate, and store the student.
 
@@ -115,7 +105,7 @@ class Distillation:
         folder: Path | None,
         stop: Stop,
         progress: Progress,
-        warn: Callable[[str], None],
+        warn: Tell,
         batches: Batches | None = None,
     ) -> Turns:
         """As `run`, a step at a time; `batches` takes the loader's place where others see the same."""
@@ -177,7 +167,7 @@ class Distillation:
         """Measures the student and the teachers."""
         return self.feed.evaluator(self.spec, self.splits, self.trainer)
 
-    def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Callable[[str], None]) -> Outcome:
+    def _kept(self, recorder: Recorder, folder: Path, outcome: Outcome, warn: Tell) -> Outcome:
         """Store the student; a disk that doesn't take it ends no run that has a result to write down."""
         try:
             for path in (*self.store_student(folder / "student", outcome), *self._answers(folder, warn)):
@@ -188,7 +178,7 @@ class Distillation:
             return replace(outcome, problems=(*outcome.problems, line))
         return outcome
 
-    def _answers(self, folder: Path, warn: Callable[[str], None]) -> list[Path]:
+    def _answers(self, folder: Path, warn: Tell) -> list[Path]:
         """What student and teacher say of the test images, for `runs report`."""
         split = answers.split_of(self.splits)
         if split is None:

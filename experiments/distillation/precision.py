@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.distillation.teachers import Teacher, build, seen
+from experiments.distillation.telling import Tell
 from framework.data.source import Splits
 from framework.spec import DistillSpec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def compared(
-    spec: DistillSpec, found: Sequence[Teacher], splits: Splits, root: Path, tell: Callable[[str], None]
+    spec: DistillSpec, found: Sequence[Teacher], splits: Splits, root: Path, tell: Tell
 ) -> tuple[Teacher, ...]:
     """The teachers with their `agreement`: what a precision of their own changes on the validation split.
 
@@ -31,9 +32,7 @@ def compared(
     return tuple(replace(each, agreement=_agreement(spec, each, splits, root, tell)) for each in found)
 
 
-def _agreement(
-    spec: DistillSpec, teacher: Teacher, splits: Splits, root: Path, tell: Callable[[str], None]
-) -> dict[str, float]:
+def _agreement(spec: DistillSpec, teacher: Teacher, splits: Splits, root: Path, tell: Tell) -> dict[str, float]:
     if teacher.spec.precision in (None, spec.precision):
         return {}
     exact = replace(teacher.spec, precision=None)

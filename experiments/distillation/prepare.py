@@ -19,6 +19,7 @@ from experiments.distillation.feed import Feed
 from experiments.distillation.memory import too_little
 from experiments.distillation.options import RunOptions
 from experiments.distillation.teachers import Teacher
+from experiments.distillation.telling import Tell, nobody
 from experiments.distributed.joining import joined
 from experiments.tracking.folders import default_root
 from framework import data as data_layer
@@ -54,7 +55,7 @@ def gather(
     root: Path,
     teacher: Any = None,
     splits: Splits | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = nobody,
 ) -> Common:
     """Find data and teachers; arguments and errors as in `prepare`."""
     backend = backends.load(backends.choose(options.backend))
@@ -78,7 +79,7 @@ def prepare(
     teacher: Any = None,
     splits: Splits | None = None,
     root: Path | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = nobody,
     common: Common | None = None,
     alone: bool = False,
 ) -> Distillation:
@@ -165,7 +166,7 @@ def _seed(spec: DistillSpec) -> int:
     return spec.seed if spec.init_seed is None else spec.init_seed
 
 
-def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path, tell: Callable[[str], None]) -> Model:
+def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path, tell: Tell) -> Model:
     # It imports Keras, which needs the backend to be loaded.
     from framework.models.catalog import rematerialised
 
@@ -174,18 +175,14 @@ def _built(spec: DistillSpec, options: RunOptions, num_classes: int, root: Path,
 
 
 def build_student(
-    model: ModelSpec,
-    num_classes: int,
-    spec: DistillSpec,
-    root: Path | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    model: ModelSpec, num_classes: int, spec: DistillSpec, root: Path | None = None, tell: Tell = nobody
 ) -> Model:
     """Build the spec's student, with the weights that `weights` names; `root` is the folder for caches."""
     return weights.built(model, num_classes, spec.views.size, _seed(spec), root, own_head=True, tell=tell)
 
 
 def load_data(
-    spec: DistillSpec, root: Path, tell: Callable[[str], None], check: Callable[[DistillSpec, Any], None] | None = None
+    spec: DistillSpec, root: Path, tell: Tell, check: Callable[[DistillSpec, Any], None] | None = None
 ) -> Splits:
     """The data of a spec, with what there is to say about them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.distillation import weights
 from experiments.distillation.naming import find, stored_names
 from experiments.distillation.outputs import Labelled, known_classes, num_outputs, order_of
+from experiments.distillation.telling import Tell, nobody
 from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.files import stored
@@ -47,9 +48,7 @@ class Teacher:
         return found if self.agreement is None else found | {"agreement": dict(self.agreement)}
 
 
-def load(
-    spec: DistillSpec, splits: Labelled, root: Path | None = None, tell: Callable[[str], None] = lambda line: None
-) -> tuple[Teacher, ...]:
+def load(spec: DistillSpec, splits: Labelled, root: Path | None = None, tell: Tell = nobody) -> tuple[Teacher, ...]:
     """Find and build a spec's teachers, each for its own views; `root` is the folder for caches.
 
     Raises:
@@ -114,13 +113,7 @@ def output_names(found: Sequence[Teacher]) -> tuple[str, ...] | None:
 
 
 def build(
-    teacher: TeacherSpec,
-    size: int,
-    folder: Path | None,
-    seed: int,
-    splits: Labelled,
-    root: Path,
-    tell: Callable[[str], None] = lambda line: None,
+    teacher: TeacherSpec, size: int, folder: Path | None, seed: int, splits: Labelled, root: Path, tell: Tell = nobody
 ) -> Model:
     """Build a teacher with its weights, for views of `size` pixels; errors as in `load`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from experiments.distillation.naming import TRAINED, trained_folder
 from experiments.distillation.options import RunOptions
 from experiments.distillation.outputs import to_be_built
 from experiments.distillation.prepare import build_student, load_data, prepare
+from experiments.distillation.telling import Tell, nobody
 from experiments.distributed.joining import joined
 from experiments.tracking.unobserved import NoRecorder
 from framework.data.source import Splits
@@ -28,9 +28,7 @@ from framework.world import check_parts, in_turn
 _PATIENCE = 3600.0
 
 
-def data_for(
-    spec: DistillSpec, options: RunOptions, root: Path, tell: Callable[[str], None] = lambda line: None
-) -> Splits:
+def data_for(spec: DistillSpec, options: RunOptions, root: Path, tell: Tell = nobody) -> Splits:
     """The data of a spec, with its teachers in place: what can't be trained on ends before a teacher is trained.
 
     Call it before `prepare`.
@@ -68,9 +66,7 @@ def _num_logits(spec: DistillSpec, classes: tuple[str, ...] | None) -> int:
     return to_be_built(spec.teachers[0], None)[1] if spec.teachers else 0
 
 
-def train_missing(
-    spec: DistillSpec, options: RunOptions, root: Path, tell: Callable[[str], None] = lambda line: None
-) -> None:
+def train_missing(spec: DistillSpec, options: RunOptions, root: Path, tell: Tell = nobody) -> None:
     """Train the teachers of a spec that are trained here and are not yet: once, for all backends.
 
     It leaves the process configured for that training: call it before `prepare`, which configures it for the spec.
@@ -80,7 +76,7 @@ def train_missing(
             _train_once(TRAINED[teacher.name], trained_folder(teacher.name, root), options, root, tell)
 
 
-def _train_once(recipe: str, folder: Path, options: RunOptions, root: Path, tell: Callable[[str], None]) -> None:
+def _train_once(recipe: str, folder: Path, options: RunOptions, root: Path, tell: Tell) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _acquired(folder, recipe, tell):
         if not stored.is_stored(folder):
@@ -88,7 +84,7 @@ def _train_once(recipe: str, folder: Path, options: RunOptions, root: Path, tell
             _train(recipe, folder, options, root)
 
 
-def _acquired(folder: Path, recipe: str, tell: Callable[[str], None]) -> AbstractContextManager[Any]:
+def _acquired(folder: Path, recipe: str, tell: Tell) -> AbstractContextManager[Any]:
     lock = FileLock(folder.with_suffix(".lock"), mode=0o600)
     try:
         return lock.acquire(timeout=0)

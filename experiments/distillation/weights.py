@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from experiments.distillation.telling import Tell, nobody
 from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.files import download, stored
@@ -92,13 +93,7 @@ def restored(folder: Path, card: stored.ModelCard, size: int) -> Model:
 
 
 def built(
-    spec: ModelSpec,
-    num_classes: int,
-    size: int,
-    seed: int,
-    root: Path | None,
-    own_head: bool,
-    tell: Callable[[str], None] = lambda line: None,
+    spec: ModelSpec, num_classes: int, size: int, seed: int, root: Path | None, own_head: bool, tell: Tell
 ) -> Model:
     """Build a model with the weights that its spec names; one of ours is drawn only where no file gives its values.
 
@@ -125,11 +120,7 @@ def built(
 
 
 def fill(
-    model: Model,
-    path: Path,
-    num_classes: int | None,
-    dont_load: Sequence[str] = (),
-    tell: Callable[[str], None] = lambda line: None,
+    model: Model, path: Path, num_classes: int | None, dont_load: Sequence[str] = (), tell: Tell = nobody
 ) -> list[str]:
     """Assign a stored model's weights.
 
