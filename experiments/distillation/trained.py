@@ -79,9 +79,12 @@ def train_missing(spec: DistillSpec, options: RunOptions, root: Path, tell: Tell
 def _train_once(recipe: str, folder: Path, options: RunOptions, root: Path, tell: Tell) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _acquired(folder, recipe, tell):
-        if not stored.is_stored(folder):
-            tell(f"training the teacher {recipe!r}, once")
-            _train(recipe, folder, options, root)
+        if stored.is_stored(folder):
+            return
+        tell(f"training the teacher {recipe!r}, once")
+        ready = prepare(recipe_spec(recipe), replace(options, devices=None), root=root, alone=True)
+        ready.made_by = f"python -m experiments.teacher with {recipe}"
+        ready.store_student(folder, ready.run(NoRecorder(), None).well())
 
 
 def _acquired(folder: Path, recipe: str, tell: Tell) -> AbstractContextManager[Any]:
@@ -94,9 +97,3 @@ def _acquired(folder: Path, recipe: str, tell: Tell) -> AbstractContextManager[A
         return lock.acquire(timeout=_PATIENCE)
     except Timeout:
         raise TimeoutError(f"another process has been training {folder} for {_PATIENCE:.0f} s") from None
-
-
-def _train(recipe: str, folder: Path, options: RunOptions, root: Path) -> None:
-    ready = prepare(recipe_spec(recipe), replace(options, devices=None), root=root, alone=True)
-    ready.made_by = f"python -m experiments.teacher with {recipe}"
-    ready.store_student(folder, ready.run(NoRecorder(), None).well())
