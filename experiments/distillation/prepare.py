@@ -102,7 +102,7 @@ def prepare(
         raise UserError("student and teacher are one object, and the student is trained in place: hand over a copy")
     common = common or gather(spec, options, root, teacher, splits, tell)
     spec = replace(spec, teachers=tuple(each.spec for each in common.teachers))
-    num_classes = num_logits(common, spec)
+    num_classes = num_logits(common)
     if student is not None:
         student, spec = _given(student, spec)
     else:
@@ -145,7 +145,7 @@ def prepare(
     )
 
 
-def num_logits(common: Common, spec: DistillSpec) -> int:
+def num_logits(common: Common) -> int:
     """How many logits a student has: the data's classes, else the teacher's outputs."""
     if common.splits.classes:
         return len(common.splits.classes)

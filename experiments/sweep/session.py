@@ -159,7 +159,7 @@ class Session:
         teachers = [cost.of(teacher.model) for teacher in common.teachers]
         memories = []
         for spec in (entry.point.spec for entry in entries):
-            model = cost.outline(spec.student.name, spec.student.options, num_logits(common, spec), spec.views.size)
+            model = cost.outline(spec.student.name, spec.student.options, num_logits(common), spec.views.size)
             memories.append(estimates.memory(spec, cost.of(model), teachers))
         return memories
 
