@@ -5,9 +5,9 @@ What is refused, is refused while it is prepared: nothing has been written down 
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,8 @@ class Training:
             self._lead()
             error = self._run(flags, meta)
             code = self._failed(error, flags) if error is not None else self._completed(finish)
-            for line in (self.tracker.note, self.destination.note):
-                if line:
-                    print(line, file=sys.stderr)
+            for line in filter(None, (self.tracker.note, self.destination.note)):
+                tell(line)
         return code
 
     def _lead(self) -> None:
@@ -125,11 +124,7 @@ class Training:
     def _followed(self, debug: bool) -> int:
         """Train with the first process, which tells of the run."""
         following.move(Path(self.ready.world.gather(None)[0]), self.ready.world.rank)
-        try:
-            with self.stop.listening():
-                outcome = self.ready.run(NoRecorder(), None, self.stop)
-        except KeyboardInterrupt:
-            outcome = Outcome(self.stop.status or "INTERRUPTED", 0)
+        outcome = self._listened(lambda: self.ready.run(NoRecorder(), None, self.stop))
         if outcome.error is not None:
             self._tell_others(outcome.error)
             return ended(self.module, outcome.error, debug)
@@ -179,19 +174,19 @@ class Training:
             others = threading.Thread(target=self._bring_along, args=(self.origin.segments,), daemon=True)
             others.start()
         files = sources.captured(self.ready.spec)
-        error = sacred_run.run(self.experiment, self.tracker, self._body, flags, meta, files, self.told)
+        body = partial(self._listened, self._train)
+        error = sacred_run.run(self.experiment, self.tracker, body, flags, meta, files, self.told)
         if others is not None:
             # Nobody waits for that after a signal or while the database is away: the next segment does it again.
             others.join(timeout=PACE.close if error is None and self.tracker.note is None else 1.0)
         return error
 
-    def _body(self) -> Outcome:
+    def _listened(self, train: Callable[[], Outcome]) -> Outcome:
         with self.stop.listening():
             try:
-                self.outcome = self._train()
-            except KeyboardInterrupt as error:
-                return Outcome(self.stop.status or "INTERRUPTED", 0, error=error)
-        return self.outcome
+                return train()
+            except KeyboardInterrupt:
+                return Outcome(self.stop.status or "INTERRUPTED", 0)
 
     def _train(self) -> Outcome:
         if self.origin is not None:
@@ -202,7 +197,8 @@ class Training:
         self.tracker.annotate(total_steps=self.ready.total_steps)
         rounded = ", TensorFloat-32" if self.options.tf32 else ""
         tell(f"{self._title()} on {self.ready.backend.name}, {self.ready.device}{rounded}")
-        return self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
+        self.outcome = self.ready.run(self.tracker, self.folder, self.stop, warn=self._warn)
+        return self.outcome
 
     def _tell_origin(self, origin: Origin) -> None:
         self.experiment.current_run.info.update({**origin.fields(), "resumed_anyway": self.changes})
@@ -224,7 +220,6 @@ class Training:
             tell(f"the database lacks part of the earlier segments ({reason(error)}): {cure}")
 
     def _warn(self, line: str) -> None:
-        """Say it, and write it down."""
         tell(line)
         self.tracker.record("warning", text=line)
 
