@@ -147,7 +147,9 @@ def run(
         error = caught
         if not observer.begun and not flags.get("--unobserved"):
             tracker.abandon()
-            raise _refusal(caught) from caught
+            if isinstance(caught, UserError | KeyboardInterrupt):
+                raise
+            raise UserError(f"Sacred can't begin the run: {type(caught).__name__}: {reason(caught)}") from caught
     finally:
         # Who was asked to end has little time: a replay brings what the database lacks.
         tracker.close(PACE.close if error is None else PACE.close / 2)
@@ -173,12 +175,6 @@ def for_sacred(flags: Mapping[str, Any]) -> dict[str, Any]:
         **{name: value for name, value in flags.items() if name not in (options.CLEAN, options.FILES, options.SQL)},
         "--loglevel": None if level is None else options.log_level(level),
     }
-
-
-def _refusal(caught: BaseException) -> BaseException:
-    if isinstance(caught, UserError | KeyboardInterrupt):
-        return caught
-    return UserError(f"Sacred can't begin the run: {type(caught).__name__}: {reason(caught)}")
 
 
 def _listen(logger: logging.Logger) -> None:
