@@ -17,9 +17,6 @@ from framework.errors import UserError
 from framework.files import stored
 from framework.spec import ModelSpec, TeacherSpec
 
-# What `teacher.classes` says where the outputs are the data's classes in the data's order, whatever their names.
-DATA_ORDER = "data"
-
 
 class Taught(NamedTuple):
     """Data that are not here: their name, and their classes in the order of the labels; None without labels."""
@@ -82,7 +79,7 @@ def known_classes(teacher: TeacherSpec, folder: Path | None) -> Sequence[Names] 
     Raises:
         UserError: `teacher.classes` is nothing that can be read.
     """
-    if teacher.classes == DATA_ORDER:
+    if teacher.classes == "data":  # its outputs are the data's classes in their order, whatever their names
         return None
     if teacher.classes is not None:
         return class_order(teacher.classes)
