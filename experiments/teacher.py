@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from experiments.config import Config
 from experiments.distillation.distillation import Distillation
 from experiments.recipes import DEFAULT_TEACHER
 from framework.errors import UserError
-from framework.files.stored import CARD
+from framework.files.stored import load_card
 from framework.protocols import Outcome
 
 
@@ -25,10 +24,9 @@ def check(config: Config) -> None:
 
 def finish(ready: Distillation, outcome: Outcome, folder: Path) -> Sequence[str]:
     """Say where the teacher is and how it is used."""
-    del ready, outcome
     stored = folder / "student"
-    card = json.loads((stored / CARD).read_text())
-    return [f"stored in {stored}, SHA-256 {card['sha256'][:16]}...: use it as {shlex.quote(f'teacher={stored}')}"]
+    sha256 = load_card(stored).sha256
+    return [f"stored in {stored}, SHA-256 {sha256[:16]}...: use it as {shlex.quote(f'teacher={stored}')}"]
 
 
 PROGRAM = Program(
