@@ -170,6 +170,11 @@ def has_checkpoint(folder: Path) -> bool:
     return any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder))
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run can be resumed: it has a checkpoint, or one of the runs that it resumed itself."""
+    return any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder))
+
+
 def beginning(folder: Path) -> dict[str, Any]:
     """The fields that a run wrote down about itself when it began."""
     found: dict[str, Any] = {}

@@ -15,7 +15,6 @@ from experiments.figures.selection import spec_of
 from experiments.tracking.folders import RUNS
 from experiments.tracking.source import Document, Runs
 from framework.files import download, stored
-from framework.files.checkpoints import Checkpoints
 from framework.spec import DistillSpec, TeacherSpec
 
 State = Literal["finished", "diverged", "running", "begun", "missing"]
@@ -60,7 +59,7 @@ class Known:
             if document.get("status") == "FAILED" and self._diverged(str(document["uid"])):
                 return Found("diverged", document)
             folder = self._root / RUNS / str(document["uid"])
-            if folder.is_dir() and _has_checkpoint(folder):
+            if lineage.has_checkpoint(folder):
                 return Found("begun", document, folder)
         return Found("missing")
 
@@ -76,10 +75,6 @@ class Known:
             if spec is not None and document.get("fingerprint"):
                 found[_words(spec)].append(document)
         return found
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    return any(Checkpoints(each / lineage.CHECKPOINTS).paths() for each in lineage.lineage(folder))
 
 
 def identified(spec: DistillSpec, root: Path) -> DistillSpec | None:

@@ -15,7 +15,6 @@ from experiments.tracking.journal import JOURNAL, is_alive
 from framework.errors import UserError
 from framework.files import stored
 from framework.files.arrays import write_text
-from framework.files.checkpoints import Checkpoints
 from framework.files.paths import path_of
 
 SWEEPS, FILE = "sweeps", "sweep.json"
@@ -101,8 +100,7 @@ class Ledger:
         if not entry.runs:
             return None
         folder = self.run_folder(entry)
-        known = any(Checkpoints(each / lineage.CHECKPOINTS).paths() for each in lineage.lineage(folder))
-        return folder if known else None
+        return folder if lineage.has_checkpoint(folder) else None
 
 
 def read(name: str, root: Path) -> Ledger:

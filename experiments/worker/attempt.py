@@ -12,13 +12,13 @@ from pathlib import Path
 from experiments.command.config_files import for_another_run
 from experiments.command.exit import guarded
 from experiments.command.launch import Stored
-from experiments.distillation import early, lineage
+from experiments.distillation import early
+from experiments.distillation.lineage import has_checkpoint
 from experiments.tracking import claims
 from experiments.tracking.claims import Claim
 from experiments.tracking.folders import default_root
 from experiments.tracking.mongod import open_database
 from framework.errors import UserError
-from framework.files.checkpoints import Checkpoints
 
 NAME = "experiments.worker"
 
@@ -40,15 +40,8 @@ def begin(claim: Claim, uri: str | None, root: Path) -> int:
     stored = Stored(claim.uid, queue["module"], config, root, shlex.split(queue["line"]), uri)
     meta = dict(claim.document["meta"])
     options = dict(meta.pop("options"))
-    return int(program.attempt(stored, options, meta, claim.folder, checkpointed(claim.earlier)))
-
-
-def checkpointed(folders: Sequence[Path]) -> Path | None:
-    """The first of the folders from which a run can go on."""
-    for folder in folders:
-        if any(Checkpoints(each / lineage.CHECKPOINTS).paths() for each in lineage.lineage(folder)):
-            return folder
-    return None
+    before = next(filter(has_checkpoint, claim.earlier), None)
+    return int(program.attempt(stored, options, meta, claim.folder, before))
 
 
 def run(uid: str, uri: str | None) -> int:
