@@ -107,7 +107,7 @@ class Study:
                 plan = self._plan()
                 overall.total = overall.done + self._work(plan)
         finally:
-            overall.close()
+            overall.end()
         self._finish(plan)
 
     def _check(self, plan: Plan) -> None:

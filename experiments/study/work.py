@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,14 +75,15 @@ class Costs:
             return Counts(splits.train.num_examples, validation, test, classes, None, "loaded")
 
 
-def upto(costs: Sequence[Cost], step: int, done: Sequence[int]) -> float:
+def upto(costs: Sequence[Cost], step: float = math.inf, done: Sequence[int] | None = None) -> float:
     """Multiply-adds of a group from where its students are to a step.
 
     Args:
         costs: of its students, who share the teacher's pass.
-        step: where the first of them is.
-        done: steps that each had done before.
+        step: where the first of them is; by default at its end.
+        done: steps that each had done before; by default none.
     """
+    done = done or [0] * len(costs)
     own = sum(cost.student * max(0, min(step, cost.steps) - first) for cost, first in zip(costs, done, strict=True))
     last = min(step, max(cost.steps for cost in costs))
     return own + max(cost.teacher for cost in costs) * max(0, last - min(done))
@@ -89,8 +91,4 @@ def upto(costs: Sequence[Cost], step: int, done: Sequence[int]) -> float:
 
 def together(specs: Sequence[DistillSpec], costs: Costs) -> float:
     """Multiply-adds of runs that are trained in as few groups as possible."""
-    total = 0.0
-    for group in groups.grouped(specs):
-        each = [costs.of(specs[place]) for place in group]
-        total += upto(each, max(cost.steps for cost in each), [0] * len(each))
-    return total
+    return sum((upto([costs.of(specs[place]) for place in group]) for group in groups.grouped(specs)), 0.0)
