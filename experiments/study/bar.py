@@ -39,8 +39,7 @@ class Overall(Progress):
 
     def group(self, students: Sequence[Student]) -> Progress:
         """Begin with the next group, whose steps are told from here on."""
-        ready = [student.ready for student in students if student.ready is not None]
-        self._first = [each.trainer.steps_done for each in ready]
+        self._first = [student.ready.trainer.steps_done for student in students]
         self._costs = [self._cost_of(student) for student in students]
         # What was done before this command was started takes no time of it.
         self.total -= work.upto(self._costs) - work.upto(self._costs, done=self._first)

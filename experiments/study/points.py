@@ -110,10 +110,11 @@ class Request:
         # Epochs alone may be a fraction.
         own = {"duration": {self.unit: length if self.unit == _UNITS[0] else int(length)}, "seed": seed}
         config = configs.apply(config, nested(settings) | own)
-        configs.spec_and_options(config)
         values = {"arm": arm.label, self.unit: f"{length:g}", "seed": str(seed)}
         values |= {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in settings.items()}
-        return Planned(arm, length, settings, Point(values, config, self.recipes))
+        point = Point(values, config, self.recipes)
+        _ = point.checked
+        return Planned(arm, length, settings, point)
 
 
 def request(

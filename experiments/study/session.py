@@ -117,7 +117,7 @@ class Study:
             UserError: a file, name or device that is not here, or a warm-up that is longer than a run.
         """
         for item in plan.left:
-            early.check(*configs.spec_and_options(item.planned.point.config))
+            early.check(*item.planned.point.checked)
         for spec in (*(item.spec for item in plan.left), *plan.later):
             schedules.make(spec.schedule, self._costs.of(spec).steps)
 

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from experiments import config as configs
 from experiments.distillation.options import RunOptions
@@ -28,12 +29,17 @@ class Point:
 
     values: Mapping[str, str]
     config: configs.Config
-    recipes: tuple[str, ...] = ()
+    recipes: Sequence[str] = ()
+
+    @cached_property
+    def checked(self) -> tuple[DistillSpec, RunOptions]:
+        """What the config says."""
+        return configs.spec_and_options(self.config)
 
     @property
     def spec(self) -> DistillSpec:
         """The distillation."""
-        return configs.spec_and_options(self.config)[0]
+        return self.checked[0]
 
     @property
     def label(self) -> str:

@@ -43,30 +43,28 @@ class Entry:
     told: str = ""
 
 
+@dataclass
 class Ledger:
     """The file of a sweep, written anew whenever something has changed.
 
-    Args:
+    Attributes:
         root: the folder of runs.
         entries: what is swept.
         command: the command line.
         select: what the best is chosen by; None leaves it to the data.
-        uid: its stable name; None makes one.
-        name: what its runs are found by, their field `sweep`; None takes the uid.
+        uid: its stable name.
+        name: what its runs are found by, their field `sweep`; the uid where nothing is given.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        entries: Sequence[Entry],
-        command: str,
-        select: str | None,
-        uid: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.root, self.entries, self.command, self.select = root, list(entries), command, select
-        self.uid = uid or new_uid()
-        self.name = name or self.uid
+    root: Path
+    entries: Sequence[Entry]
+    command: str
+    select: str | None
+    uid: str = field(default_factory=new_uid)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.uid
 
     @property
     def folder(self) -> Path:
@@ -119,14 +117,9 @@ def read(name: str, root: Path) -> Ledger:
         what = "could be" if found else f"no such sweep in {root / SWEEPS}; the last ones:"
         raise UserError(f"resume = {name!r}: {what} {known}")
     document = json.loads((found[0] / FILE).read_text(encoding="utf-8"))
-    entries = [_entry(each) for each in document["points"]]
-    ledger = Ledger(root, entries, document["command"], document["select"], document["sweep"], document.get("name"))
+    entries = [Entry(**each | {"point": Point(**each["point"])}) for each in document["points"]]
+    ledger = Ledger(root, entries, document["command"], document["select"], document["sweep"], document.get("name", ""))
     for entry in entries:
         if entry.runs and (ledger.run_folder(entry) / JOURNAL).is_file() and is_alive(ledger.run_folder(entry)):
             raise UserError(f"resume = {name!r}: sweep {ledger.uid} is still running")
     return ledger
-
-
-def _entry(value: Mapping[str, Any]) -> Entry:
-    point = value["point"]
-    return Entry(**{**value, "point": Point(point["values"], point["config"], tuple(point["recipes"]))})

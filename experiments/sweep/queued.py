@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments import config as configs
 from experiments.command import queueing, sacred_run
 from experiments.command.exit import DONE
 from experiments.command.stopping import stoppable
@@ -71,15 +71,14 @@ def check_early(session: Session) -> None:
         UserError: it says what is wrong.
     """
     for entry in session.left:
-        spec, chosen = configs.spec_and_options(entry.point.config)
+        spec, chosen = entry.point.checked
         early.check(spec, early.elsewhere(chosen))
     check_root(session.ledger.root)
 
 
 def _put(group: Sequence[Entry], made: Ledger, options: argparse.Namespace, destination: Any) -> int | str:
-    own = [{"values": dict(e.point.values), "config": e.point.config, "recipes": list(e.point.recipes)} for e in group]
     more = {
-        "points": json.dumps(own),
+        "points": json.dumps([asdict(entry.point) for entry in group]),
         "students": len(group),
         "select": made.select,
         "group_size": options.group_size,
@@ -101,7 +100,7 @@ def attempt(claim: Claim, uri: str | None, root: Path) -> int:
         UserError: it can't be trained here.
     """
     queue = claim.document["queue"]
-    entries = _earlier(claim, root) or [Entry(_point(each)) for each in json.loads(queue["points"])]
+    entries = _earlier(claim, root) or [Entry(Point(**each)) for each in json.loads(queue["points"])]
     made = Ledger(root, entries, queue["line"], queue["select"], claim.uid, queue["sweep"])
     comment = claim.document["meta"].get("comment")
     options = argparse.Namespace(mongo_db=uri, journal_only=False, comment=comment, group_size=queue["group_size"])
@@ -113,11 +112,7 @@ def attempt(claim: Claim, uri: str | None, root: Path) -> int:
         return ending.code(session, stop)
 
 
-def _point(value: dict[str, Any]) -> Point:
-    return Point(value["values"], value["config"], tuple(value["recipes"]))
-
-
-def _earlier(claim: Claim, root: Path) -> list[Entry] | None:
+def _earlier(claim: Claim, root: Path) -> Sequence[Entry] | None:
     """The students as the last attempt that began here left them; None where none did."""
     for folder in claim.earlier:
         kept = folder.parents[1] / SWEEPS / folder.name

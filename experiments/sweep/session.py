@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from experiments import config as configs
 from experiments.command.database import database
 from experiments.distillation import early, resuming
 from experiments.distillation.distillation import tell
@@ -54,9 +53,9 @@ class Session:
     ) -> None:
         self.ledger, self.options, self.stop, self.show = ledger, options, stop, show
         self.left = [entry for entry in ledger.entries if not ledger.is_finished(entry)]
-        self.specs = [entry.point.spec for entry in self.left]
-        self.groups = [[self.left[place] for place in group] for group in groups.grouped(self.specs)]
-        self.has_labels = all(spec.data.labels is not None for spec in self.specs)
+        specs = [entry.point.spec for entry in self.left]
+        self.groups = [[self.left[place] for place in group] for group in groups.grouped(specs)]
+        self.has_labels = all(spec.data.labels is not None for spec in specs)
         self.problems: list[str] = []
         self.flag = ""
         self._where = ""
@@ -81,7 +80,7 @@ class Session:
             tell(f"sweep {self.ledger.uid} is finished: there is nothing to do")
             return
         for entry in self.left:
-            early.check(*configs.spec_and_options(entry.point.config))
+            early.check(*entry.point.checked)
             entry.status, entry.told = None, ""
         check_root(self.ledger.root)
         with database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as opened:
@@ -118,7 +117,7 @@ class Session:
         self.ledger.write()
 
     def _group(self, entries: Sequence[Entry], opened: Callable[[], Destination]) -> None:
-        spec, options = configs.spec_and_options(entries[0].point.config)
+        spec, options = entries[0].point.checked
         splits = data_for(spec, options, self.ledger.root, self._tell_once)
         common = gather(spec, options, self.ledger.root, splits=splits, tell=self._tell_once)
         self.has_labels = self.has_labels and common.splits.classes is not None
@@ -214,6 +213,6 @@ class Session:
 
 def _refuse_weak_teacher(students: Sequence[Student]) -> None:
     """By the first evaluation of one student, which the others' would repeat; raises as `Distillation.before` does."""
-    fresh = [each.ready for each in students if each.ready is not None and each.origin is None]
+    fresh = [each for each in students if each.fault is None and each.origin is None]
     if fresh:
-        _ = max(fresh, key=lambda each: each.spec.loss.task_weight).before
+        _ = max(fresh, key=lambda each: each.spec.loss.task_weight).ready.before

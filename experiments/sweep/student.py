@@ -8,7 +8,6 @@ from typing import Any
 
 from experiments.command import sacred_run
 from experiments.command.sacred_run import Ended, Failed
-from experiments.config import spec_and_options
 from experiments.distillation import resuming, sources
 from experiments.distillation.distillation import Distillation, tell
 from experiments.distillation.lineage import Origin
@@ -37,20 +36,21 @@ class Student:
         origin: the run to resume, if any.
 
     Attributes:
-        ready: the prepared distillation; None where a fault of its own kept it from that.
+        ready: the distillation, once it is prepared.
+        fault: what kept it from that, if anything of its own did.
         folder, tracker: the run's, once it is opened.
         outcome: how it ended, once it has.
     """
 
+    ready: Distillation
     folder: Path
     tracker: Tracker
+    fault: Exception | None = None
+    outcome: Outcome | None = None
 
     def __init__(self, entry: Entry, root: Path, origin: Origin | None) -> None:
         self.entry, self.root, self.origin = entry, root, origin
-        self.spec, self.options = spec_and_options(entry.point.config)
-        self.ready: Distillation | None = None
-        self.outcome: Outcome | None = None
-        self._fault: Exception | None = None
+        self.spec, self.options = entry.point.checked
 
     def prepare(self, common: Common) -> None:
         """Build and check all it needs; a fault that is no mistake of the user's is kept, and ends its run alone.
@@ -69,7 +69,7 @@ class Student:
         except UserError:
             raise
         except Exception as fault:  # noqa: BLE001 - the others are trained all the same
-            self._fault = fault
+            self.fault = fault
         else:
             self.ready = ready
 
@@ -79,13 +79,7 @@ class Student:
         self.tracker = Tracker(self.folder, destination)
         self.entry.runs = [*self.entry.runs, self.folder.name]
 
-    def run(
-        self,
-        stop: Stop,
-        sweep: Mapping[str, Any],
-        flags: Mapping[str, Any],
-        rest: Callable[[], None],
-    ) -> None:
+    def run(self, stop: Stop, sweep: Mapping[str, Any], flags: Mapping[str, Any], rest: Callable[[], None]) -> None:
         """Begin the run, let `rest` begin the others and train all of them, and end the run as the student ended.
 
         Args:
@@ -96,7 +90,7 @@ class Student:
         """
         experiment = sacred_run.make("experiments.sweep")
         experiment.add_config(self.entry.point.config)
-        if self.ready is not None:
+        if self.fault is None:
             experiment.add_config(sacred_run.placed(self.ready.backend, self.ready.device))
         origin = self.origin.fields() if self.origin is not None else {}
         self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
@@ -109,8 +103,8 @@ class Student:
             raise error
 
     def _train(self, stop: Stop, rest: Callable[[], None]) -> Outcome:
-        if self._fault is not None:
-            self.ended(Outcome("FAILED", 0, error=self._fault))
+        if self.fault is not None:
+            self.ended(Outcome("FAILED", 0, error=self.fault))
         elif stop.status is not None:
             self.ended(Outcome(stop.status, 0))
         else:
@@ -120,7 +114,6 @@ class Student:
         return self.outcome
 
     def _started(self) -> None:
-        assert self.ready is not None
         spec = self.ready.spec
         prints = {"fingerprint": spec.fingerprint, "fingerprint_no_seed": spec.fingerprint_no_seed}
         self.tracker.started(spec.to_dict(), {**self.ready.environment, **prints})
@@ -128,7 +121,6 @@ class Student:
 
     def turns(self, stop: Stop, progress: Progress, shared: Shared) -> Turns:
         """Its training, a step at a time."""
-        assert self.ready is not None
         batches = shared.upto(self.ready.total_steps)
         return self.ready.turns(self.tracker, self.folder, stop, progress, self._warn, batches)
 

@@ -49,7 +49,7 @@ def train(
 
 def _alone(students: Sequence[Student]) -> Progress:
     """A bar for one group."""
-    ready = [student.ready for student in students if student.ready is not None]
+    ready = [student.ready for student in students]
     longest, first = max(each.total_steps for each in ready), min(each.trainer.steps_done for each in ready)
     tell(_title(students, longest, ready[0]))
     return shown.make(longest, ready[0].spec.batch_size, ready[0].splits.train.num_examples, done=first)
@@ -61,22 +61,17 @@ def _lockstep(students: Sequence[Student], stop: Stop, ended: Callable[[], None]
             student.ended(Outcome(stop.status, 0))
     if not students or stop.status is not None:
         return
-    ready = [student.ready for student in students if student.ready is not None]
     # The first that asks makes the batches for all, and labels are in them only where they count. What can't be made is
     # told here: it would be no fault of one student.
-    leader = max(ready, key=lambda each: each.spec.loss.task_weight)
-    loader, _ = leader.loader, leader.evaluator
-    shared = Shared(loader, leader.trainer)
-    progress = CommonProgress(show(students), len(ready))
+    leader = max(students, key=lambda each: each.spec.loss.task_weight).ready
+    shared, _ = Shared(leader.loader, leader.trainer), leader.evaluator
+    progress = CommonProgress(show(students), len(students))
 
     def told(student: Student, outcome: Outcome) -> None:
         student.ended(outcome)
         ended()
 
-    loops = {
-        student: (each.trainer, student.turns(stop, progress, shared))
-        for student, each in zip(students, ready, strict=True)
-    }
+    loops = {student: (student.ready.trainer, student.turns(stop, progress, shared)) for student in students}
     together(loops, stop, told)
 
 
