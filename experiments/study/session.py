@@ -18,7 +18,7 @@ from experiments.study.known import Known, identified
 from experiments.study.plan import Item, Plan, sentence
 from experiments.study.points import Request
 from experiments.sweep import groups
-from experiments.sweep.ledger import DIVERGED, Entry, Ledger
+from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.session import Session
 from experiments.tracking import both
 from experiments.tracking.folders import default_root
@@ -128,9 +128,8 @@ class Study:
         ledger = Ledger(self._root, entries, self.command, None)
         session = Session(ledger, self.options, self.stop, overall.group, self._told)
         session.train()
-        faults = [entry for entry in entries if entry.status not in ("COMPLETED", DIVERGED)]
-        if self.stop.status is None and (faults or session.problems):
-            self.problems.append(session.fault(faults))
+        if self.stop.status is None and (told := session.fault(all_may_diverge=True)):
+            self.problems.append(told)
 
     def _finish(self, plan: Plan) -> None:
         """Say what was chosen, and what is not there."""

@@ -27,9 +27,9 @@ from experiments.command.slurm import settings, submit
 from experiments.distillation import early
 from experiments.distributed import joining
 from experiments.recipes import DEFAULT
-from experiments.sweep import ending, grid, groups, ledger, queued, table
-from experiments.sweep.ending import NAME
-from experiments.sweep.session import Session
+from experiments.sweep import grid, groups, ledger, queued
+from experiments.sweep.session import NAME, Session
+from experiments.sweep.table import selected_by
 from experiments.tracking.folders import default_root
 from framework.errors import UserError, near
 from framework.loop.stop import Stop
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     early.add_working_folder()
     joining.refuse(NAME)
     groups.check_size(options.group_size)
-    groups.select(options.select, True)
+    selected_by(options.select, True)
     asked = None if options.slurm is None else settings(options.slurm)
     if options.queue:
         queued.check(options, sort_words(options.words)[2] is not None)
@@ -111,13 +111,12 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     if asked is not None:
         return _submit(session, options, asked)
     session.train()
-    select = groups.select(session.ledger.select, session.has_labels)
-    entries = table.ranked(session.ledger, select)
+    ranking = session.ranking()
     if "-" not in (options.json, options.csv):
-        table.show(entries, select)
-        print(session.closing(entries[0]))
-    table.write(entries, select, options.json, options.csv)
-    return ending.code(session, stop)
+        ranking.show()
+        print(session.closing(ranking.entries[0]))
+    ranking.write(options.json, options.csv)
+    return session.code()
 
 
 def _submit(session: Session, options: argparse.Namespace, asked: Mapping[str, Any]) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from backends.base import Device
+from experiments.distillation.prepare import Common, num_logits
 from experiments.planning import estimates
-from framework.errors import UserError, near
+from framework.errors import UserError
 from framework.spec import DistillSpec
 
 T = TypeVar("T")
@@ -66,6 +67,23 @@ def check_size(size: int | None) -> None:
         raise UserError(f"--group-size {size}: must be 1 to {LARGEST}")
 
 
+def memories(specs: Sequence[DistillSpec], common: Common) -> list[estimates.Memory]:
+    """What each student's run would take alone.
+
+    Raises:
+        UserError: a student that can't be built.
+    """
+    # It imports Keras, which needs the backend to be loaded.
+    from framework.models import cost
+
+    teachers = [cost.of(teacher.model) for teacher in common.teachers]
+    found = []
+    for spec in specs:
+        model = cost.outline(spec.student.name, spec.student.options, num_logits(common), spec.views.size)
+        found.append(estimates.memory(spec, cost.of(model), teachers))
+    return found
+
+
 def fitting(memories: Sequence[estimates.Memory], device: Device) -> int:
     """How many students fit on a device together: at least 1, at most `LARGEST`.
 
@@ -86,12 +104,3 @@ def together(memories: Sequence[estimates.Memory]) -> int:
     """Bytes of a group: teachers and views once, each student's own, and the activations of one at a time."""
     largest = max(each.activations for each in memories)
     return memories[0].teachers + memories[0].views + largest + sum(each.student for each in memories)
-
-
-def select(name: str | None, has_labels: bool) -> str:
-    """What the best is chosen by: a name of `loop.saving.BEST_BY`; None takes accuracy where there are labels."""
-    from framework.loop.saving import BEST_BY
-
-    if name is not None and name not in BEST_BY:
-        raise UserError(f"--select {name!r}: {near(name, BEST_BY)}")
-    return name or ("accuracy" if has_labels else "kl")

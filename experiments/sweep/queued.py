@@ -14,10 +14,10 @@ from experiments.command.exit import DONE
 from experiments.command.stopping import stoppable
 from experiments.distillation import early
 from experiments.distillation.distillation import tell
-from experiments.sweep import ending, groups, ledger, table
+from experiments.sweep import ledger
 from experiments.sweep.grid import Point
 from experiments.sweep.ledger import SWEEPS, Entry, Ledger
-from experiments.sweep.session import Session
+from experiments.sweep.session import NAME, Session
 from experiments.tracking.claims import RESULT, Claim
 from experiments.tracking.folders import check_root
 from experiments.tracking.mongod import check_database, open_database
@@ -84,12 +84,12 @@ def _put(group: Sequence[Entry], made: Ledger, options: argparse.Namespace, dest
         "group_size": options.group_size,
         "sweep": made.uid,
     }
-    experiment = sacred_run.make(ending.NAME)
+    experiment = sacred_run.make(NAME)
     configs_of = [entry.point.config for entry in group]
     experiment.add_config({key: v for key, v in configs_of[0].items() if all(each[key] == v for each in configs_of)})
     flags = {"--queue": True, "--comment": options.comment}
     meta = {"named_configs": list(group[0].point.recipes), "config_updates": {}}
-    place = queueing.Place(ending.NAME, made.command, options.mongo_db, made.root, more)
+    place = queueing.Place(NAME, made.command, options.mongo_db, made.root, more)
     return queueing.put(experiment, configs_of[0], flags, meta, place, destination)
 
 
@@ -109,7 +109,7 @@ def attempt(claim: Claim, uri: str | None, root: Path) -> int:
         session.train()
         if stop.status is None:
             _write(claim.folder / RESULT, session)
-        return ending.code(session, stop)
+        return session.code()
 
 
 def _earlier(claim: Claim, root: Path) -> Sequence[Entry] | None:
@@ -127,14 +127,11 @@ def _earlier(claim: Claim, root: Path) -> Sequence[Entry] | None:
 
 def _write(path: Path, session: Session) -> None:
     """What becomes of the entry in the queue."""
-    select = groups.select(session.ledger.select, session.has_labels)
-    ranked = table.ranked(session.ledger, select)
+    ranking, fault = session.ranking(), session.fault()
     students = [
         {"student": each.point.label, "run": each.number or each.runs[-1:], "status": each.status, "told": each.told}
-        for each in ranked
+        for each in ranking.entries
     ]
-    fault = ending.fault(session)
-    best = table.best(ranked, select)
-    result = {"students": students, "best": students[0] if best else None, "selected_by": select}
+    result = {"students": students, "best": students[0] if ranking.best else None, "selected_by": ranking.select}
     kept = {"status": "FAILED" if fault else "COMPLETED", "result": plain(result)}
     write_text(path, json.dumps(kept | ({"fail_trace": [fault]} if fault else {})))

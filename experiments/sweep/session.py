@@ -10,21 +10,24 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.command.database import database
+from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, say
 from experiments.distillation import early, resuming
 from experiments.distillation.distillation import tell
 from experiments.distillation.feed import Feed
-from experiments.distillation.prepare import Common, gather, num_logits
+from experiments.distillation.prepare import Common, gather
 from experiments.distillation.trained import data_for
-from experiments.planning import estimates
 from experiments.planning.words import duration
 from experiments.sweep import groups
-from experiments.sweep.ledger import Entry, Ledger
+from experiments.sweep.ledger import DIVERGED, Entry, Ledger
 from experiments.sweep.student import Student
+from experiments.sweep.table import Ranking, selected_by
 from experiments.sweep.training import Show, train
 from experiments.tracking.folders import check_root
 from experiments.tracking.mongod import Destination
 from framework.errors import UserError
 from framework.loop.stop import Stop
+
+NAME = "experiments.sweep"
 
 
 class Session:
@@ -40,7 +43,6 @@ class Session:
     Attributes:
         has_labels: whether the data have labels.
         problems: a line on each file that could not be written.
-        flag: what to add to other commands to reach the same database.
     """
 
     def __init__(
@@ -57,9 +59,7 @@ class Session:
         self.groups = [[self.left[place] for place in group] for group in groups.grouped(specs)]
         self.has_labels = all(spec.data.labels is not None for spec in specs)
         self.problems: list[str] = []
-        self.flag = ""
-        self._where = ""
-        self._note: str | None = None
+        self._destination: Destination | None = None
         self._told = set() if told is None else told
         self._begun, self._trained = time.monotonic(), 0
 
@@ -92,8 +92,8 @@ class Session:
                 # While something is prepared nobody heeds a signal, and a sweep that was written down can be resumed.
                 if self.stop.status is None or not self.ledger.is_written:
                     raise
-            if self._note:
-                tell(self._note)
+            if self._destination is not None and self._destination.note:
+                tell(self._destination.note)
 
     def _try_group(self, group: Sequence[Entry], opened: Callable[[], Destination]) -> None:
         if self.stop.status is not None:
@@ -121,7 +121,8 @@ class Session:
         splits = data_for(spec, options, self.ledger.root, self._tell_once)
         common = gather(spec, options, self.ledger.root, splits=splits, tell=self._tell_once)
         self.has_labels = self.has_labels and common.splits.classes is not None
-        memories = self._memories(entries, common)
+        # What can't be built is refused before anything is trained.
+        memories = groups.memories([entry.point.spec for entry in entries], common)
         size = self.options.group_size or groups.fitting(memories, common.device)
         if size < len(entries):
             tell(f"{len(entries)} students are trained {size} at a time (--group-size changes that)")
@@ -137,12 +138,6 @@ class Session:
             self._told.add(line)
             tell(line)
 
-    def _destination(self, opened: Callable[[], Destination]) -> Destination:
-        destination = opened()
-        self.flag = f" {destination.flag}" if destination.flag else ""
-        self._where, self._note = destination.describe(), destination.note
-        return destination
-
     def _tell_progress(self) -> None:
         """How many of the sweep's students have ended, and how long the others will take at this pace."""
         total, left = len(self.ledger.entries), len(self.left) - self._trained
@@ -150,31 +145,18 @@ class Session:
             seconds = (time.monotonic() - self._begun) / self._trained * left
             tell(f"{total - left} of {total} students, about {duration(seconds)} left")
 
-    def _memories(self, entries: Sequence[Entry], common: Common) -> list[estimates.Memory]:
-        """What each student's run would take alone; what can't be built is refused before anything is trained."""
-        # It imports Keras, which needs the backend to be loaded.
-        from framework.models import cost
-
-        teachers = [cost.of(teacher.model) for teacher in common.teachers]
-        memories = []
-        for spec in (entry.point.spec for entry in entries):
-            model = cost.outline(spec.student.name, spec.student.options, num_logits(common), spec.views.size)
-            memories.append(estimates.memory(spec, cost.of(model), teachers))
-        return memories
-
     def _part(self, entries: Sequence[Entry], common: Common, opened: Callable[[], Destination]) -> None:
         # What is refused is refused here, and leaves neither a run nor a database.
         specs = [entry.point.spec for entry in entries]
         steps = [spec.duration.steps(common.splits.train.num_examples, spec.batch_size) for spec in specs]
         common = replace(common, feed=Feed(max(steps)))
-        prepared = [self._prepared(entry, common) for entry in entries]
-        students = [student for student in prepared if student is not None]
+        students = list(filter(None, [self._prepared(entry, common) for entry in entries]))
         if not students:
             return
         _refuse_weak_teacher(students)
-        destination = self._destination(opened)
+        self._destination = opened()
         for student in students:
-            student.open(destination)
+            student.open(self._destination)
         self.ledger.write()
         flags = {"--comment": self.options.comment} if self.options.comment else {}
         fields: dict[str, Any] = {"sweep": self.ledger.name}
@@ -195,20 +177,41 @@ class Session:
             return None
         return student
 
+    def ranking(self) -> Ranking:
+        """The students as they ended, the best first."""
+        return Ranking(self.ledger.entries, selected_by(self.ledger.select, self.has_labels))
+
+    @property
+    def _flag(self) -> str:
+        """What to add to other commands to reach the same database."""
+        return f" {self._destination.flag}" if self._destination is not None and self._destination.flag else ""
+
     def closing(self, best: Entry) -> str:
         """Where the runs are."""
-        show = f"python -m experiments.runs show {best.number or best.runs[-1]}{self.flag}"
-        where = f"logged in {self._where}: {show}" if self._where else show
+        show = f"python -m experiments.runs show {best.number or best.runs[-1]}{self._flag}"
+        where = f"logged in {self._destination.describe()}: {show}" if self._destination is not None else show
         return f"sweep {self.ledger.uid}, {len(self.ledger.entries)} students, {where}"
 
-    def fault(self, faults: Sequence[Entry]) -> str:
-        """What has gone wrong, in a line."""
+    def code(self) -> int:
+        """The exit code, once they are trained or asked to end; says how to resume, or what was wrong."""
+        if self.stop.status is not None:
+            tell(f"{self.stop.status}: to resume: python -m {NAME}{self._flag} with resume={self.ledger.uid}")
+            return PREEMPTED if self.stop.status == "PREEMPTED" else INTERRUPTED
+        if told := self.fault():
+            say(NAME, told)
+            return FAULT
+        return DONE
+
+    def fault(self, all_may_diverge: bool = False) -> str:
+        """What has gone wrong, in a line; nothing where nothing has. Students may have diverged."""
+        faults = [entry for entry in self.ledger.entries if entry.status not in ("COMPLETED", DIVERGED)]
         if self.problems:
             return f"not all could be written: {self.problems[-1]}"
-        if not faults:
-            return "no student was trained to its end"
-        first = faults[0]
-        return f"{len(faults)} of {len(self.ledger.entries)} students failed, {first.point.label}: {first.told}"
+        if faults:
+            told = f"{faults[0].point.label}: {faults[0].told}"
+            return f"{len(faults)} of {len(self.ledger.entries)} students failed, {told}"
+        trained = any(entry.status == "COMPLETED" for entry in self.ledger.entries)
+        return "" if trained or all_may_diverge else "no student was trained to its end"
 
 
 def _refuse_weak_teacher(students: Sequence[Student]) -> None:
