@@ -4,7 +4,7 @@
 
 The teacher's forward pass should cost four times a student's whole step, as R152x2 to R50x1 (90 to 25 GFLOP); what it
 costs is printed, and `--teacher` takes another one. Rounds of both kinds alternate; the loops are the real ones, on
-noise, with their logging. Other programs call `measure`.
+noise, with their logging.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import backends
 from backends.base import Backend, Device, Settings
+from experiments.bench.steps import timed
 from experiments.planning.estimates import RandomSource
 from experiments.tracking.unobserved import NoRecorder
 from framework.data.loader import Loader
@@ -40,8 +41,6 @@ SPEC: Mapping[str, Any] = {
     "batch_size": 8,
     "evaluation": {"num_times": 0, "train_subset": 0},
 }
-# Seconds, and CPU-seconds of the process.
-Times = tuple[float, float]
 
 
 class Bench:
@@ -55,33 +54,30 @@ class Bench:
         common = {**SPEC, "teachers": [{"name": "bit", "options": {"depth": teacher[0], "width": teacher[1]}}]}
         base = DistillSpec.from_dict(common)
         source: Any = RandomSource(EXAMPLES, CLASSES, SIZE)
-        self.splits = Splits(source, None, None, None, "noise", "noise")
+        splits = Splits(source, None, None, None, "noise", "noise")
         self.loader = Loader(base, source, TOTAL)
-        build = [(each.name, each.options, CLASSES, SIZE) for each in (base.student, *base.teachers)]
-        self.teacher = catalog.build(*build[1], 0)
-        self.trainers: list[Trainer] = []
-        self.specs: list[DistillSpec] = []
+        taught = catalog.build(base.teachers[0].name, base.teachers[0].options, CLASSES, SIZE, 0)
+        self.students: list[tuple[Trainer, Evaluator]] = []
         for number in range(count):
             spec = DistillSpec.from_dict({**common, "optimizer": {"lr": 1e-3 * (1 + number)}, "init_seed": number})
-            student = catalog.build(*build[0], number)
-            trainer = backend.compile(spec, student, [self.teacher], total_steps=TOTAL, device=device)
-            self.specs.append(spec)
-            self.trainers.append(trainer)
+            student = catalog.build(spec.student.name, spec.student.options, CLASSES, SIZE, number)
+            trainer = backend.compile(spec, student, [taught], total_steps=TOTAL, device=device)
+            self.students.append((trainer, Evaluator(spec, evaluation_batches(spec, splits), trainer)))
 
-    def alone(self, steps: int) -> Times:
-        """What one run after another takes for so many steps each."""
-        return timed(lambda: [self._loop(place, steps, self.loader.batches).run() for place in self._places])
+    def alone(self, steps: int) -> None:
+        """One run after another, so many steps each."""
+        for trainer, evaluator in self.students:
+            _loop(trainer, evaluator, steps, self.loader.batches).run()
 
-    def together(self, steps: int) -> Times:
-        """What all of them take on one teacher's pass."""
-        shared = Shared(self.loader, self.trainers[0])
-        loops = [self._loop(place, steps, shared.upto(TOTAL)) for place in self._places]
-        turns = {place: (self.trainers[place], loops[place].turns()) for place in self._places}
-        return timed(lambda: together(turns, Stop(), lambda *_: None))
+    def together(self, steps: int) -> None:
+        """All of them on one teacher's pass."""
+        batches = Shared(self.loader, self.students[0][0]).upto(TOTAL)
+        turns = {trainer: (trainer, _loop(trainer, each, steps, batches).turns()) for trainer, each in self.students}
+        together(turns, Stop(), lambda *_: None)
 
     def parts(self, steps: int) -> tuple[float, float]:
         """Seconds of a teacher's pass, views included, and of a student's step, in the middle; CPU-seconds on a CPU."""
-        trainer = self.trainers[0]
+        trainer, _ = self.students[0]
         sees, learns = [], []
         for step in range(steps):
             batch, begun = self.loader.batch(step), self.clock()
@@ -94,27 +90,13 @@ class Bench:
             learns.append(self.clock() - middle)
         return statistics.median(sees), statistics.median(learns)
 
-    @property
-    def _places(self) -> range:
-        return range(len(self.trainers))
 
-    def _loop(self, place: int, steps: int, batches: Callable[[int], Iterator[Batch | Seen]]) -> Loop:
-        trainer = self.trainers[place]
-        evaluator = Evaluator(self.specs[place], evaluation_batches(self.specs[place], self.splits), trainer)
-        cadence = Cadence(trainer.steps_done + steps, log_every=steps, num_evaluations=0)
-        return Loop(trainer, lambda start: islice(batches(start), steps), evaluator, NoRecorder(), cadence)
+def _loop(trainer: Trainer, evaluator: Evaluator, steps: int, batches: Callable[[int], Iterator[Batch | Seen]]) -> Loop:
+    cadence = Cadence(trainer.steps_done + steps, log_every=steps, num_evaluations=0)
+    return Loop(trainer, lambda start: islice(batches(start), steps), evaluator, NoRecorder(), cadence)
 
 
-def timed(work: Callable[[], Any]) -> Times:
-    """How long a piece of work takes."""
-    begun, used = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - begun, time.process_time() - used
-
-
-def measure(
-    backend_name: str | None, device_name: str, students: int, steps: int, rounds: int, teacher: tuple[int, float]
-) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Both kinds in turns; the first round, which compiles, does not count.
 
     Returns:
@@ -122,15 +104,15 @@ def measure(
         a step of all students, its ratio to runs of their own with the least and the most; the teacher's pass in
         student's steps, and the ratio that nothing could go below with it.
     """
-    backend = backends.load(backends.choose(backend_name))
-    device = backend.configure(Settings(device_name, 1 if device_name == "cpu" else None, "float32"))
-    bench = Bench(backend, device, students, teacher)
-    pairs = [(bench.alone(steps), bench.together(steps)) for _ in range(rounds + 1)][1:]
-    see, learn = bench.parts(2 * rounds)
-    result = {"backend": backend.name, "device": str(device), "students": students, "teacher_in_steps": see / learn}
-    result["floor"] = (see + students * learn) / (students * (see + learn))
+    backend = backends.load(backends.choose(options.backend))
+    device = backend.configure(Settings(options.device, 1 if options.device == "cpu" else None, "float32"))
+    count, bench = options.students, Bench(backend, device, options.students, options.teacher)
+    pairs = [[timed(kind, options.steps) for kind in (bench.alone, bench.together)] for _ in range(options.rounds + 1)]
+    see, learn = bench.parts(2 * options.rounds)
+    result = {"backend": backend.name, "device": str(device), "students": count, "teacher_in_steps": see / learn}
+    result["floor"] = (see + count * learn) / (count * (see + learn))
     for place, clock in enumerate(("wall", "cpu")):
-        alone, together_ = ([times[place] / steps for times in kind] for kind in zip(*pairs, strict=True))
+        alone, together_ = ([times[place] for times in kind] for kind in zip(*pairs[1:], strict=True))
         ratios = [one / other for one, other in zip(together_, alone, strict=True)]
         middle = {"alone": statistics.median(alone), "together": statistics.median(together_)}
         result[clock] = middle | {"ratio": statistics.median(ratios), "ratios": [min(ratios), max(ratios)]}
@@ -147,8 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=3, help="of each student in one round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--teacher", default=(101, 1.0), type=bit, metavar="DEPTHxWIDTH", help="BiT's (101x1)")
-    of = parser.parse_args(arguments)
-    print(json.dumps(measure(of.backend, of.device, of.students, of.steps, of.rounds, of.teacher)))
+    print(json.dumps(measure(parser.parse_args(arguments))))
 
 
 def bit(text: str) -> tuple[int, float]:
