@@ -19,13 +19,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import backends
-from experiments.command.exit import DONE, Parser, add_debug, guarded
+from experiments.command import stopping
+from experiments.command.exit import DONE, Parser, add_debug
 from experiments.command.options import run_id
-from experiments.command.stopping import stoppable
 from experiments.config import defaults
 from experiments.tracking import claims, fields, queries
 from experiments.tracking.folders import check_root, default_root
@@ -43,10 +44,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser.described(NAME, __doc__)
     add = parser.add_argument
     add("-m", "--mongo_db", metavar="ADDRESS", help="where the queue is, as in experiments.run")
-    add("--max-runs", type=_count, metavar="N", help="end after N runs")
-    add(
-        "--idle-exit", type=_seconds, metavar="SECONDS", help="end when nothing has waited for so long (default: never)"
-    )
+    add("--max-runs", type=_count, default=inf, metavar="N", help="end after N runs")
+    until = "end when nothing has waited for so long (default: never)"
+    add("--idle-exit", type=_seconds, default=inf, metavar="SECONDS", help=until)
     add(
         "--where",
         action="append",
@@ -78,7 +78,7 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+    if not 0 <= seconds < inf:
         raise argparse.ArgumentTypeError(f"takes a number of seconds, got {text!r}")
     return seconds
 
@@ -94,7 +94,7 @@ def filtered(database: Mongo, where: Sequence[str]) -> Mapping[str, Any]:
     return {"$and": [here, *filter(None, [fields.conditions(where, known)])]}
 
 
-def run(found: argparse.Namespace, stop: Stop) -> int:
+def run(found: argparse.Namespace, command: str, stop: Stop) -> int:
     """The command; returns its exit code.
 
     Raises:
@@ -132,13 +132,7 @@ def cancelled(found: argparse.Namespace, root: Path) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    found = parse(arguments)
-
-    def call() -> int:
-        with stoppable() as stop:
-            return run(found, stop)
-
-    return guarded(NAME, call, found.debug)
+    return stopping.main(NAME, parse, run, arguments)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,7 +58,8 @@ class Worker:
         self.destination, self.root, self.where, self.options, self.stop = destination, root, where, options, stop
         self.watch = Watch(options.lost_after)
         self.ended, self.failed = 0, 0
-        self._idle_since: float | None = None
+        # Infinite while there is something to do.
+        self._idle_since = inf
         self._uri = options.mongo_db and _absolute(options.mongo_db)
 
     @property
@@ -82,10 +84,8 @@ class Worker:
         return FAULT if self.failed else DONE
 
     def _is_done(self) -> bool:
-        if self.options.max_runs is not None and self.ended >= self.options.max_runs:
-            return True
-        idle = 0.0 if self._idle_since is None else time.monotonic() - self._idle_since
-        return self.options.idle_exit is not None and self._idle_since is not None and idle >= self.options.idle_exit
+        idle = time.monotonic() - self._idle_since
+        return bool(self.ended >= self.options.max_runs or idle >= self.options.idle_exit)
 
     def _through(self, call: Callable[[], T]) -> T | None:
         """Try again until the database answers; None where the worker is to end meanwhile."""
@@ -114,7 +114,7 @@ class Worker:
         if claim is None:
             attempt.abandon()
             return True
-        self._idle_since = None
+        self._idle_since = inf
         self._run(claim, attempt)
         return True
 
@@ -128,11 +128,11 @@ class Worker:
                 tell(f"run {claim.number}: its worker on {host} is gone, back in the queue")
 
     def _idle(self) -> None:
-        if self._idle_since is None:
+        if self._idle_since == inf:
             self._idle_since = time.monotonic()
             others = sum(1 for _ in claims.claimed(self.database))
             until = self.options.idle_exit
-            ends = f", ending after {duration(until)} without" if until is not None else ""
+            ends = f", ending after {duration(until)} without" if until < inf else ""
             tell(f"idle: nothing waits for this worker, {others} runs are with others{ends}")
 
     def _run(self, claim: Claim, attempt: Attempt) -> None:
@@ -153,7 +153,7 @@ class Worker:
 
     def _wait(self, claim: Claim, attempt: Attempt) -> int:
         """Give heartbeat until the process has ended; returns its exit code."""
-        beat, pause, deadline = time.monotonic(), min(BEAT_S, self.options.lost_after / 4), float("inf")
+        beat, pause, deadline = time.monotonic(), min(BEAT_S, self.options.lost_after / 4), inf
         while (code := attempt.ended(LOOK_S)) is None:
             now = time.monotonic()
             if self.stop.status is not None and attempt.ask():
