@@ -26,7 +26,7 @@ from experiments.distillation.distillation import tell
 from experiments.distributed import joining
 from experiments.study import catalog, points
 from experiments.study.session import Study
-from framework.errors import UserError
+from framework.errors import UserError, near
 from framework.loop.stop import Stop
 
 NAME = "experiments.study"
@@ -63,7 +63,9 @@ def _request(options: argparse.Namespace) -> points.Request:
     if not options.words:
         raise UserError(f"which study? {', '.join(catalog.STUDIES)}; for example: teaching with digits")
     name, *rest = options.words
-    study = catalog.find(name)
+    if name not in catalog.STUDIES:
+        raise UserError(f"no study {name!r}: {near(name, catalog.STUDIES)}")
+    study = catalog.STUDIES[name]
     if rest and rest[0] != "with":
         raise UserError(f"unexpected {rest[0]!r}: write recipes and KEY=VALUE after 'with'")
     domains = [each for each in options.domains.split(",") if each]
@@ -76,7 +78,7 @@ def run(options: argparse.Namespace, command: str, stop: Stop) -> int:
     """The command; returns its exit code."""
     early.add_working_folder()
     joining.refuse(NAME)
-    study = Study(options.words[0] if options.words else "", _request(options), options, command, stop)
+    study = Study(_request(options), options, command, stop)
     if options.dry_run:
         for line in study.planned():
             print(line)

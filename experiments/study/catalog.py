@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.config import Config
-from framework.errors import UserError, near
+from framework.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Study:
 
 
 _SET_UPS = ("same/ic,mix", "same/ic", "same/rc", "ind/ic", "ind/rc", "fix/ic_ens", "fix/rs", "fix/cc")
+_TEMPERATURES = (1, 2, 5, 10)
 
 
 def _teaching(name: str, tuned: bool = True) -> Arm:
@@ -54,14 +55,6 @@ def _teaching(name: str, tuned: bool = True) -> Arm:
 def _patience(config: Config, domains: Sequence[str]) -> list[Arm]:
     # Function matching has the recipe's own settings, which were chosen for it; the others can only gain by tuning.
     return [_teaching("same/ic,mix", tuned=False), _teaching("same/ic"), _teaching("fix/rs")]
-
-
-def _set_ups(config: Config, domains: Sequence[str]) -> list[Arm]:
-    return [_teaching(name) for name in _SET_UPS]
-
-
-def _temperature(config: Config, domains: Sequence[str]) -> list[Arm]:
-    return [Arm(f"T={value}", {"loss": {"temperature": float(value)}}) for value in (1, 2, 5, 10)]
 
 
 def _labels(config: Config, domains: Sequence[str]) -> list[Arm]:
@@ -114,9 +107,17 @@ STUDIES: dict[str, Study] = {
         (1 / 3, 10 / 3, 100 / 3),
     ),
     "teaching": Study(
-        "the eight set-ups: which views teacher and student see", _set_ups, ("teaching", "agreement"), ("teaching",)
+        "the eight set-ups: which views teacher and student see",
+        lambda *_: [_teaching(name) for name in _SET_UPS],
+        ("teaching", "agreement"),
+        ("teaching",),
     ),
-    "temperature": Study("temperatures 1, 2, 5 and 10", _temperature, ("temperature",), ("loss.temperature",)),
+    "temperature": Study(
+        "temperatures 1, 2, 5 and 10",
+        lambda *_: [Arm(f"T={value}", {"loss": {"temperature": float(value)}}) for value in _TEMPERATURES],
+        ("temperature",),
+        ("loss.temperature",),
+    ),
     "labels": Study(
         "labels, with mixup and without, for as long as function matching",
         _labels,
@@ -132,14 +133,3 @@ STUDIES: dict[str, Study] = {
         ("views.size", "views.teacher_size", "loss.ensemble", "evaluation.resize"),
     ),
 }
-
-
-def find(name: str) -> Study:
-    """A study by its name.
-
-    Raises:
-        UserError: there is no such study.
-    """
-    if name not in STUDIES:
-        raise UserError(f"no study {name!r}: {near(name, STUDIES)}")
-    return STUDIES[name]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from experiments.figures import selection
@@ -60,27 +61,24 @@ class Plan:
     @property
     def left(self) -> list[Item]:
         """What can be trained now: each run once, those of the grid first."""
-        items = {item.spec.fingerprint: item for item in [*self.counted, *self.tuning] if self._is_left(item)}
-        grid = [item.spec.fingerprint for item in self.tuning]
-        return sorted(items.values(), key=lambda item: item.spec.fingerprint not in grid)
+        return [item for item in self._items if self._is_left(item)]
 
     @property
     def later(self) -> list[DistillSpec]:
         """Runs that are left and whose settings are not known yet, with the recipe's in their place."""
-        known = {*self.chosen, *(item.planned.arm.label for item in self.counted)}
         request = self.request
-        found = request.counted({arm.label: {} for arm in request.arms if arm.label not in known})
-        return [
-            planned.point.spec
-            for planned in found
-            if planned.arm.label not in known
-            and not (planned.length == request.own_length and planned.point.config["seed"] == request.seeds[0])
-        ]
+        waiting = [arm for arm in request.tuned() if arm.label not in self.chosen]
+        found = itertools.product(waiting, request.lengths, request.seeds)
+        known = (request.own_length, request.seeds[0])
+        return [request.planned(*each, {}).point.spec for each in found if each[1:] != known]
 
     def of(self, state: str) -> list[Item]:
         """All runs of a state, each once."""
-        items = {item.spec.fingerprint: item for item in [*self.tuning, *self.counted]}
-        return [item for item in items.values() if item.found.state == state]
+        return [item for item in self._items if item.found.state == state]
+
+    @property
+    def _items(self) -> Iterable[Item]:
+        return {item.spec.fingerprint: item for item in [*self.tuning, *self.counted]}.values()
 
     def lines(self) -> Iterator[str]:
         """The plan for people."""
@@ -105,6 +103,19 @@ class Plan:
             f"in {passes} groups, each on one pass of the teacher"
         )
 
+    def sentence(self) -> str:
+        """How settings were chosen, for a figure's caption."""
+        request, unit = self.request, self.request.unit.removeprefix("total_")
+        if not self.chosen:
+            return "Learning rate and decay are the recipe's."
+        keys = " x ".join(f"{len(values)} {_PLURALS.get(key, key)}" for key, values in request.grid.items())
+        but = [arm.label for arm in request.arms if not arm.tuned]
+        others = f", except for {', '.join(but)}, which has the recipe's settings" if but else ""
+        return (
+            f"Settings were chosen on validation data from one grid for all ({keys}; seed {request.seeds[0]}, "
+            f"{request.own_length:,g} {unit}){others}."
+        )
+
 
 _WORDS = {
     "finished": "finished",
@@ -112,8 +123,6 @@ _WORDS = {
     "running": "being trained by another process",
     "begun": "begun",
 }
-
-
 _PLURALS = {"optimizer.lr": "learning rates", "optimizer.weight_decay": "decays"}
 
 
@@ -124,17 +133,3 @@ def _quality(item: Item) -> tuple[float, float]:
 
 def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def sentence(request: Request, chosen: Mapping[str, Settings]) -> str:
-    """How settings were chosen, for a figure's caption."""
-    unit = request.unit.removeprefix("total_")
-    if not chosen:
-        return "Learning rate and decay are the recipe's."
-    keys = " x ".join(f"{len(values)} {_PLURALS.get(key, key)}" for key, values in request.grid.items())
-    but = [arm.label for arm in request.arms if not arm.tuned]
-    others = f", except for {', '.join(but)}, which has the recipe's settings" if but else ""
-    return (
-        f"Settings were chosen on validation data from one grid for all ({keys}; seed {request.seeds[0]}, "
-        f"{request.own_length:,g} {unit}){others}."
-    )

@@ -15,7 +15,7 @@ from experiments.planning.words import duration
 from experiments.study import work
 from experiments.study.bar import Overall
 from experiments.study.known import Known, identified
-from experiments.study.plan import Item, Plan, sentence
+from experiments.study.plan import Item, Plan
 from experiments.study.points import Request
 from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
@@ -34,7 +34,6 @@ class Study:
     """A study on its way.
 
     Args:
-        name: of the study.
         request: what was asked for.
         options: the command's flags.
         command: the command line.
@@ -44,8 +43,8 @@ class Study:
         problems: lines on what went wrong.
     """
 
-    def __init__(self, name: str, request: Request, options: argparse.Namespace, command: str, stop: Stop) -> None:
-        self.name, self.request, self.options, self.command, self.stop = name, request, options, command, stop
+    def __init__(self, request: Request, options: argparse.Namespace, command: str, stop: Stop) -> None:
+        self.request, self.options, self.command, self.stop = request, options, command, stop
         self.problems: list[str] = []
         self._root = default_root()
         self._costs = work.Costs(self._root)
@@ -64,7 +63,9 @@ class Study:
         self._check(plan)
         yield from plan.lines()
         yield f"time        {self._time(plan)}"
-        yield from (f"note        {line}" for line in self._notes(plan))
+        if any(identified(item.spec, self._root) is None for item in plan.left[:1]):
+            told = "the teacher is no stored model: runs are compared by its name, not by what is in its file"
+            yield f"note        {told}"
 
     def _time(self, plan: Plan) -> str:
         left = [*(item.spec for item in plan.left), *plan.later]
@@ -83,10 +84,6 @@ class Study:
     def _work(self, plan: Plan) -> float:
         return work.together([item.spec for item in plan.left], self._costs) + work.together(plan.later, self._costs)
 
-    def _notes(self, plan: Plan) -> Iterator[str]:
-        if any(identified(item.spec, self._root) is None for item in plan.left[:1]):
-            yield "the teacher is no stored model: runs are compared by its name, not by what is in its file"
-
     def train(self) -> None:
         """Train what is missing; what the grid chooses is trained after it.
 
@@ -100,7 +97,7 @@ class Study:
             tell(line)
         if not plan.left:
             return
-        overall = Overall(self.name, total, count, lambda student: self._costs.of(student.spec))
+        overall = Overall(self.options.words[0], total, count, lambda student: self._costs.of(student.spec))
         try:
             while plan.left and self.stop.status is None:
                 self._stage(plan.left, overall)
@@ -157,8 +154,7 @@ class Study:
             found = [item.found.document for item in plan.counted if item.found.document is not None]
             prints = {document.get("fingerprint_no_seed") for document in found}
             documents = [each for each in runs.latest({}) if each.get("fingerprint_no_seed") in prints]
-            chosen = sentence(self.request, plan.chosen)
             for name in self.request.study.figures:
-                wanted = compose.Request(name, self.options.output, chosen=chosen, tell=tell)
+                wanted = compose.Request(name, self.options.output, chosen=plan.sentence(), tell=tell)
                 made += compose.make(runs, documents, wanted)
         return made
