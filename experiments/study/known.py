@@ -48,10 +48,11 @@ class Known:
         """What there is of a run of this spec, on whatever backend; the latest first."""
         known = identified(spec, self._root)
         found = self._by_fingerprint[known.fingerprint] if known else self._by_words[_words(spec)]
-        for state, status in (("finished", "COMPLETED"), ("running", "RUNNING")):
-            for document in found:
-                if document.get("status") == status:
-                    return Found("finished" if state == "finished" else "running", document)
+        latest = {document.get("status"): document for document in reversed(found)}
+        if "COMPLETED" in latest:
+            return Found("finished", latest["COMPLETED"])
+        if "RUNNING" in latest:
+            return Found("running", latest["RUNNING"])
         return self._cut_short(found)
 
     def _cut_short(self, found: Iterable[Document]) -> Found:

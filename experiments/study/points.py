@@ -46,6 +46,8 @@ class Request:
         lengths: the durations, in the recipe's unit.
         seeds: of all random numbers.
         grid: keys with the values that are tried; empty for none.
+        unit: in what the recipe's duration is counted.
+        own_length: the recipe's duration, at which the grid is tried.
     """
 
     study: Study
@@ -55,16 +57,8 @@ class Request:
     lengths: tuple[float, ...]
     seeds: tuple[int, ...]
     grid: Mapping[str, tuple[Any, ...]]
-
-    @property
-    def unit(self) -> str:
-        """In what the recipe's duration is counted."""
-        return _unit(self.config)
-
-    @property
-    def own_length(self) -> float:
-        """The recipe's duration, at which the grid is tried."""
-        return float(self.config["duration"][self.unit])
+    unit: str
+    own_length: float
 
     def tuned(self) -> list[Arm]:
         """The arms whose settings are chosen."""
@@ -72,13 +66,9 @@ class Request:
 
     def tuning(self) -> Iterator[Planned]:
         """The runs of the grid: the first seed, at the recipe's duration."""
-        for arm in self.tuned():
-            for settings in self.settings():
-                yield self.planned(arm, self.own_length, self.seeds[0], settings)
-
-    def settings(self) -> list[Settings]:
-        """All combinations of the grid's values."""
-        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+        for arm, *values in itertools.product(self.tuned(), *self.grid.values()):
+            settings = dict(zip(self.grid, values, strict=True))
+            yield self.planned(arm, self.own_length, self.seeds[0], settings)
 
     def counted(self, chosen: Mapping[str, Settings]) -> Iterator[Planned]:
         """The runs that count, of the arms whose settings are known.
@@ -90,15 +80,6 @@ class Request:
             if arm.label in chosen or arm not in self.tuned():
                 for length, seed in itertools.product(self.lengths, self.seeds):
                     yield self.planned(arm, length, seed, chosen.get(arm.label, {}))
-
-    def check(self) -> None:
-        """Make each run once, so that what is out of range is refused before anything is trained.
-
-        Raises:
-            UserError: a value out of range.
-        """
-        list(self.tuning())
-        list(self.counted({arm.label: {} for arm in self.arms}))
 
     def planned(self, arm: Arm, length: float, seed: int, settings: Settings) -> Planned:
         """One run.
@@ -118,12 +99,7 @@ class Request:
 
 
 def request(
-    study: Study,
-    words: Sequence[str],
-    durations: str | None = None,
-    seeds: str = "0,1,2",
-    grid: Sequence[str] = (),
-    domains: Sequence[str] = (),
+    study: Study, words: Sequence[str], durations: str | None, seeds: str, grid: Sequence[str], domains: Sequence[str]
 ) -> Request:
     """Read what follows the study's name.
 
@@ -144,10 +120,12 @@ def request(
     config, recipes, _ = configs.read(words, DEFAULT)
     arms = tuple(study.arms(config, domains))
     config = configs.apply(config, {"evaluation": _evaluation(config, given)})
-    own = float(config["duration"][_unit(config)])
-    lengths = numbers("--durations", durations) if durations else tuple(_rounded(own * each) for each in study.factors)
-    made = Request(study, config, tuple(recipes), arms, lengths, _seeds(seeds), _grid(grid, config, given))
-    made.check()
+    unit, own = next((unit, float(config["duration"][unit])) for unit in _UNITS if config["duration"].get(unit))
+    lengths = _lengths(durations) if durations else tuple(_rounded(own * each) for each in study.factors)
+    made = Request(study, config, tuple(recipes), arms, lengths, _seeds(seeds), _grid(grid, config, given), unit, own)
+    # Each run is made once, so that what is out of range is refused before anything is trained.
+    list(made.tuning())
+    list(made.counted({arm.label: {} for arm in arms}))
     return made
 
 
@@ -167,10 +145,6 @@ def _evaluation(config: Config, given: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if f"evaluation.{key}" not in given}
 
 
-def _unit(config: Config) -> str:
-    return next(unit for unit in _UNITS if config["duration"].get(unit) is not None)
-
-
 def _rounded(number: float) -> float:
     """To one digit, where it is no whole number of them already.
 
@@ -180,17 +154,11 @@ def _rounded(number: float) -> float:
     return float(f"{number:.0e}") if number != int(number) else float(number)
 
 
-def numbers(flag: str, text: str) -> tuple[float, ...]:
-    """Numbers between commas, ascending.
-
-    Raises:
-        UserError: something else.
-    """
+def _lengths(text: str) -> tuple[float, ...]:
     try:
-        found = sorted({float(each) for each in text.split(",")})
+        return tuple(sorted({float(each) for each in text.split(",")}))
     except ValueError:
-        raise UserError(f"{flag} {text!r}: expected numbers separated by commas, {flag} 1000,10000") from None
-    return tuple(found)
+        raise UserError(f"--durations {text!r}: expected numbers separated by commas, --durations 1000,10000") from None
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -205,8 +173,7 @@ def _grid(words: Sequence[str], config: Config, given: Sequence[str]) -> dict[st
         return {}
     if words:
         return dict(_axis(word, given) for word in words)
-    free = {key: factors for key, factors in _GRID.items() if key not in given}
-    return {key: _around(key, factors, config) for key, factors in free.items()}
+    return {key: _around(key, factors, config) for key, factors in _GRID.items() if key not in given}
 
 
 def _around(key: str, factors: Sequence[float], config: Config) -> tuple[float, ...]:
