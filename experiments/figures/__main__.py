@@ -20,7 +20,7 @@ from experiments.command.exit import DONE, Parser, guarded
 from experiments.db import add_address
 from experiments.figures.catalog import FIGURES, find
 from experiments.tracking.folders import found_root
-from framework.errors import UserError
+from framework.errors import UserError, near
 
 NAME = "experiments.figures"
 FOLDER = "figures"
@@ -58,11 +58,12 @@ def run(found: argparse.Namespace) -> int:
     if found.csv is not None:
         if found.name or found.where:
             raise UserError("--from takes all from the file: drop the figure's name and --where")
-        _print(compose.again(found.csv, found.output))
+        print(*compose.again(found.csv, found.output), sep="\n")
         return DONE
     if not found.name:
         raise UserError(f"which figure? {', '.join(FIGURES)}; or --from FILE.csv (see --help)")
-    compose.check_split(found.split)
+    if found.split not in compose.SPLITS:
+        raise UserError(f"--split {found.split!r}: {near(found.split, compose.SPLITS)}")
     if found.output is not None and found.output.suffix in (".png", ".svg", ".pdf"):
         raise UserError(
             f"--output {found.output}: it is a folder, in which each figure is a .png, a .svg, a .pdf and a .csv"
@@ -71,21 +72,16 @@ def run(found: argparse.Namespace) -> int:
     root = Path(found.dir or found_root()).absolute()
     met = f" that meet {' and '.join(found.where)}" if found.where else ""
     place = f"{readers.place(found.uri, found.journal_only, root)}{met}"
-    wanted = compose.Request(find(found.name), output, found.split, found.length, place=place, tell=_tell)
+    wanted = compose.Request(find(found.name), output, _tell, found.split, found.length, place=place)
     with both.opened(found.uri, found.journal_only, root) as runs:
         known = queries.known_fields(runs)
         documents = runs.latest(conditions(found.where, known) if runs.latest({}, 1) else {})
-        _print(compose.make(runs, documents, wanted))
+        print(*compose.make(runs, documents, wanted), sep="\n")
     return DONE
 
 
 def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _print(paths: Sequence[Path]) -> None:
-    for path in paths:
-        print(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

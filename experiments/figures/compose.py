@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +14,10 @@ from experiments.figures import drawing, selection, table
 from experiments.figures.catalog import FIGURES, Figure
 from experiments.figures.selection import Run, epochs
 from experiments.tracking.source import Document, Runs
-from framework.errors import UserError, near
+from framework.errors import UserError
 
 SPLITS = ("test", "validation")
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -26,36 +27,26 @@ class Request:
     Attributes:
         name: of `catalog.FIGURES`.
         output: the folder for the files.
+        tell: takes lines for the user.
         split: `test` or `validation`.
         length: in epochs, of the runs that are drawn, where a figure shows one length alone; None takes the one that
             most curves have.
         chosen: how what is drawn was chosen, in a sentence of the caption.
         place: where runs were looked for and under which conditions, in a few words.
-        tell: takes lines for the user.
     """
 
     name: str
     output: Path
+    tell: Callable[[str], None]
     split: str = "test"
     length: float | None = None
     chosen: str = ""
     place: str = ""
-    tell: Callable[[str], None] = field(default=print)
 
     @property
     def figure(self) -> Figure:
         """What it shows."""
         return FIGURES[self.name]
-
-
-def check_split(split: str) -> None:
-    """Refuse what is no split of a figure.
-
-    Raises:
-        UserError: it names the splits there are.
-    """
-    if split not in SPLITS:
-        raise UserError(f"--split {split!r}: {near(split, SPLITS)}")
 
 
 def make(runs: Runs, documents: Iterable[Document], wanted: Request) -> list[Path]:
@@ -100,9 +91,10 @@ def _one(runs: Runs, data: str, own: list[Run], wanted: Request) -> list[Path]:
     for note in (*notes, *missing):
         wanted.tell(f"{wanted.name}, {data}: {note}")
     caption = _caption(frame, notes, wanted)
-    title = f"{wanted.figure.title}: {Path(data).name or data}"
+    name = Path(data).name or data
+    title = f"{wanted.figure.title}: {name}"
     about = {"figure": wanted.name, "data": data, "split": split, "title": title, "caption": caption}
-    stem = wanted.output / f"{wanted.name}-{_file_name(data)}"
+    stem = wanted.output / f"{wanted.name}-{_NOT_IN_NAMES.sub('_', name)}"
     if not len(frame):
         raise UserError(f"{data}: {len(chosen)} runs belong to figure {wanted.name!r}, and none has a point of it yet")
     table.write(frame, stem.with_name(f"{stem.name}.csv"), about)
@@ -141,10 +133,6 @@ def _caption(frame: pd.DataFrame, notes: list[str], wanted: Request) -> str:
         "Test data chose nothing." if any("test." in name for name in frame["metric"].unique()) else "",
     ]
     return " ".join(filter(None, told))
-
-
-def _file_name(data: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", Path(data).name or data)
 
 
 def _make_folder(folder: Path) -> None:

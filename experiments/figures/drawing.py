@@ -13,7 +13,7 @@ from experiments.figures import scales, style, summary
 from experiments.figures.catalog import FIGURES, TAUGHT, Figure, Panel
 from experiments.figures.selection import epochs
 from experiments.figures.style import Look, Theme
-from framework.errors import UserError
+from framework.errors import UserError, some
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,4 +168,4 @@ def seeds(least: int, most: int | None = None) -> str:
     """
     if most is not None and most != least:
         return f"{least}-{most} seeds"
-    return f"{least} seed{'s' if least > 1 else ''}"
+    return some(least, "seed", "seeds")

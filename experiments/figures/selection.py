@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from experiments.figures.catalog import Figure
+from experiments.tracking.fields import flatten
 from experiments.tracking.source import Document
 from framework.errors import UserError
 from framework.spec import DistillSpec
@@ -42,7 +42,8 @@ class Run:
     @property
     def seed(self) -> str:
         """What repeats of one seed have in common."""
-        return _seed(self.spec)
+        seed, weights = self.spec.seed, self.spec.init_seed
+        return str(seed) if weights in (None, seed) else f"{seed}, weights {weights}"
 
     @property
     def total_steps(self) -> int:
@@ -65,9 +66,7 @@ class Run:
 
     def result(self, name: str) -> float | None:
         """A metric of its end, by its dotted name."""
-        value: Any = self.document.get("result")
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value = flatten(self.document.get("result") or {}).get(name)
         return float(value) if isinstance(value, int | float) else None
 
 
@@ -106,11 +105,6 @@ def spec_of(document: Document) -> DistillSpec | None:
         return DistillSpec.from_dict({name: config[name] for name in _FIELDS if name in config})
     except UserError:
         return None
-
-
-def _seed(spec: DistillSpec) -> str:
-    apart = spec.init_seed not in (None, spec.seed)
-    return f"{spec.seed}, weights {spec.init_seed}" if apart else str(spec.seed)
 
 
 def _data(document: Document) -> str:
@@ -225,5 +219,4 @@ def by_data(runs: Iterable[Run]) -> dict[str, list[Run]]:
     found: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         found[run.spec.data.name].append(run)
-    order = Counter({name: len(each) for name, each in found.items()})
-    return {name: found[name] for name, _ in order.most_common()}
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))

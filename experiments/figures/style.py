@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), and lighter ones for a dark page.
-_BLUE, _GREEN, _ORANGE, _PINK = (
-    ("#0072B2", "#56B4E9"),
-    ("#009E73", "#2FCB9D"),
-    ("#D98A00", "#F0B93A"),
-    ("#B8508F", "#E8A1CC"),
-)
-_GREY, _PALE, _SKY, _YELLOW = (
-    ("#555555", "#C9D1D9"),
-    ("#999999", "#8B949E"),
-    ("#3A9BD6", "#9BD5F5"),
-    ("#8A7A00", "#F0E442"),
-)
+_BLUE, _GREEN = ("#0072B2", "#56B4E9"), ("#009E73", "#2FCB9D")
+_ORANGE, _PINK = ("#D98A00", "#F0B93A"), ("#B8508F", "#E8A1CC")
+_GREY = ("#555555", "#C9D1D9")
+_SKY, _YELLOW = ("#3A9BD6", "#9BD5F5"), ("#8A7A00", "#F0E442")
 _OTHERS = (_BLUE, _ORANGE, _GREEN, _PINK, _GREY, _SKY, _YELLOW)
 # Teachings of one kind have one colour and its mark, and differ in their lines; labels have two.
 _KINDS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.figures.catalog import Figure, Panel
+from experiments.figures.catalog import Figure
 from experiments.figures.selection import Run
 from experiments.tracking import queries
 from experiments.tracking.source import Runs
@@ -37,7 +37,8 @@ def table(runs: Runs, chosen: Sequence[Run], figure: Figure, split: str) -> tupl
         Then the split that was taken, and lines on what is missing.
     """
     frame = _table(runs, chosen, figure, split)
-    courses = [panel.metric.format(split=split) for panel in figure.panels if _follows(panel)]
+    following = [panel for panel in figure.panels if panel.over == "epoch" and "{split}" in panel.metric]
+    courses = [panel.metric.format(split=split) for panel in following]
     between = frame[frame["metric"].isin(courses) & (frame["finished"] == 0) & (frame["step"] > 0)]
     left = len(chosen) - between["run"].nunique()
     if not courses or not left or split == "validation":
@@ -47,10 +48,6 @@ def table(runs: Runs, chosen: Sequence[Run], figure: Figure, split: str) -> tupl
         return frame, split, [told]
     told = f"no run was measured on {split} data along the way (evaluation.splits): drawn on validation data"
     return _table(runs, chosen, figure, "validation"), "validation", [told]
-
-
-def _follows(panel: Panel) -> bool:
-    return panel.over == "epoch" and "{split}" in panel.metric
 
 
 def _table(runs: Runs, chosen: Sequence[Run], figure: Figure, split: str) -> pd.DataFrame:

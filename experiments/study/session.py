@@ -155,6 +155,6 @@ class Study:
             prints = {document.get("fingerprint_no_seed") for document in found}
             documents = [each for each in runs.latest({}) if each.get("fingerprint_no_seed") in prints]
             for name in self.request.study.figures:
-                wanted = compose.Request(name, self.options.output, chosen=plan.sentence(), tell=tell)
+                wanted = compose.Request(name, self.options.output, tell, chosen=plan.sentence())
                 made += compose.make(runs, documents, wanted)
         return made
