@@ -16,17 +16,11 @@ from framework.spec import DistillSpec
 T = TypeVar("T")
 
 # What differs between students of one group: nothing in it changes data, views or teachers.
-OWN = ("student", "init_seed", "optimizer", "schedule", "loss", "duration")
+_OWN = ("student", "init_seed", "optimizer", "schedule", "loss", "duration")
 # Each student is a run within the run of the one before it, which Python's stack bounds.
 LARGEST = 32
 # What an estimate may take of the memory that is free.
 _SHARE = 0.8
-
-
-def key_of(spec: DistillSpec) -> str:
-    """Equal for students that can share a teacher's pass."""
-    shared = {name: value for name, value in spec.to_dict().items() if name not in OWN}
-    return json.dumps(shared, sort_keys=True)
 
 
 def grouped(specs: Sequence[DistillSpec]) -> list[list[int]]:
@@ -42,7 +36,8 @@ def grouped(specs: Sequence[DistillSpec]) -> list[list[int]]:
         )
     groups: dict[str, list[int]] = {}
     for place, spec in enumerate(specs):
-        groups.setdefault(key_of(spec), []).append(place)
+        shared = {name: value for name, value in spec.to_dict().items() if name not in _OWN}
+        groups.setdefault(json.dumps(shared, sort_keys=True), []).append(place)
     return list(groups.values())
 
 

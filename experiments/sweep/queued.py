@@ -32,15 +32,11 @@ def check(options: argparse.Namespace, is_resumed: bool) -> None:
     Raises:
         UserError: it names the option.
     """
-    given = {
-        "--slurm": options.slurm,
-        "--journal-only": options.journal_only,
-        "--json": options.json,
-        "--csv": options.csv,
-    }
-    for name in [name for name, value in given.items() if value]:
-        why = {"--journal-only": "a queue is in MongoDB", "--slurm": "its workers may be Slurm's"}
-        raise UserError(f"--queue: {why.get(name, 'there are no results yet')}, leave {name} out")
+    why = {"slurm": "its workers may be Slurm's", "journal_only": "a queue is in MongoDB"}
+    for name in (*why, "json", "csv"):
+        if getattr(options, name):
+            told = why.get(name, "there are no results yet")
+            raise UserError(f"--queue: {told}, leave --{name.replace('_', '-')} out")
     if is_resumed:
         raise UserError("--queue: a sweep is queued from its first step, leave resume= out")
 
