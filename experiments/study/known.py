@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -22,11 +22,10 @@ State = Literal["finished", "diverged", "running", "begun", "missing"]
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a run: its document, and for one that was cut short the folder that it goes on from."""
+    """What there is of a run, and its document; one that has begun was cut short and can go on."""
 
     state: State
-    document: Document | None = None
-    folder: Path | None = None
+    document: Document = field(default_factory=dict)
 
 
 class Known:
@@ -59,9 +58,8 @@ class Known:
         for document in found:
             if document.get("status") == "FAILED" and self._diverged(str(document["uid"])):
                 return Found("diverged", document)
-            folder = self._root / RUNS / str(document["uid"])
-            if lineage.has_checkpoint(folder):
-                return Found("begun", document, folder)
+            if lineage.has_checkpoint(self._root / RUNS / str(document["uid"])):
+                return Found("begun", document)
         return Found("missing")
 
     def _diverged(self, uid: str) -> bool:

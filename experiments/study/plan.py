@@ -127,7 +127,6 @@ _PLURALS = {"optimizer.lr": "learning rates", "optimizer.weight_decay": "decays"
 
 
 def _quality(item: Item) -> tuple[float, float]:
-    assert item.found.document is not None
     return selection.quality([Run(item.found.document, item.spec, 0)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from experiments import config as configs
@@ -24,7 +25,6 @@ from experiments.tracking import both
 from experiments.tracking.folders import default_root
 from framework.errors import UserError
 from framework.loop.stop import Stop
-from framework.spec import schedules
 
 # A student's step is compiled beside others in about this share of a first step alone.
 _COMPILED = 0.5
@@ -49,7 +49,7 @@ class Study:
         self._root = default_root()
         self._costs = work.Costs(self._root)
         self._tried: frozenset[str] = frozenset()
-        self._told: set[str] = set()
+        self._tell_once = cache(tell)
         groups.check_size(options.group_size)
 
     def _plan(self) -> Plan:
@@ -116,14 +116,15 @@ class Study:
         for item in plan.left:
             early.check(*item.planned.point.checked)
         for spec in (*(item.spec for item in plan.left), *plan.later):
-            schedules.make(spec.schedule, self._costs.of(spec).steps)
+            self._costs.of(spec)
 
     def _stage(self, items: Sequence[Item], overall: Overall) -> None:
         """Train runs whose settings are known."""
-        entries = [Entry(item.planned.point, [item.found.folder.name] if item.found.folder else []) for item in items]
+        runs = [[str(item.found.document["uid"])] if item.found.state == "begun" else [] for item in items]
+        entries = [Entry(item.planned.point, before) for item, before in zip(items, runs, strict=True)]
         self._tried |= {item.spec.fingerprint for item in items}
         ledger = Ledger(self._root, entries, self.command, None)
-        session = Session(ledger, self.options, self.stop, overall.group, self._told)
+        session = Session(ledger, self.options, self.stop, overall.group, self._tell_once)
         session.train()
         if self.stop.status is None and (told := session.fault(all_may_diverge=True)):
             self.problems.append(told)
@@ -137,7 +138,7 @@ class Study:
         for item in plan.of("diverged"):
             tell(f"{item.planned.point.label}: the loss became NaN or infinite; it is left out")
         if running := plan.of("running"):
-            names = ", ".join(str(item.found.document["uid"]) for item in running if item.found.document)
+            names = ", ".join(str(item.found.document["uid"]) for item in running)
             tell(
                 f"{len(running)} runs are being trained by another process, the same command draws them later: {names}"
             )
@@ -151,7 +152,7 @@ class Study:
         made: list[Path] = []
         with both.opened(self.options.mongo_db, self.options.journal_only, self._root) as runs:
             plan = Plan(self.request, Known(runs, self._root), self._tried)
-            found = [item.found.document for item in plan.counted if item.found.document is not None]
+            found = [item.found.document for item in plan.counted if item.found.state != "missing"]
             prints = {document.get("fingerprint_no_seed") for document in found}
             documents = [each for each in runs.latest({}) if each.get("fingerprint_no_seed") in prints]
             for name in self.request.study.figures:

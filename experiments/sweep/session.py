@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cache
 
 from experiments.command.database import database
 from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, say
@@ -38,7 +38,7 @@ class Session:
         options: the command's flags.
         stop: ends it when asked.
         show: shows how far a group is, where not each for itself; as in `training.train`.
-        told: lines on data and teachers that were said before.
+        tell_once: takes lines on data and teachers, which are the same in most groups.
 
     Attributes:
         has_labels: whether the data have labels.
@@ -51,7 +51,7 @@ class Session:
         options: argparse.Namespace,
         stop: Stop,
         show: Show | None = None,
-        told: set[str] | None = None,
+        tell_once: Callable[[str], None] | None = None,
     ) -> None:
         self.ledger, self.options, self.stop, self.show = ledger, options, stop, show
         self.left = [entry for entry in ledger.entries if not ledger.is_finished(entry)]
@@ -60,7 +60,8 @@ class Session:
         self.has_labels = all(spec.data.labels is not None for spec in specs)
         self.problems: list[str] = []
         self._destination: Destination | None = None
-        self._told = set() if told is None else told
+        # What a cache knows is not said again.
+        self._tell_once = tell_once or cache(tell)
         self._begun, self._trained = time.monotonic(), 0
 
     def listed(self) -> Iterator[str]:
@@ -132,12 +133,6 @@ class Session:
                 self._trained += len(part)
                 self._tell_progress()
 
-    def _tell_once(self, line: str) -> None:
-        """What is to be said of the data and the teacher is the same in most groups."""
-        if line not in self._told:
-            self._told.add(line)
-            tell(line)
-
     def _tell_progress(self) -> None:
         """How many of the sweep's students have ended, and how long the others will take at this pace."""
         total, left = len(self.ledger.entries), len(self.left) - self._trained
@@ -159,8 +154,7 @@ class Session:
             student.open(self._destination)
         self.ledger.write()
         flags = {"--comment": self.options.comment} if self.options.comment else {}
-        fields: dict[str, Any] = {"sweep": self.ledger.name}
-        train(students, fields, flags, self.stop, self.ledger.write, self.show)
+        train(students, self.ledger.name, flags, self.stop, self.ledger.write, self.show)
         self.ledger.write()
         for student in students:
             self.problems += student.outcome.problems if student.outcome is not None else ()

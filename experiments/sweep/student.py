@@ -79,12 +79,12 @@ class Student:
         self.tracker = Tracker(self.folder, destination)
         self.entry.runs = [*self.entry.runs, self.folder.name]
 
-    def run(self, stop: Stop, sweep: Mapping[str, Any], flags: Mapping[str, Any], rest: Callable[[], None]) -> None:
+    def run(self, stop: Stop, sweep: str, flags: Mapping[str, Any], rest: Callable[[], None]) -> None:
         """Begin the run, let `rest` begin the others and train all of them, and end the run as the student ended.
 
         Args:
             stop: says whether all shall end.
-            sweep: fields of the run's document.
+            sweep: the name of the sweep, a field of the run's document.
             flags: Sacred's own options.
             rest: called once within the run, whatever becomes of this student.
         """
@@ -93,7 +93,7 @@ class Student:
         if self.fault is None:
             experiment.add_config(sacred_run.placed(self.ready.backend, self.ready.device))
         origin = self.origin.fields() if self.origin is not None else {}
-        self.tracker.annotate(**origin, **sweep, sweep_point=dict(self.entry.point.values))
+        self.tracker.annotate(**origin, sweep=sweep, sweep_point=dict(self.entry.point.values))
         meta = {"named_configs": list(self.entry.point.recipes), "config_updates": {}}
         files = sources.captured(self.spec)
         error = sacred_run.run(experiment, self.tracker, lambda: self._train(stop, rest), flags, meta, files)

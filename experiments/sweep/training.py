@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.distillation.distillation import Distillation, tell
+from experiments.distillation.distillation import tell
 from experiments.sweep.student import Student
 from framework.loop import progress as shown
 from framework.loop.progress import Progress
@@ -19,7 +19,7 @@ Show = Callable[[Sequence[Student]], Progress]
 
 def train(
     students: Sequence[Student],
-    sweep: Mapping[str, Any],
+    sweep: str,
     flags: Mapping[str, Any],
     stop: Stop,
     ended: Callable[[], None],
@@ -51,7 +51,7 @@ def _alone(students: Sequence[Student]) -> Progress:
     """A bar for one group."""
     ready = [student.ready for student in students]
     longest, first = max(each.total_steps for each in ready), min(each.trainer.steps_done for each in ready)
-    tell(_title(students, longest, ready[0]))
+    tell(_title(students, longest))
     return shown.make(longest, ready[0].spec.batch_size, ready[0].splits.train.num_examples, done=first)
 
 
@@ -75,8 +75,8 @@ def _lockstep(students: Sequence[Student], stop: Stop, ended: Callable[[], None]
     together(loops, stop, told)
 
 
-def _title(students: Sequence[Student], steps: int, leader: Distillation) -> str:
-    spec, count = students[0].spec, len(students)
+def _title(students: Sequence[Student], steps: int) -> str:
+    spec, leader, count = students[0].spec, students[0].ready, len(students)
     many = f"{count} students on one teacher's pass" if count > 1 else "1 student"
     rounded = ", TensorFloat-32" if students[0].options.tf32 else ""
     return (
