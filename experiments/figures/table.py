@@ -73,14 +73,13 @@ def _points(runs: Runs, run: Run, metrics: Mapping[str, bool]) -> Iterator[pd.Da
         points = found[(found["metric"] == name) & (found["step"] > 0)]
         points = points if metrics[name] else points[points["step"] == run.total_steps]
         points = thinned(points, run.total_steps) if name == _LOGGED else points
-        yield _rows(run, name, points, (points["step"] == run.total_steps) & run.is_finished)
+        yield _rows(run, name, points)
     for name, teacher in teachers.items():
-        points = found[found["metric"] == teacher].tail(1).assign(step=0)
-        rows = _rows(run, name, points, pd.Series([False] * len(points)))
+        rows = _rows(run, name, found[found["metric"] == teacher].tail(1).assign(step=0))
         yield rows.assign(curve=TEACHER, key=np.nan, length=np.nan, seed="", run="", state="")
 
 
-def _rows(run: Run, metric: str, found: pd.DataFrame, ends: pd.Series) -> pd.DataFrame:
+def _rows(run: Run, metric: str, found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "curve": run.curve,
@@ -89,7 +88,7 @@ def _rows(run: Run, metric: str, found: pd.DataFrame, ends: pd.Series) -> pd.Dat
             "seed": run.seed,
             "run": run.uid,
             "state": run.document.get("status"),
-            "finished": ends.astype(int).to_numpy(),
+            "finished": ((found["step"] == run.total_steps) & run.is_finished).astype(int).to_numpy(),
             "metric": metric,
             "step": found["step"].to_numpy(),
             "epoch": [run.epoch(int(step)) for step in found["step"]],

@@ -29,7 +29,6 @@ class Planned:
     """A run of a study: `point` is what a sweep trains, `settings` what the grid chose."""
 
     arm: Arm
-    length: float
     settings: Settings
     point: Point
 
@@ -95,7 +94,7 @@ class Request:
         values |= {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in settings.items()}
         point = Point(values, config, self.recipes)
         _ = point.checked
-        return Planned(arm, length, settings, point)
+        return Planned(arm, settings, point)
 
 
 def request(
