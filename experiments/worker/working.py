@@ -22,7 +22,6 @@ from experiments.tracking.mongod import DatabaseError, Destination
 from experiments.tracking.publisher import BEAT_S, replay
 from experiments.tracking.scrub import reason
 from experiments.tracking.source import InDatabase
-from experiments.tracking.values import Mongo
 from experiments.worker.process import OUTPUT, Attempt
 from framework.loop.stop import Stop
 
@@ -56,17 +55,13 @@ class Worker:
         self, destination: Destination, root: Path, where: Mapping[str, Any], options: argparse.Namespace, stop: Stop
     ) -> None:
         self.destination, self.root, self.where, self.options, self.stop = destination, root, where, options, stop
+        assert destination.database is not None
+        self.database = destination.database
         self.watch = Watch(options.lost_after)
         self.ended, self.failed = 0, 0
         # Infinite while there is something to do.
         self._idle_since = inf
         self._uri = options.mongo_db and _absolute(options.mongo_db)
-
-    @property
-    def database(self) -> Mongo:
-        """The one with the queue."""
-        assert self.destination.database is not None
-        return self.destination.database
 
     def work(self) -> int:
         """Run what waits until there is a reason to end; returns the exit code."""
