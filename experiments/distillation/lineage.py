@@ -166,11 +166,6 @@ def lineage(folder: Path) -> Iterator[Path]:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run can go on: it, or one that it resumed, has a checkpoint."""
-    return any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder))
-
-
-def has_checkpoint(folder: Path) -> bool:
     """Whether a run can be resumed: it has a checkpoint, or one of the runs that it resumed itself."""
     return any(Checkpoints(each / CHECKPOINTS).paths() for each in lineage(folder))
 

@@ -67,21 +67,16 @@ class Ledger:
         self.name = self.name or self.uid
 
     @property
-    def folder(self) -> Path:
-        """Where it is kept."""
-        return self.root / SWEEPS / self.uid
-
-    @property
-    def is_written(self) -> bool:
-        """Whether it is there to be resumed."""
-        return (self.folder / FILE).is_file()
+    def file(self) -> Path:
+        """Where it is kept, once it is written."""
+        return self.root / SWEEPS / self.uid / FILE
 
     def write(self) -> None:
         """Bring it to the disk: the old file or the new one is there at any moment."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept = {"sweep": self.uid, "name": self.name, "command": self.command, "select": self.select}
         document = kept | {"points": [asdict(entry) for entry in self.entries]}
-        write_text(self.folder / FILE, json.dumps(document, indent=1))
+        write_text(self.file, json.dumps(document, indent=1))
 
     def is_finished(self, entry: Entry) -> bool:
         """Whether nothing is left to do for a point."""

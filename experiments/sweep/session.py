@@ -6,10 +6,10 @@ import argparse
 import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 
-from experiments.command.database import database
 from experiments.command.exit import DONE, FAULT, INTERRUPTED, PREEMPTED, say
 from experiments.distillation import early, resuming
 from experiments.distillation.distillation import tell
@@ -23,7 +23,7 @@ from experiments.sweep.student import Student
 from experiments.sweep.table import Ranking, selected_by
 from experiments.sweep.training import Show, train
 from experiments.tracking.folders import check_root
-from experiments.tracking.mongod import Destination
+from experiments.tracking.mongod import Destination, check_database, open_database
 from framework.errors import UserError
 from framework.loop.stop import Stop
 
@@ -84,23 +84,32 @@ class Session:
             early.check(*entry.point.checked)
             entry.status, entry.told = None, ""
         check_root(self.ledger.root)
-        with database(self.options.mongo_db, self.options.journal_only, self.ledger.root) as opened:
+        # A server that is named must answer at once; all else waits for a run.
+        check_database(self.options.mongo_db, self.options.journal_only)
+        with ExitStack() as self._stack:
             try:
                 for group in self.groups:
-                    self._try_group(group, opened)
+                    self._try_group(group)
                     gc.collect()
             except KeyboardInterrupt:
                 # While something is prepared nobody heeds a signal, and a sweep that was written down can be resumed.
-                if self.stop.status is None or not self.ledger.is_written:
+                if self.stop.status is None or not self.ledger.file.is_file():
                     raise
             if self._destination is not None and self._destination.note:
                 tell(self._destination.note)
 
-    def _try_group(self, group: Sequence[Entry], opened: Callable[[], Destination]) -> None:
+    def _opened(self) -> Destination:
+        """Where runs go; before the first of them nothing is made there."""
+        if self._destination is None:
+            opened = open_database(self.options.mongo_db, self.options.journal_only, self.ledger.root)
+            self._destination = self._stack.enter_context(opened)
+        return self._destination
+
+    def _try_group(self, group: Sequence[Entry]) -> None:
         if self.stop.status is not None:
             return
         try:
-            self._group(group, opened)
+            self._group(group)
         except UserError as error:
             self._refuse([entry for entry in group if entry.status is None], error)
 
@@ -117,7 +126,7 @@ class Session:
             tell(f"{entry.point.label}: {error}; the other students continue")
         self.ledger.write()
 
-    def _group(self, entries: Sequence[Entry], opened: Callable[[], Destination]) -> None:
+    def _group(self, entries: Sequence[Entry]) -> None:
         spec, options = entries[0].point.checked
         splits = data_for(spec, options, self.ledger.root, self._tell_once)
         common = gather(spec, options, self.ledger.root, splits=splits, tell=self._tell_once)
@@ -129,7 +138,7 @@ class Session:
             tell(f"{len(entries)} students are trained {size} at a time (--group-size changes that)")
         for part in groups.parted(entries, size):
             if self.stop.status is None:
-                self._part(part, common, opened)
+                self._part(part, common)
                 self._trained += len(part)
                 self._tell_progress()
 
@@ -140,7 +149,7 @@ class Session:
             seconds = (time.monotonic() - self._begun) / self._trained * left
             tell(f"{total - left} of {total} students, about {duration(seconds)} left")
 
-    def _part(self, entries: Sequence[Entry], common: Common, opened: Callable[[], Destination]) -> None:
+    def _part(self, entries: Sequence[Entry], common: Common) -> None:
         # What is refused is refused here, and leaves neither a run nor a database.
         specs = [entry.point.spec for entry in entries]
         steps = [spec.duration.steps(common.splits.train.num_examples, spec.batch_size) for spec in specs]
@@ -149,9 +158,9 @@ class Session:
         if not students:
             return
         _refuse_weak_teacher(students)
-        self._destination = opened()
+        destination = self._opened()
         for student in students:
-            student.open(self._destination)
+            student.open(destination)
         self.ledger.write()
         flags = {"--comment": self.options.comment} if self.options.comment else {}
         train(students, self.ledger.name, flags, self.stop, self.ledger.write, self.show)
