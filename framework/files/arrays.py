@@ -43,7 +43,9 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str,
     Raises:
         TypeError: an array of objects, texts or complex numbers.
     """
-    contents = {name: _bytes(array) for name, array in arrays.items()}
+    contents = {
+        name: array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for name, array in arrays.items()
+    }
     header: dict[str, Any] = {}
     place = 0
     for name, content in contents.items():
@@ -159,10 +161,6 @@ def _code(dtype: np.dtype) -> str:
         if _dtype(code) == dtype.newbyteorder("<"):
             return code
     raise TypeError(f"arrays of {dtype} can't be stored; allowed: {', '.join(_DTYPES)}")
-
-
-def _bytes(array: Array) -> bytes:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _array(name: str, entry: Mapping[str, Any], body: memoryview, check: int) -> Array:

@@ -91,13 +91,11 @@ class Evaluator:
 
     def _taught(self, split: str) -> Iterable[EvalBatch]:
         """A split's batches with the teachers' logits, which are computed once: teachers don't change."""
-        if not self.spec.teachers:
-            return self.batches[split]
         if split not in self._targets:
             made = (
                 tuple(self.trainer.teach(Batch(views=all_views(batch, self.spec)))) for batch in self.batches[split]
             )
-            self._targets[split] = self._fitting(made)
+            self._targets[split] = self._fitting(made) if self.spec.teachers else None
         targets = self._targets[split]
         if targets is None:
             return self.batches[split]
