@@ -28,6 +28,9 @@ class Found:
     document: Document = field(default_factory=dict)
 
 
+MISSING = Found("missing")
+
+
 class Known:
     """The runs there are.
 
@@ -60,11 +63,11 @@ class Known:
                 return Found("diverged", document)
             if lineage.has_checkpoint(self._root / RUNS / str(document["uid"])):
                 return Found("begun", document)
-        return Found("missing")
+        return MISSING
 
     def _diverged(self, uid: str) -> bool:
-        trace = [line for document in self._runs.named(uid) for line in document.get("fail_trace") or ()]
-        return any("FloatingPointError" in str(line) for line in trace)
+        traces = [document.get("fail_trace") or () for document in self._runs.named(uid)]
+        return any("FloatingPointError" in str(line) for trace in traces for line in trace)
 
     @cached_property
     def _by_words(self) -> dict[str, list[Document]]:

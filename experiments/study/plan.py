@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
-from experiments.figures import selection
-from experiments.figures.selection import Run
-from experiments.study.known import Found, Known
-from experiments.study.points import Planned, Request, Settings
+from experiments.figures.selection import Run, quality
+from experiments.study.known import Known
+from experiments.study.points import Planned, Request, Settings, short
 from experiments.sweep import groups
 from framework.spec import DistillSpec
-
-
-@dataclass(frozen=True)
-class Item:
-    """A run that is planned, and what there is of it."""
-
-    planned: Planned
-    found: Found
-
-    @property
-    def spec(self) -> DistillSpec:
-        """As it is asked for."""
-        return self.planned.point.spec
 
 
 class Plan:
@@ -43,23 +29,27 @@ class Plan:
 
     def __init__(self, request: Request, known: Known, tried: frozenset[str] = frozenset()) -> None:
         self.request, self._tried = request, tried
-        self.tuning = [Item(planned, known.find(planned.point.spec)) for planned in request.tuning()]
+
+        def sought(planned: Planned) -> Planned:
+            return replace(planned, found=known.find(planned.point.spec))
+
+        self.tuning = list(map(sought, request.tuning()))
         self.chosen = dict(self._choose())
-        self.counted = [Item(planned, known.find(planned.point.spec)) for planned in request.counted(self.chosen)]
+        self.counted = list(map(sought, request.counted(self.chosen)))
 
     def _choose(self) -> Iterator[tuple[str, Settings]]:
         for arm in self.request.tuned():
-            items = [item for item in self.tuning if item.planned.arm is arm]
+            items = [item for item in self.tuning if item.arm is arm]
             finished = [item for item in items if item.found.state == "finished"]
             if finished and not any(self._is_left(item) or item.found.state == "running" for item in items):
-                best = max(finished, key=_quality)
-                yield arm.label, best.planned.settings
+                best = max(finished, key=lambda item: quality([Run(item.found.document, item.point.spec, 0)]))
+                yield arm.label, best.settings
 
-    def _is_left(self, item: Item) -> bool:
-        return item.found.state in ("begun", "missing") and item.spec.fingerprint not in self._tried
+    def _is_left(self, item: Planned) -> bool:
+        return item.found.state in ("begun", "missing") and item.point.spec.fingerprint not in self._tried
 
     @property
-    def left(self) -> list[Item]:
+    def left(self) -> list[Planned]:
         """What can be trained now: each run once, those of the grid first."""
         return [item for item in self._items if self._is_left(item)]
 
@@ -72,13 +62,13 @@ class Plan:
         known = (request.own_length, request.seeds[0])
         return [request.planned(*each, {}).point.spec for each in found if each[1:] != known]
 
-    def of(self, state: str) -> list[Item]:
+    def of(self, state: str) -> list[Planned]:
         """All runs of a state, each once."""
         return [item for item in self._items if item.found.state == state]
 
     @property
-    def _items(self) -> Iterable[Item]:
-        return {item.spec.fingerprint: item for item in [*self.tuning, *self.counted]}.values()
+    def _items(self) -> Iterable[Planned]:
+        return {item.point.spec.fingerprint: item for item in [*self.tuning, *self.counted]}.values()
 
     def lines(self) -> Iterator[str]:
         """The plan for people."""
@@ -89,15 +79,15 @@ class Plan:
         yield f"compared    {'; '.join(arm.label for arm in request.arms)}"
         yield f"each        {lengths} {unit}, seeds {seeds}"
         if request.tuned():
-            tried = "; ".join(f"{key} {', '.join(map(_short, values))}" for key, values in request.grid.items())
+            tried = "; ".join(f"{key} {', '.join(map(short, values))}" for key, values in request.grid.items())
             where = f"seed {request.seeds[0]}, {request.own_length:,g} {unit}"
             but = [arm.label for arm in request.arms if not arm.tuned]
             kept = f"; {', '.join(but)} as the recipe has it" if but else ""
             yield f"chosen      by validation from {tried} ({where}){kept}"
         for label, settings in self.chosen.items():
-            yield f"            {label}: {', '.join(f'{key}={_short(value)}' for key, value in settings.items())}"
+            yield f"            {label}: {', '.join(f'{key}={short(value)}' for key, value in settings.items())}"
         there = [f"{len(self.of(state))} {word}" for state, word in _WORDS.items() if self.of(state)]
-        passes = len(groups.grouped([item.spec for item in left])) + len(groups.grouped(later))
+        passes = len(groups.grouped([item.point.spec for item in left])) + len(groups.grouped(later))
         yield (
             f"runs        {', '.join(there) or 'none are there'}; {len(left) + len(later)} to train "
             f"in {passes} groups, each on one pass of the teacher"
@@ -124,11 +114,3 @@ _WORDS = {
     "begun": "begun",
 }
 _PLURALS = {"optimizer.lr": "learning rates", "optimizer.weight_decay": "decays"}
-
-
-def _quality(item: Item) -> tuple[float, float]:
-    return selection.quality([Run(item.found.document, item.spec, 0)])
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

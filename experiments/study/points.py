@@ -11,6 +11,7 @@ from experiments import config as configs
 from experiments.config import Config
 from experiments.recipes import DEFAULT
 from experiments.study.catalog import Arm, Study
+from experiments.study.known import MISSING, Found
 from experiments.sweep.grid import Point, split_values
 from framework.errors import UserError
 from framework.loop.evaluator import nested
@@ -26,11 +27,12 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of a study: `point` is what a sweep trains, `settings` what the grid chose."""
+    """A run of a study: `point` is what a sweep trains, `settings` what the grid chose, `found` what there is of it."""
 
     arm: Arm
     settings: Settings
     point: Point
+    found: Found = MISSING
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,15 @@ class Request:
         own = {"duration": {self.unit: length if self.unit == _UNITS[0] else int(length)}, "seed": seed}
         config = configs.apply(config, nested(settings) | own)
         values = {"arm": arm.label, self.unit: f"{length:g}", "seed": str(seed)}
-        values |= {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in settings.items()}
+        values |= {key: short(value) for key, value in settings.items()}
         point = Point(values, config, self.recipes)
         _ = point.checked
         return Planned(arm, settings, point)
+
+
+def short(value: object) -> str:
+    """A value of a setting, as it is told."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def request(

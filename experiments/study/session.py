@@ -16,8 +16,8 @@ from experiments.planning.words import duration
 from experiments.study import work
 from experiments.study.bar import Overall
 from experiments.study.known import Known, identified
-from experiments.study.plan import Item, Plan
-from experiments.study.points import Request
+from experiments.study.plan import Plan
+from experiments.study.points import Planned, Request
 from experiments.sweep import groups
 from experiments.sweep.ledger import Entry, Ledger
 from experiments.sweep.session import Session
@@ -63,12 +63,12 @@ class Study:
         self._check(plan)
         yield from plan.lines()
         yield f"time        {self._time(plan)}"
-        if any(identified(item.spec, self._root) is None for item in plan.left[:1]):
+        if any(identified(item.point.spec, self._root) is None for item in plan.left[:1]):
             told = "the teacher is no stored model: runs are compared by its name, not by what is in its file"
             yield f"note        {told}"
 
     def _time(self, plan: Plan) -> str:
-        left = [*(item.spec for item in plan.left), *plan.later]
+        left = [*(item.point.spec for item in plan.left), *plan.later]
         if not left:
             return "nothing: all runs are there"
         try:
@@ -82,7 +82,8 @@ class Study:
         return f"about {duration(seconds)}, {each:.3g} s a step of one student alone"
 
     def _work(self, plan: Plan) -> float:
-        return work.together([item.spec for item in plan.left], self._costs) + work.together(plan.later, self._costs)
+        stages = ([item.point.spec for item in plan.left], plan.later)
+        return sum(work.together(specs, self._costs) for specs in stages)
 
     def train(self) -> None:
         """Train what is missing; what the grid chooses is trained after it.
@@ -114,15 +115,15 @@ class Study:
             UserError: a file, name or device that is not here, or a warm-up that is longer than a run.
         """
         for item in plan.left:
-            early.check(*item.planned.point.checked)
-        for spec in (*(item.spec for item in plan.left), *plan.later):
+            early.check(*item.point.checked)
+        for spec in (*(item.point.spec for item in plan.left), *plan.later):
             self._costs.of(spec)
 
-    def _stage(self, items: Sequence[Item], overall: Overall) -> None:
+    def _stage(self, items: Sequence[Planned], overall: Overall) -> None:
         """Train runs whose settings are known."""
         runs = [[str(item.found.document["uid"])] if item.found.state == "begun" else [] for item in items]
-        entries = [Entry(item.planned.point, before) for item, before in zip(items, runs, strict=True)]
-        self._tried |= {item.spec.fingerprint for item in items}
+        entries = [Entry(item.point, before) for item, before in zip(items, runs, strict=True)]
+        self._tried |= {item.point.spec.fingerprint for item in items}
         ledger = Ledger(self._root, entries, self.command, None)
         session = Session(ledger, self.options, self.stop, overall.group, self._tell_once)
         session.train()
@@ -136,7 +137,7 @@ class Study:
         for label, settings in plan.chosen.items():
             tell(f"{label}: {', '.join(f'{key}={value}' for key, value in settings.items())} by validation")
         for item in plan.of("diverged"):
-            tell(f"{item.planned.point.label}: the loss became NaN or infinite; it is left out")
+            tell(f"{item.point.label}: the loss became NaN or infinite; it is left out")
         if running := plan.of("running"):
             names = ", ".join(str(item.found.document["uid"]) for item in running)
             tell(
