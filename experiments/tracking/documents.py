@@ -28,11 +28,6 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
-def object_id(text: str) -> ObjectId:
-    """An ObjectId that depends on the text alone (other Sacred tools expect this type)."""
-    return ObjectId(hashlib.sha256(text.encode()).digest()[:12])
-
-
 def nothing_yet() -> dict[str, Any]:
     """The fields of a run that has not begun."""
     return {
@@ -173,7 +168,8 @@ class Series:
         self.uid, self.name = uid, name
         self.preview: Thinned[tuple[int, float, float]] = Thinned(PREVIEW)
         self.dirty = False
-        self.preview_id = object_id(f"{uid}:{name}")
+        # Other Sacred tools expect this type.
+        self.preview_id = ObjectId(hashlib.sha256(f"{uid}:{name}".encode()).digest()[:12])
         self._first = 0
         self._points: list[tuple[int, float, float]] = []
 

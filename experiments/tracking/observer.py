@@ -27,7 +27,6 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
     credentials. The whole captured output goes to a file of the run's folder, its tail to the database.
 
     Args:
-        tracker: hears of the run.
         host: what is known of the machine beside what Sacred collects.
         experiment: what is known of the sources, in place of what Sacred has found.
         told: lines that were printed before the run began, the first of its output.
@@ -65,11 +64,13 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
     ) -> int | str:
         """Write the run's start down; returns Sacred's number, or the uid while no database answers."""
         self.begun = True
+        # Sacred lists a repository once for each source file.
+        repositories = {str(entry): entry for entry in ex_info.get("repositories", [])}
         self._tracker.record(
             "run",
             at=_seconds(start_time),
             sync=True,
-            experiment={**ex_info, "repositories": _once(ex_info.get("repositories", [])), **self._experiment},
+            experiment={**ex_info, "repositories": list(repositories.values()), **self._experiment},
             command=command,
             host={**{name: value for name, value in host_info.items() if value is not None}, **self._host},
             config=config,
@@ -137,11 +138,6 @@ class SacredObserver(RunObserver):  # type: ignore[misc, unused-ignore]
         if text:
             with open(self._tracker.folder / OUTPUT, "a", encoding="utf-8", errors="replace") as file:
                 file.write(scrub_text(text))
-
-
-def _once(repositories: Iterable[Any]) -> list[Any]:
-    """Sacred lists a repository once for each source file."""
-    return list({str(entry): entry for entry in repositories}.values())
 
 
 def _seconds(naive: datetime) -> float:
