@@ -26,8 +26,9 @@ def add(command: Callable[..., argparse.ArgumentParser], filters: argparse.Argum
     report.add_argument(
         "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="the file (report.html)"
     )
-    text = "follow a run in the terminal until it ends: curves, speed, time left, last evaluation"
-    watch = command("watch", _watch, text)
+    watch = command(
+        "watch", _watch, "follow a run in the terminal until it ends: curves, speed, time left, last evaluation"
+    )
     watch.add_argument("run", nargs="?", metavar="ID", help="none: the latest that is running, or else the latest")
     text = "metrics and options of runs for other tools (experiments.export writes students to be used elsewhere)"
     export = command("export", _export, text, filters)

@@ -48,11 +48,9 @@ TRY_S = 5.0
 
 
 class JournalRecorder:
-    """A `Recorder` that writes the journal of one run. Values are made plain, credentials are hidden.
+    """A `Recorder` that writes the journal of one run, whose `uid` is the name of its folder.
 
-    Attributes:
-        folder: the run's folder; its name is the uid.
-        uid: the run's stable name.
+    Values are made plain, credentials are hidden.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -128,7 +126,6 @@ class Tracker(JournalRecorder):
     An outage of the database costs the run nothing: the thread tries again, and reads on where it stopped.
 
     Attributes:
-        number: Sacred's number of the run in the database, or None.
         note: one line on what the database lacks, after `close`; None when it has everything.
     """
 

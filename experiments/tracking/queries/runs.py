@@ -55,7 +55,6 @@ def best(source: Source, by: str = ACCURACY, where: Where = None, count: int = 1
         by: a field; losses, KL and errors count as better when lower. A `-` or `+` before it says which end is the
             best instead: `-` the largest, `+` the smallest.
         where: as in `list_runs`.
-        count: how many.
 
     Raises:
         UserError: a field that no run has.

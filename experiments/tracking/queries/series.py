@@ -118,9 +118,8 @@ def teacher_levels(source: Source, runs: Sequence[ID]) -> pd.DataFrame:
     Raises:
         UserError: no such run.
     """
-    documents = [find_run(source, run) for run in runs]
     rows = []
-    for document in documents:
+    for document in [find_run(source, run) for run in runs]:
         uid = document.get("uid")
         for name in filter(_TEACHERS.search, runs_of(source).metrics([uid])):
             values = runs_of(source).points(uid, name).values
