@@ -36,6 +36,10 @@ class Both(Runs):
     def named(self, text: str) -> list[Document]:
         return self._first.named(text) or self._second.named(text)
 
+    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
+        uids = list(known)
+        return self._first.beside(field, value, uids) or self._second.beside(field, value, uids)
+
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
         wanted = list(uids)
         return sorted(

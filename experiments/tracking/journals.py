@@ -47,6 +47,11 @@ class InJournals(Runs):
         found = [_document(self._folders[uid], whole=True) for uid in uids[:FEW]] if text else []
         return [document for document in found if document is not None]
 
+    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
+        uids = set(known)
+        found = [each for each in self._documents if each.get(field) == value and each["uid"] not in uids]
+        return max(found, key=lambda document: str(document["uid"]), default=None)
+
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
         return sorted({name for uid in uids if uid in self._folders for name in self._series(self._folders[uid])})
 

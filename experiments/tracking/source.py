@@ -77,6 +77,9 @@ class Runs(Protocol):
     def named(self, text: str) -> list[Document]:
         """The whole run of this number or name; else runs whose uid begins so, `FEW` at most."""
 
+    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
+        """The latest run with this value of a field whose uid is not among the known ones."""
+
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
         """The names of all metrics of some runs, in order."""
 
@@ -118,6 +121,10 @@ class InDatabase(Runs):
         if not text or is_number(text):
             return []
         return list(runs.find({"uid": {"$regex": f"^{re.escape(text)}"}}).limit(FEW))
+
+    def beside(self, field: str, value: str, known: Iterable[str | None]) -> Document | None:
+        wanted = {"$and": [{field: value}, {"uid": {"$nin": list(known)}}]}
+        return self._database.runs.find_one(wanted, sort=[("uid", -1)])
 
     def metrics(self, uids: Iterable[str | None]) -> list[str]:
         return sorted(self._database.metric_chunks.distinct("name", {"uid": {"$in": list(uids)}}))

@@ -102,10 +102,7 @@ def _former(document: Mapping[str, Any]) -> Document | None:
 
 def _beside(runs: Runs, field: str, value: str | None, line: Sequence[Mapping[str, Any]]) -> Document | None:
     """The latest run with this value that is not in the line yet; none for a value of None."""
-    known = [segment.get("uid") for segment in line]
-    where = {"$and": [{field: {"$eq": value}}]}
-    found = [] if value is None else runs.latest(where, also=("resumed_at", "queue.attempts"))
-    return next((each for each in found if each.get("uid") not in known), None)
+    return None if value is None else runs.beside(field, value, [segment.get("uid") for segment in line])
 
 
 def teacher_levels(source: Source, runs: Sequence[ID]) -> pd.DataFrame:
